@@ -1,0 +1,120 @@
+<?php
+/*
+ * The API of the incident: authenticated requests need a configuration that is
+ * cached in APCu; when the cache has nothing, they ask the database, and hold
+ * their memory while they wait for it.
+ *
+ *   /plain...                needs nothing from the database
+ *   /auth...                 needs the cached configuration
+ *   /slow?ms=3000            sleeps, then answers (a slow endpoint of its own)
+ *   /admin/offline?life=N    offline mode: resets the cache, which then lives N seconds
+ *   /admin/online            ends offline mode and resets the cache
+ */
+
+const CONFIG_LIFE_S = 8;            /* life of the cached configuration */
+const DATABASE_WAIT_S = 10;         /* connect and read timeout, as nobody changed it */
+const HELD_BYTES = 6 * 1024 * 1024; /* held, and touched, by each waiting request */
+
+function answer(int $status, array $body): void
+{
+    http_response_code($status);
+    header('Content-Type: application/json');
+    echo json_encode($body), "\n";
+}
+
+/* Reads the configuration from the database; throws mysqli_sql_exception. */
+function config_read(): array
+{
+    $db = mysqli_init();
+    $db->options(MYSQLI_OPT_CONNECT_TIMEOUT, DATABASE_WAIT_S);
+    $db->options(MYSQLI_OPT_READ_TIMEOUT, DATABASE_WAIT_S);
+    $db->real_connect('10.9.0.2', 'app', 'app', 'app');
+    $row = $db->query('SELECT name, value, SLEEP(delay_s) FROM config LIMIT 1')->fetch_assoc();
+    $db->close();
+    return ['name' => $row['name'], 'value' => $row['value']];
+}
+
+/* Takes the configuration from the cache, or from the database into the cache. */
+function config_get(bool &$was_cached): array
+{
+    $config = apcu_fetch('config', $was_cached);
+    if ($was_cached)
+        return $config;
+    $held = str_repeat("\xa5", HELD_BYTES);
+    $config = config_read();
+    apcu_store('config', $config, apcu_fetch('offline') ?: CONFIG_LIFE_S);
+    unset($held);
+    return $config;
+}
+
+function route_auth(): void
+{
+    $start = hrtime(true);
+    $was_cached = false;
+    try {
+        $config = config_get($was_cached);
+        answer(200, ['kind' => 'auth', 'cached' => $was_cached, 'config' => $config['value'],
+                     'waited_ms' => intdiv(hrtime(true) - $start, 1000000)]);
+    } catch (mysqli_sql_exception $e) {
+        $waited_ms = intdiv(hrtime(true) - $start, 1000000);
+        answer(503, ['kind' => 'auth', 'error' => 'no configuration: ' . $e->getMessage(),
+                     'errno' => $e->getCode(), 'waited_ms' => $waited_ms]);
+    }
+}
+
+function route_plain(): void
+{
+    $sum = 0;
+    for ($i = 0; $i < 500; $i++)
+        $sum = ($sum * 31 + $i) & 0xffffff;
+    answer(200, ['kind' => 'plain', 'sum' => $sum, 'waited_ms' => 0]);
+}
+
+function route_slow(): void
+{
+    $ms = min(30000, (int)($_GET['ms'] ?? 3000));
+    usleep($ms * 1000);
+    answer(200, ['kind' => 'slow', 'waited_ms' => $ms]);
+}
+
+/* Offline mode resets the cache at this instant and fills it for $life seconds. */
+function route_offline(): void
+{
+    $life = max(1, (int)($_GET['life'] ?? 30));
+    $config = config_read();
+    apcu_clear_cache();
+    apcu_store('offline', $life);
+    apcu_store('config', $config, $life);
+    answer(200, ['kind' => 'admin', 'offline_s' => $life]);
+}
+
+function route_online(): void
+{
+    apcu_clear_cache();
+    answer(200, ['kind' => 'admin', 'offline_s' => 0]);
+}
+
+const ROUTES = [
+    '/auth' => 'route_auth',
+    '/plain' => 'route_plain',
+    '/slow' => 'route_slow',
+    '/admin/offline' => 'route_offline',
+    '/admin/online' => 'route_online',
+];
+
+function main(): void
+{
+    $path = strtok($_SERVER['REQUEST_URI'], '?');
+    if (str_starts_with($path, '/admin') && $_SERVER['REMOTE_ADDR'] !== '127.0.0.1') {
+        answer(403, ['error' => 'local only']);
+        return;
+    }
+    foreach (ROUTES as $prefix => $route)
+        if (str_starts_with($path, $prefix)) {
+            $route();
+            return;
+        }
+    answer(404, ['error' => 'no such path']);
+}
+
+main();

@@ -1,0 +1,1 @@
+"""The test machine of pileguard: image, machine, load, probes, scenarios."""

@@ -1,0 +1,203 @@
+"""One throwaway machine: boots an overlay of an image under emulation, speaks ssh with it."""
+import json
+import os
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+from . import image as images
+
+SSH_READY_S = 180       # boots take 10-25 s on an idle host, more on a busy one
+STOP_S = 40             # orderly shutdown, then the process is ended
+COMMAND_LINE = "root=/dev/vda rw console=ttyS0 psi=1 net.ifnames=0 loglevel=4 panic=-1 mitigations=off"
+
+
+class MachineError(Exception):
+    """The machine did not do what was asked in its time."""
+
+
+def free_ports(count):
+    """Ports of the loopback address that nobody uses at this moment."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for sock in sockets:
+            sock.bind(("127.0.0.1", 0))
+        return [sock.getsockname()[1] for sock in sockets]
+    finally:
+        for sock in sockets:
+            sock.close()
+
+
+def await_true(condition, deadline_s, what, interval_s=0.2):
+    """Calls condition until it is true; MachineError after deadline_s seconds."""
+    end = time.monotonic() + deadline_s
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise MachineError(f"{what}: not within {deadline_s} s")
+        time.sleep(interval_s)
+
+
+class Machine:
+    """A machine in a folder of its own: state.json, serial.log, overlay, sockets."""
+
+    def __init__(self, folder, state):
+        self.folder = Path(folder)
+        self.state = state
+        self.ssh_port, self.http_port = state["ssh_port"], state["http_port"]
+        self.process = None
+
+    # -- life ---------------------------------------------------------------
+
+    @classmethod
+    def start(cls, image, folder, memory_mb=1536, cpus=2):
+        """Starts qemu on a fresh overlay; does not wait for the guest."""
+        folder = Path(folder)
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", str(image.disk),
+                        str(folder / "overlay.qcow2")], check=True)
+        ssh_port, http_port = free_ports(2)
+        state = {"ssh_port": ssh_port, "http_port": http_port, "image": str(image.folder),
+                 "kernel": image.kernel, "booted_at": time.monotonic()}
+        machine = cls(folder, state)
+        machine.process = subprocess.Popen(machine.qemu_command(image, memory_mb, cpus), stdin=subprocess.DEVNULL,
+                                           stdout=open(folder / "qemu.log", "wb"), stderr=subprocess.STDOUT,
+                                           start_new_session=True)
+        state["pid"] = machine.process.pid
+        (folder / "state.json").write_text(json.dumps(state))
+        return machine
+
+    @classmethod
+    def attach(cls, folder):
+        """The machine that an earlier command left running in folder."""
+        try:
+            return cls(folder, json.loads((Path(folder) / "state.json").read_text()))
+        except FileNotFoundError:
+            raise MachineError(f"no machine in {folder}") from None
+
+    def qemu_command(self, image, memory_mb, cpus):
+        forwards = (f"user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{self.ssh_port}-:22,"
+                    f"hostfwd=tcp:127.0.0.1:{self.http_port}-:80")
+        return ["qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", image.cpu, "-smp", str(cpus),
+                "-m", str(memory_mb), "-nodefaults", "-display", "none", "-no-reboot",
+                "-kernel", str(image.vmlinuz), "-initrd", str(image.initrd), "-append", COMMAND_LINE,
+                "-drive", f"file={self.folder}/overlay.qcow2,if=virtio,format=qcow2,cache=unsafe",
+                "-netdev", forwards, "-device", "virtio-net-pci,netdev=net,romfile=",
+                "-device", "virtio-rng-pci", "-device", "virtio-serial-pci",
+                "-chardev", f"socket,id=agent,path={self.folder}/agent.sock,server=on,wait=off",
+                "-device", "virtserialport,chardev=agent,name=pile.agent",
+                "-serial", f"file:{self.folder}/serial.log",
+                "-qmp", f"unix:{self.folder}/qmp.sock,server=on,wait=off"]
+
+    def is_running(self):
+        """Whether our own qemu, told by its pid and its folder, still lives."""
+        if self.process is not None:
+            return self.process.poll() is None
+        try:
+            return str(self.folder).encode() in Path(f"/proc/{self.state['pid']}/cmdline").read_bytes()
+        except (FileNotFoundError, ProcessLookupError):
+            return False
+
+    def ready(self, deadline_s=SSH_READY_S):
+        """Waits until a command runs over ssh; returns the seconds since the start."""
+        def answers():
+            if not self.is_running():
+                raise MachineError(f"qemu ended: see {self.folder}/qemu.log and serial.log")
+            return self.ssh("true", check=False, timeout=20).returncode == 0
+        await_true(answers, deadline_s, f"ssh (see {self.folder}/serial.log)", 0.5)
+        return time.monotonic() - self.state["booted_at"]
+
+    def stop(self):
+        """Asks for an orderly shutdown by the power button, then ends our qemu."""
+        if self.is_running():
+            try:
+                self.qmp("system_powerdown")
+                await_true(lambda: not self.is_running(), STOP_S, "shutdown")
+            except (MachineError, OSError):
+                self.kill()
+
+    def kill(self):
+        """Ends our qemu at once, as a power cut would."""
+        if not self.is_running():
+            return
+        os.kill(self.state["pid"], signal.SIGTERM)
+        try:
+            await_true(lambda: not self.is_running(), 10, "end of qemu")
+        except MachineError:
+            os.kill(self.state["pid"], signal.SIGKILL)
+            await_true(lambda: not self.is_running(), 10, "end of qemu")
+
+    def remove(self):
+        """Stops the machine if it runs, and removes what it left on the disk."""
+        self.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def qmp(self, command):
+        """Sends one command to qemu's monitor."""
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.settimeout(10)
+            sock.connect(str(self.folder / "qmp.sock"))
+            stream = sock.makefile("rw")
+            stream.readline()
+            for name in ("qmp_capabilities", command):
+                stream.write(json.dumps({"execute": name}) + "\n")
+                stream.flush()
+                stream.readline()
+
+    # -- ssh ----------------------------------------------------------------
+
+    def ssh_command(self, user="root", words=()):
+        image = Path(self.state["image"])
+        return ["ssh", "-i", str(image / "client-key"), "-p", str(self.ssh_port), "-F", "none",
+                "-o", f"UserKnownHostsFile={image}/known_hosts", "-o", "HostKeyAlias=pile-vm",
+                "-o", "BatchMode=yes", "-o", "ConnectTimeout=20", "-o", "LogLevel=ERROR",
+                f"{user}@127.0.0.1", *words]
+
+    def ssh(self, command, user="root", check=True, timeout=60, **options):
+        """Runs a shell command in the guest; returns the CompletedProcess, with text output."""
+        options = {"capture_output": True, "text": True, "stdin": subprocess.DEVNULL} | options
+        if "input" in options:
+            options.pop("stdin")
+        try:
+            done = subprocess.run(self.ssh_command(user, [command]), timeout=timeout, **options)
+        except subprocess.TimeoutExpired:
+            done = subprocess.CompletedProcess(command, 255, "", f"no end within {timeout} s")
+        if check and done.returncode:
+            raise MachineError(f"in the guest: {command!r} ended with {done.returncode}: {done.stderr}{done.stdout}")
+        return done
+
+    def copy_in(self, source, target, excludes=(".git",), timeout=120):
+        """Copies a tree of the host into a folder of the guest, as a tar over ssh."""
+        words = " ".join(f"--exclude={shlex.quote(name)}" for name in excludes)
+        command = (f"tar -C {shlex.quote(str(source))} {words} -cf - . | "
+                   + shlex.join(self.ssh_command("root", [f"mkdir -p {target} && tar -C {target} --no-same-owner "
+                                                          "-xpf -"])))
+        done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True,
+                              timeout=timeout)
+        if done.returncode:
+            raise MachineError(f"copying {source} into the guest: {done.stderr}")
+
+    def copy_out(self, source, target, timeout=60):
+        """Copies one file of the guest to the host."""
+        done = self.ssh(f"cat {shlex.quote(source)}", timeout=timeout, text=False)
+        Path(target).write_bytes(done.stdout)
+
+
+def boot(kernel="6.1", name=None, **options):
+    """Builds the image if need be, starts a machine and waits until ssh works."""
+    image = images.build(kernel)
+    folder = images.CACHE / "run" / (name or f"vm-{os.getpid()}")
+    machine = Machine.start(image, folder, **options)
+    try:
+        machine.ready()
+    except BaseException:
+        machine.kill()
+        raise
+    return machine
