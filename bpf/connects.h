@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * connects.h: following one connection of a worker to a dependency: its key, its state, its destination's counters.
+ */
+#ifndef PILE_BPF_CONNECTS_H
+#define PILE_BPF_CONNECTS_H
+
+#include "maps.h"
+
+#include <bpf/bpf_endian.h>
+
+static __always_inline void destination_read(struct sock *sk, struct pile_bpf_destination *to)
+{
+	to->port = bpf_ntohs(sk->__sk_common.skc_dport);
+	if (sk->__sk_common.skc_family == AF_INET6) {
+		__builtin_memcpy(to->addr, &sk->__sk_common.skc_v6_daddr, 16);
+		return;
+	}
+	to->addr[10] = 0xff;
+	to->addr[11] = 0xff;
+	*(__u32 *)&to->addr[12] = sk->__sk_common.skc_daddr;
+}
+
+static __always_inline struct pile_bpf_destination_counts *
+counts_get(const struct pile_bpf_destination *key)
+{
+	struct pile_bpf_destination_counts fresh = {}, *counts;
+	struct pile_bpf_totals *t;
+
+	counts = bpf_map_lookup_elem(&destinations, key);
+	if (counts)
+		return counts;
+	bpf_map_update_elem(&destinations, key, &fresh, BPF_NOEXIST);
+	counts = bpf_map_lookup_elem(&destinations, key);
+	if (!counts) {
+		t = totals_get();
+		if (t)
+			__sync_fetch_and_add(&t->destinations_lost, 1);
+	}
+	return counts;
+}
+
+/* A connection of a worker to a destination, just started or older than the guard. */
+static __always_inline void connect_follow(struct sock *sk, __u32 group)
+{
+	struct pile_bpf_destination key = { .group = group };
+	struct pile_bpf_destination_counts *counts;
+	struct pile_bpf_connect *st;
+	struct pile_bpf_totals *t = totals_get();
+
+	if (!t)
+		return;
+	destination_read(sk, &key);
+	st = bpf_sk_storage_get(&connects, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!st) {
+		__sync_fetch_and_add(&t->storage_lost, 1);
+		return;
+	}
+	__builtin_memcpy(st->addr, key.addr, 16);
+	st->group = key.group;
+	st->port = key.port;
+	st->established = sk->__sk_common.skc_state == TCP_ESTABLISHED;
+	st->started_ns = bpf_ktime_get_ns();
+	if (st->established)
+		return;
+	__sync_fetch_and_add(&t->connects_started, 1);
+	counts = counts_get(&key);
+	st->counted = counts != NULL;
+	if (counts) {
+		__sync_fetch_and_add(&counts->started, 1);
+		counts->last_started_ns = st->started_ns;
+	}
+}
+
+#endif

@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * maps.h: every map, once. maps.bpf.c creates them; the other objects are given the same maps by name
+ * (daemon/kernel/kernel.c), so that one object that this kernel refuses takes nothing else away.
+ */
+#ifndef PILE_BPF_MAPS_H
+#define PILE_BPF_MAPS_H
+
+#include "kernel.h"
+
+#include <bpf/bpf_helpers.h>
+
+#include "pileguard/abi.h"
+
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC | BPF_F_CLONE);
+	__type(key, int);
+	__type(value, struct pile_bpf_socket);
+} sockets SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct pile_bpf_connect);
+} connects SEC(".maps");
+
+/* Sized by the daemon: groups x shards. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, PILE_GROUPS_MAX);
+	__type(key, __u32);
+	__type(value, struct pile_bpf_shard);
+} shards SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct pile_bpf_control);
+} control SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct pile_bpf_totals);
+} totals SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, PILE_WORKERS_MAX);
+	__type(key, __u32);
+	__type(value, struct pile_bpf_worker);
+} workers SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, __u64);
+	__type(value, struct pile_bpf_cgroup);
+} cgroups SEC(".maps");
+
+/* Which listener belongs to which group, by socket cookie. User space writes. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, PILE_LISTENERS_MAX);
+	__type(key, __u64);
+	__type(value, __u32);
+} listeners SEC(".maps");
+
+/* Local ports of the groups' TCP listeners: tells an accepted connection from a dependency when adopting. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, PILE_LISTENERS_MAX);
+	__type(key, __u32);
+	__type(value, __u32);
+} listener_ports SEC(".maps");
+
+/* A unix listener's address object, which its accepted sockets share, by pointer. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, PILE_LISTENERS_MAX);
+	__type(key, __u64);
+	__type(value, struct pile_bpf_unix_address);
+} unix_addresses SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, PILE_DESTINATIONS_MAX);
+	__type(key, struct pile_bpf_destination);
+	__type(value, struct pile_bpf_destination_counts);
+} destinations SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 64);
+	__type(key, struct pile_bpf_destination);
+	__type(value, struct pile_bpf_gate);
+} gates SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 64);
+	__type(key, struct pile_bpf_destination);
+	__type(value, struct pile_bpf_gate_counts);
+} gate_counts SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, PILE_GROUPS_MAX);
+	__type(key, __u32);
+	__type(value, struct pile_bpf_deadline);
+} deadlines SEC(".maps");
+
+static __always_inline struct pile_bpf_control *control_get(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&control, &zero);
+}
+
+static __always_inline struct pile_bpf_totals *totals_get(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&totals, &zero);
+}
+
+/* The group of the process that runs now: by what it was seen serving, else by its cgroup. */
+static __always_inline __u32 current_group(void)
+{
+	__u32 tgid = bpf_get_current_pid_tgid() >> 32;
+	struct pile_bpf_worker *worker = bpf_map_lookup_elem(&workers, &tgid);
+	struct pile_bpf_cgroup *group;
+	__u64 id;
+
+	if (worker)
+		return worker->group;
+	id = bpf_get_current_cgroup_id();
+	group = bpf_map_lookup_elem(&cgroups, &id);
+	return group ? group->group : PILE_NO_GROUP;
+}
+
+#endif

@@ -1,0 +1,322 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * requests.h: the life of a request, as one atomic state word per socket. Both tiers call these functions.
+ *
+ * Opened by inbound bytes that arrived after the last outbound byte; waiting until the first outbound byte;
+ * ended also by a read of 0, a failed send and close (design.md, Words). Each change of the word is one atomic
+ * exchange and whoever made it does the counting, so that opened - answered - closed = sum of the wheels, always.
+ */
+#ifndef PILE_BPF_REQUESTS_H
+#define PILE_BPF_REQUESTS_H
+
+#include "maps.h"
+
+#include <bpf/bpf_core_read.h>
+
+static __always_inline struct pile_bpf_shard *shard_get(__u32 group, const struct pile_bpf_control *ctl)
+{
+	__u32 key = group * ctl->n_shards + bpf_get_smp_processor_id() % ctl->n_shards;
+
+	return bpf_map_lookup_elem(&shards, &key);
+}
+
+static __always_inline __u64 slot_of(__u64 ns)
+{
+	return (ns >> PILE_WHEEL_SLOT_SHIFT) % PILE_WHEEL_SLOTS;
+}
+
+static __always_inline void wheel_add(struct pile_bpf_shard *shard, __u64 word, __s32 n)
+{
+	__u64 slot = word & PILE_OPEN_SLOT_MASK;
+
+	if (slot > PILE_SLOT_OLDER)
+		return;
+	__sync_fetch_and_add(&shard->wheel[(word & PILE_OPEN_GENERATION) != 0][slot], n);
+}
+
+static __always_inline __u64 word_make(__u64 now, const struct pile_bpf_control *ctl)
+{
+	return (now & PILE_OPEN_TIME_MASK) | slot_of(now) |
+	       (ctl->generation ? PILE_OPEN_GENERATION : 0);
+}
+
+/* A bucket of the first-byte histogram: 4 an octave, the octave by the highest bit, the quarter by the next two. */
+static __always_inline __u32 log2_u64(__u64 v)
+{
+	__u32 r = 0;
+
+	if (v >> 32) {
+		v >>= 32;
+		r += 32;
+	}
+	if (v >> 16) {
+		v >>= 16;
+		r += 16;
+	}
+	if (v >> 8) {
+		v >>= 8;
+		r += 8;
+	}
+	if (v >> 4) {
+		v >>= 4;
+		r += 4;
+	}
+	if (v >> 2) {
+		v >>= 2;
+		r += 2;
+	}
+	return r + (v >> 1);
+}
+
+static __always_inline __u32 latency_bucket(__u64 ns)
+{
+	__u32 octave;
+
+	if (ns < (1ULL << PILE_LATENCY_MIN_SHIFT))
+		return 0;
+	octave = log2_u64(ns);
+	if (octave >= PILE_LATENCY_MIN_SHIFT + PILE_LATENCY_OCTAVES)
+		return PILE_LATENCY_BUCKETS - 1;
+	return 1 + (octave - PILE_LATENCY_MIN_SHIFT) * 4 + ((ns >> (octave - 2)) & 3);
+}
+
+static __always_inline void worker_answered(__u64 ns)
+{
+	__u32 tgid = bpf_get_current_pid_tgid() >> 32;
+	struct pile_bpf_worker *worker = bpf_map_lookup_elem(&workers, &tgid);
+	__u32 bucket;
+
+	if (!worker)
+		return;
+	bucket = ns < (1ULL << PILE_LATENCY_MIN_SHIFT) ? 0 : log2_u64(ns) - PILE_LATENCY_MIN_SHIFT;
+	if (bucket >= PILE_WORKER_BUCKETS)
+		bucket = PILE_WORKER_BUCKETS - 1;
+	__sync_fetch_and_add(&worker->answered, 1);
+	__sync_fetch_and_add(&worker->latency[bucket], 1);
+}
+
+static __always_inline void request_open(struct pile_bpf_socket *st)
+{
+	struct pile_bpf_control *ctl = control_get();
+	struct pile_bpf_shard *shard;
+	__u64 word;
+
+	if (!ctl)
+		return;
+	word = word_make(bpf_ktime_get_ns(), ctl);
+	if (__sync_val_compare_and_swap(&st->open, 0, word) != 0)
+		return;
+	shard = shard_get(st->group, ctl);
+	if (!shard)
+		return;
+	__sync_fetch_and_add(&shard->opened, 1);
+	wheel_add(shard, word, 1);
+}
+
+/* Another chunk of an upload: the clock starts again (once a slot is fine enough). */
+static __always_inline void request_touch(struct pile_bpf_socket *st, __u64 old)
+{
+	struct pile_bpf_control *ctl = control_get();
+	struct pile_bpf_shard *shard;
+	__u64 word;
+
+	if (!ctl)
+		return;
+	word = word_make(bpf_ktime_get_ns(), ctl);
+	if ((word >> PILE_WHEEL_SLOT_SHIFT) == (old >> PILE_WHEEL_SLOT_SHIFT))
+		return;
+	if (__sync_val_compare_and_swap(&st->open, old, word) != old)
+		return;
+	shard = shard_get(st->group, ctl);
+	if (!shard)
+		return;
+	wheel_add(shard, old, -1);
+	wheel_add(shard, word, 1);
+}
+
+static __always_inline void request_end(struct pile_bpf_socket *st, bool answered)
+{
+	struct pile_bpf_control *ctl;
+	struct pile_bpf_shard *shard;
+	__u64 word, age;
+	__u32 bucket;
+
+	if (!st->open)
+		return;
+	word = __sync_lock_test_and_set(&st->open, 0);
+	if (!word)
+		return;
+	ctl = control_get();
+	if (!ctl)
+		return;
+	shard = shard_get(st->group, ctl);
+	if (!shard)
+		return;
+	wheel_add(shard, word, -1);
+	if (!answered) {
+		__sync_fetch_and_add(&shard->closed, 1);
+		return;
+	}
+	age = bpf_ktime_get_ns() - (word & PILE_OPEN_TIME_MASK);
+	__sync_fetch_and_add(&shard->answered, 1);
+	bucket = latency_bucket(age);
+	if (bucket < PILE_LATENCY_BUCKETS)
+		__sync_fetch_and_add(&shard->latency[bucket], 1);
+	worker_answered(age);
+}
+
+static __always_inline bool state_can_open(struct sock *sk)
+{
+	unsigned char state = sk->__sk_common.skc_state;
+
+	if (state != TCP_ESTABLISHED && state != TCP_CLOSE_WAIT)
+		return false;
+	return !(sk->sk_shutdown & SEND_SHUTDOWN);
+}
+
+static __always_inline bool tcp_is_mptcp(struct tcp_sock *tp)
+{
+	if (!bpf_core_field_exists(tp->is_mptcp))
+		return false;
+	return BPF_CORE_READ_BITFIELD(tp, is_mptcp);
+}
+
+/*
+ * Bytes that nobody has read yet. A bare FIN wakes the reader as well and is no request. A subflow of an MPTCP
+ * connection never opens one: the MPTCP socket, which inherits its listener's tag, does (its bare FIN opens and
+ * closes one, since its queue is not to be seen from here).
+ */
+static __always_inline bool tcp_has_unread(struct sock *sk)
+{
+	struct tcp_sock *tp;
+	__u32 unread;
+
+	if (sk->sk_protocol == IPPROTO_MPTCP)
+		return true;
+	tp = bpf_skc_to_tcp_sock(sk);
+	if (!tp || tcp_is_mptcp(tp))
+		return false;
+	unread = tp->rcv_nxt - tp->copied_seq;
+	if (sk->__sk_common.skc_state == TCP_CLOSE_WAIT)
+		unread--;
+	return (__s32)unread > 0;
+}
+
+/* An accepted unix socket shares its listener's address object; a client has none. */
+static __always_inline struct pile_bpf_socket *unix_adopt(struct sock *sk)
+{
+	struct pile_bpf_socket *st;
+	struct unix_sock *usk;
+	struct pile_bpf_unix_address *known;
+	__u64 address;
+
+	usk = bpf_skc_to_unix_sock(sk);
+	if (!usk)
+		return NULL;
+	address = (__u64)usk->addr;
+	if (!address)
+		return NULL;
+	known = bpf_map_lookup_elem(&unix_addresses, &address);
+	if (!known || sk->__sk_common.skc_state == TCP_LISTEN)
+		return NULL;
+	st = bpf_sk_storage_get(&sockets, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!st) {
+		struct pile_bpf_totals *t = totals_get();
+
+		if (t)
+			__sync_fetch_and_add(&t->storage_lost, 1);
+		return NULL;
+	}
+	st->group = known->group;
+	st->flags = PILE_SOCKET_UNIX;
+	return st;
+}
+
+static __always_inline void on_arrival(struct sock *sk)
+{
+	struct pile_bpf_socket *st;
+	bool is_unix = sk->__sk_common.skc_family == AF_UNIX;
+	__u64 open;
+
+	st = bpf_sk_storage_get(&sockets, sk, NULL, 0);
+	if (!st) {
+		if (!is_unix)
+			return;
+		st = unix_adopt(sk);
+		if (!st)
+			return;
+	}
+	if (!state_can_open(sk))
+		return;
+	open = st->open;
+	if (open) {
+		request_touch(st, open);
+		return;
+	}
+	if (is_unix ? sk->sk_receive_queue.qlen > 0 : tcp_has_unread(sk))
+		request_open(st);
+}
+
+/* The first read of a worker on this socket: it owns the connection now. */
+static __always_inline void worker_claim(struct pile_bpf_socket *st)
+{
+	__u32 tgid = bpf_get_current_pid_tgid() >> 32;
+	struct pile_bpf_worker fresh = {}, *worker;
+
+	if (st->worker == tgid)
+		return;
+	st->worker = tgid;
+	worker = bpf_map_lookup_elem(&workers, &tgid);
+	if (worker) {
+		if (worker->group != st->group)
+			worker->group = st->group;
+		return;
+	}
+	fresh.group = st->group;
+	if (bpf_map_update_elem(&workers, &tgid, &fresh, BPF_NOEXIST) < 0) {
+		struct pile_bpf_totals *t = totals_get();
+
+		if (t)
+			__sync_fetch_and_add(&t->workers_lost, 1);
+	}
+}
+
+static __always_inline void on_receive(struct sock *sk, int ret)
+{
+	struct pile_bpf_socket *st;
+
+	if (ret < 0)
+		return;
+	st = bpf_sk_storage_get(&sockets, sk, NULL, 0);
+	if (!st)
+		return;
+	if (ret == 0)
+		request_end(st, false);
+	else
+		worker_claim(st);
+}
+
+static __always_inline void on_send(struct sock *sk, int ret)
+{
+	struct pile_bpf_socket *st;
+
+	if (ret <= 0 && ret != -EPIPE && ret != -ECONNRESET)
+		return;
+	st = bpf_sk_storage_get(&sockets, sk, NULL, 0);
+	if (st)
+		request_end(st, ret > 0);
+}
+
+/* Close, reset, or the end of our sending side. CLOSE_WAIT is the peer's FIN: the answer may still come. */
+static __always_inline void on_tcp_state(struct sock *sk, int newstate)
+{
+	struct pile_bpf_socket *st;
+
+	if (newstate == TCP_ESTABLISHED || newstate == TCP_CLOSE_WAIT || newstate == TCP_SYN_RECV)
+		return;
+	st = bpf_sk_storage_get(&sockets, sk, NULL, 0);
+	if (st)
+		request_end(st, false);
+}
+
+#endif

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* counters.c: the shards and wheels, read and settled through shared memory: no system call. */
+#include <string.h>
+
+#include "kernel/kernel.h"
+
+static struct pile_bpf_shard *shards_of(const struct pile_kernel *k, uint32_t group)
+{
+	return &k->shards[(size_t)group * k->n_shards];
+}
+
+void pile_kernel_counts_read(const struct pile_kernel *k, uint32_t group, struct pile_kernel_counts *ret)
+{
+	const struct pile_bpf_shard *shard = shards_of(k, group);
+
+	memset(ret, 0, sizeof(*ret));
+	for (uint32_t cpu = 0; cpu < k->n_shards; cpu++, shard++) {
+		ret->opened += __atomic_load_n(&shard->opened, __ATOMIC_RELAXED);
+		ret->answered += __atomic_load_n(&shard->answered, __ATOMIC_RELAXED);
+		ret->closed += __atomic_load_n(&shard->closed, __ATOMIC_RELAXED);
+		for (int slot = 0; slot <= PILE_WHEEL_SLOTS; slot++)
+			ret->wheel[slot] += __atomic_load_n(&shard->wheel[0][slot], __ATOMIC_RELAXED) +
+					    __atomic_load_n(&shard->wheel[1][slot], __ATOMIC_RELAXED);
+		for (int b = 0; b < PILE_LATENCY_BUCKETS; b++)
+			ret->latency[b] += __atomic_load_n(&shard->latency[b], __ATOMIC_RELAXED);
+	}
+	for (int slot = 0; slot <= PILE_WHEEL_SLOTS; slot++)
+		ret->waiting += ret->wheel[slot];
+}
+
+void pile_kernel_generation_flip(struct pile_kernel *k)
+{
+	__atomic_store_n(&k->control->generation, !k->control->generation, __ATOMIC_SEQ_CST);
+}
+
+int64_t pile_kernel_wheel_settle(struct pile_kernel *k, uint32_t group)
+{
+	struct pile_bpf_shard *shard = shards_of(k, group);
+	int old = !k->control->generation;
+	int64_t left = 0;
+
+	for (uint32_t cpu = 0; cpu < k->n_shards; cpu++, shard++)
+		for (int slot = 0; slot <= PILE_WHEEL_SLOTS; slot++)
+			if (__atomic_load_n(&shard->wheel[old][slot], __ATOMIC_RELAXED))
+				left += __atomic_exchange_n(&shard->wheel[old][slot], 0, __ATOMIC_SEQ_CST);
+	return left;
+}
+
+void pile_kernel_group_reset(struct pile_kernel *k, uint32_t group)
+{
+	memset(shards_of(k, group), 0, sizeof(struct pile_bpf_shard) * k->n_shards);
+}

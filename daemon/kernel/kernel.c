@@ -1,0 +1,404 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "kernel/kernel.h"
+
+#include <bpf/bpf.h>
+#include <bpf/btf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+
+#include "breaker.skel.h"
+#include "deadline.skel.h"
+#include "dependencies.skel.h"
+#include "maps.skel.h"
+#include "requests.skel.h"
+#include "requests_close.skel.h"
+#include "requests_fentry.skel.h"
+#include "sweep.skel.h"
+
+enum object_id { MAPS, SENSOR, CLOSE, DEPENDENCIES, SWEEP, BREAKER, DEADLINE };
+
+_Static_assert(DEADLINE + 1 == PILE_KERNEL_OBJECTS, "one slot an object");
+
+struct object_def {
+	const char *name;
+	const void *(*bytes)(size_t *size);
+	const char *without; /* what is lost when the kernel refuses it */
+	bool required;
+};
+
+static const struct object_def sensor_a = { "requests", requests_bpf__elf_bytes, "", false };
+static const struct object_def sensor_b = { "requests_fentry", requests_fentry_bpf__elf_bytes, "", false };
+
+static const struct object_def object_defs[PILE_KERNEL_OBJECTS] = {
+	[MAPS] = { "maps", maps_bpf__elf_bytes, "", true },
+	[CLOSE] = { "requests_close", requests_close_bpf__elf_bytes,
+		    "closes of unix connections are found by the sweep, up to 1.2 s late", false },
+	[DEPENDENCIES] = { "dependencies", dependencies_bpf__elf_bytes,
+			   "no dependencies are seen: rung 1 cannot act", false },
+	[SWEEP] = { "sweep", sweep_bpf__elf_bytes, "", true },
+	[BREAKER] = { "breaker", breaker_bpf__elf_bytes, "rung 1 cannot refuse connects", false },
+	[DEADLINE] = { "deadline", deadline_bpf__elf_bytes, "connect_deadline has no effect", false },
+};
+
+/* What libbpf said last: the cause of a failure is in its log, not in its error code. */
+static __thread char libbpf_said[256];
+
+static int libbpf_print(enum libbpf_print_level level, const char *fmt, va_list ap)
+{
+	if (level == LIBBPF_WARN)
+		vsnprintf(libbpf_said, sizeof(libbpf_said), fmt, ap);
+	return 0;
+}
+
+static void missing_add(struct pile_kernel *k, const char *what)
+{
+	size_t len = strlen(k->missing);
+
+	if (!what[0])
+		return;
+	snprintf(k->missing + len, sizeof(k->missing) - len, "%s%s", len ? "; " : "", what);
+}
+
+const char *pile_kernel_tier_name(enum pile_tier tier)
+{
+	static const char *const names[] = { [PILE_TIER_NONE] = "none",
+					     [PILE_TIER_A] = "A",
+					     [PILE_TIER_B] = "B" };
+
+	return names[tier];
+}
+
+/* All objects use the maps of the first: by name. Internal maps (.rodata and such) stay their own. */
+static int maps_share(struct bpf_object *maps, struct bpf_object *obj)
+{
+	struct bpf_map *map, *shared;
+	int r;
+
+	bpf_object__for_each_map(map, obj) {
+		if (bpf_map__is_internal(map))
+			continue;
+		shared = bpf_object__find_map_by_name(maps, bpf_map__name(map));
+		if (!shared)
+			continue;
+		r = bpf_map__reuse_fd(map, bpf_map__fd(shared));
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/* A function that this kernel does not have takes its program out, not the whole object. */
+static void programs_select(struct bpf_object *obj, const struct btf *vmlinux)
+{
+	struct bpf_program *prog;
+	const char *section, *name;
+
+	bpf_object__for_each_program(prog, obj) {
+		section = bpf_program__section_name(prog);
+		name = strchr(section, '/');
+		if (!name || (strncmp(section, "fentry/", 7) != 0 && strncmp(section, "fexit/", 6) != 0))
+			continue;
+		if (btf__find_by_name_kind(vmlinux, name + 1, BTF_KIND_FUNC) < 0)
+			bpf_program__set_autoload(prog, false);
+	}
+}
+
+static int object_load(struct pile_kernel *k, const struct btf *vmlinux, const struct object_def *def,
+		       struct bpf_object **ret)
+{
+	LIBBPF_OPTS(bpf_object_open_opts, opts, .object_name = def->name);
+	struct bpf_object *obj;
+	struct bpf_map *map;
+	const void *bytes;
+	size_t size;
+	int r;
+
+	bytes = def->bytes(&size);
+	obj = bpf_object__open_mem(bytes, size, &opts);
+	if (!obj)
+		return -errno;
+	programs_select(obj, vmlinux);
+	if (k->objects[MAPS]) {
+		r = maps_share(k->objects[MAPS], obj);
+	} else {
+		map = bpf_object__find_map_by_name(obj, "shards");
+		r = map ? bpf_map__set_max_entries(map, PILE_GROUPS_MAX * k->n_shards) : -ENOENT;
+	}
+	if (r == 0)
+		r = bpf_object__load(obj);
+	if (r < 0) {
+		bpf_object__close(obj);
+		return r;
+	}
+	*ret = obj;
+	return 0;
+}
+
+static int link_keep(struct pile_kernel *k, struct bpf_link *link)
+{
+	if (!link)
+		return -errno;
+	if (k->n_links == PILE_KERNEL_LINKS_MAX) {
+		bpf_link__destroy(link);
+		return -ENOSPC;
+	}
+	k->links[k->n_links++] = link;
+	return 0;
+}
+
+/* Attach every sensor program of an object; all or none of them. */
+static int object_attach(struct pile_kernel *k, struct bpf_object *obj)
+{
+	unsigned int before = k->n_links;
+	struct bpf_program *prog;
+	int r;
+
+	bpf_object__for_each_program(prog, obj) {
+		if (!bpf_program__autoload(prog))
+			continue;
+		r = link_keep(k, bpf_program__attach(prog));
+		if (r < 0) {
+			while (k->n_links > before)
+				bpf_link__destroy(k->links[--k->n_links]);
+			return r;
+		}
+	}
+	return 0;
+}
+
+static int sensor_try(struct pile_kernel *k, const struct btf *vmlinux, const struct object_def *def,
+		      enum object_id id)
+{
+	int r;
+
+	r = object_load(k, vmlinux, def, &k->objects[id]);
+	if (r < 0)
+		return r;
+	r = object_attach(k, k->objects[id]);
+	if (r < 0) {
+		bpf_object__close(k->objects[id]);
+		k->objects[id] = NULL;
+	}
+	return r;
+}
+
+static void sensor_choose(struct pile_kernel *k, const struct btf *vmlinux)
+{
+	if (btf__find_by_name_kind(vmlinux, "btf_trace_sock_recv_length", BTF_KIND_TYPEDEF) >= 0 &&
+	    sensor_try(k, vmlinux, &sensor_a, SENSOR) == 0)
+		k->tier = PILE_TIER_A;
+	else if (sensor_try(k, vmlinux, &sensor_b, SENSOR) == 0)
+		k->tier = PILE_TIER_B;
+	else
+		missing_add(k, "no request sensor: this kernel has neither socket tracepoints (6.3) nor "
+			       "allows fentry; only connects, memory and queues are seen");
+}
+
+static struct bpf_link *iter_attach(struct bpf_object *obj, const char *prog_name, int map_fd)
+{
+	struct bpf_program *prog = bpf_object__find_program_by_name(obj, prog_name);
+	union bpf_iter_link_info info = {};
+	struct bpf_iter_attach_opts opts;
+
+	if (!prog)
+		return NULL;
+	/* memset: libbpf refuses non-zero padding, and LIBBPF_OPTS leaves it undefined */
+	memset(&opts, 0, sizeof(opts));
+	opts.sz = sizeof(opts);
+	opts.link_info = &info;
+	opts.link_info_len = sizeof(info);
+	info.map.map_fd = (uint32_t)map_fd;
+	return bpf_program__attach_iter(prog, map_fd >= 0 ? &opts : NULL);
+}
+
+static int map_fd(const struct pile_kernel *k, const char *name)
+{
+	return bpf_object__find_map_fd_by_name(k->objects[MAPS], name);
+}
+
+static int iterators_attach(struct pile_kernel *k)
+{
+	struct bpf_object *obj = k->objects[SWEEP];
+
+	k->iter_sockets = iter_attach(obj, "sweep_sockets", map_fd(k, "sockets"));
+	k->iter_connects = iter_attach(obj, "sweep_connects", map_fd(k, "connects"));
+	k->iter_discover = iter_attach(obj, "discover", -1);
+	k->iter_hidden = iter_attach(obj, "discover_hidden", -1);
+	if (!k->iter_sockets || !k->iter_connects || !k->iter_discover)
+		return -ENOSYS;
+	return 0;
+}
+
+static void *map_mmap(const struct pile_kernel *k, const char *name, size_t bytes)
+{
+	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, map_fd(k, name), 0);
+
+	return p == MAP_FAILED ? NULL : p;
+}
+
+static int maps_open(struct pile_kernel *k)
+{
+	k->map_workers = map_fd(k, "workers");
+	k->map_cgroups = map_fd(k, "cgroups");
+	k->map_listeners = map_fd(k, "listeners");
+	k->map_listener_ports = map_fd(k, "listener_ports");
+	k->map_unix_addresses = map_fd(k, "unix_addresses");
+	k->map_destinations = map_fd(k, "destinations");
+	k->map_gates = map_fd(k, "gates");
+	k->map_gate_counts = map_fd(k, "gate_counts");
+	k->map_deadlines = map_fd(k, "deadlines");
+	k->shards_bytes = sizeof(struct pile_bpf_shard) * PILE_GROUPS_MAX * k->n_shards;
+	k->shards = map_mmap(k, "shards", k->shards_bytes);
+	k->control = map_mmap(k, "control", sizeof(*k->control));
+	k->totals = map_mmap(k, "totals", sizeof(*k->totals));
+	if (!k->shards || !k->control || !k->totals)
+		return -ENOMEM;
+	k->control->n_shards = k->n_shards;
+	k->control->guard_tgid = (uint32_t)getpid();
+	return 0;
+}
+
+static int jiffies_run(int prog_fd, uint32_t *ret)
+{
+	LIBBPF_OPTS(bpf_test_run_opts, opts);
+	int r = bpf_prog_test_run_opts(prog_fd, &opts);
+
+	*ret = opts.retval;
+	return r;
+}
+
+/* CONFIG_HZ is one of four; a tenth of a second of the kernel's own ticks tells which. */
+static void hz_learn(struct pile_kernel *k)
+{
+	static const uint32_t known[] = { 100, 250, 300, 1000 };
+	struct bpf_program *prog =
+		bpf_object__find_program_by_name(k->objects[SWEEP], "jiffies_read");
+	struct timespec nap = { .tv_nsec = 100 * NS_PER_MS }, from, to;
+	uint32_t a = 0, b = 0, best = 250;
+	double hz, distance = 1e9;
+
+	clock_gettime(CLOCK_MONOTONIC, &from);
+	if (!prog || jiffies_run(bpf_program__fd(prog), &a) < 0)
+		return;
+	nanosleep(&nap, NULL);
+	clock_gettime(CLOCK_MONOTONIC, &to);
+	if (jiffies_run(bpf_program__fd(prog), &b) < 0)
+		return;
+	hz = (b - a) / ((double)(to.tv_sec - from.tv_sec) + (double)(to.tv_nsec - from.tv_nsec) / 1e9);
+	for (size_t i = 0; i < ARRAY_LEN(known); i++) {
+		double d = hz > known[i] ? hz - known[i] : known[i] - hz;
+
+		if (d < distance) {
+			distance = d;
+			best = known[i];
+		}
+	}
+	k->control->hz = best;
+}
+
+static const char *why_not(int r)
+{
+	if (r == -EPERM)
+		return "no privilege to load BPF programs: run as root with CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN "
+		       "(or the kernel is locked down)";
+	if (r == -ENOSYS || r == -EINVAL)
+		return "this kernel does not take the programs: Linux 6.1 or later with CONFIG_BPF_SYSCALL is needed";
+	return libbpf_said[0] ? libbpf_said : strerror(-r);
+}
+
+static int objects_load(struct pile_kernel *k, const struct btf *vmlinux, struct pile_error *err)
+{
+	const struct object_def *def;
+	bool attach;
+	int r;
+
+	for (int id = 0; id < PILE_KERNEL_OBJECTS; id++) {
+		def = &object_defs[id];
+		if (id == SENSOR) {
+			sensor_choose(k, vmlinux);
+			continue;
+		}
+		attach = id == DEPENDENCIES || id == CLOSE;
+		r = attach ? sensor_try(k, vmlinux, def, (enum object_id)id) :
+			     object_load(k, vmlinux, def, &k->objects[id]);
+		if (r < 0 && def->required)
+			return pile_error_set(err, r, "cannot load %s: %s", def->name, why_not(r));
+		if (r < 0)
+			missing_add(k, def->without);
+	}
+	k->unix_close = k->objects[CLOSE] != NULL;
+	return 0;
+}
+
+static const struct bpf_program *program_of(const struct bpf_object *obj, const char *name)
+{
+	return obj ? bpf_object__find_program_by_name(obj, name) : NULL;
+}
+
+int pile_kernel_open(struct pile_kernel *k, struct pile_error *err)
+{
+	struct btf *vmlinux;
+	int cpus, r;
+
+	memset(k, 0, sizeof(*k));
+	libbpf_set_print(libbpf_print);
+	libbpf_set_strict_mode(LIBBPF_STRICT_ALL);
+	cpus = libbpf_num_possible_cpus();
+	k->n_shards = (uint32_t)CLAMP(cpus, 1, PILE_SHARDS_MAX);
+	vmlinux = btf__load_vmlinux_btf();
+	if (!vmlinux)
+		return pile_error_set(err, ENOENT,
+				      "no kernel type information (/sys/kernel/btf/vmlinux): a kernel built with "
+				      "CONFIG_DEBUG_INFO_BTF is needed, as Debian's are");
+	r = objects_load(k, vmlinux, err);
+	btf__free(vmlinux);
+	if (r < 0)
+		goto fail;
+	r = maps_open(k);
+	if (r < 0) {
+		pile_error_set(err, r, "cannot map the counters: %s", strerror(-r));
+		goto fail;
+	}
+	r = iterators_attach(k);
+	if (r < 0) {
+		pile_error_set(err, r, "cannot attach the sweeps: %s", why_not(r));
+		goto fail;
+	}
+	k->connect_v4 = program_of(k->objects[BREAKER], "connect_v4");
+	k->connect_v6 = program_of(k->objects[BREAKER], "connect_v6");
+	k->deadline = program_of(k->objects[DEADLINE], "connect_deadline");
+	k->buffer = malloc(PILE_KERNEL_READ_BYTES);
+	if (!k->buffer) {
+		r = -ENOMEM;
+		goto fail;
+	}
+	hz_learn(k);
+	return 0;
+fail:
+	pile_kernel_close(k);
+	return r;
+}
+
+void pile_kernel_close(struct pile_kernel *k)
+{
+	bpf_link__destroy(k->iter_sockets);
+	bpf_link__destroy(k->iter_connects);
+	bpf_link__destroy(k->iter_discover);
+	bpf_link__destroy(k->iter_hidden);
+	while (k->n_links > 0)
+		bpf_link__destroy(k->links[--k->n_links]);
+	if (k->shards)
+		munmap(k->shards, k->shards_bytes);
+	if (k->control)
+		munmap(k->control, sizeof(*k->control));
+	if (k->totals)
+		munmap(k->totals, sizeof(*k->totals));
+	for (int id = PILE_KERNEL_OBJECTS - 1; id >= 0; id--)
+		bpf_object__close(k->objects[id]);
+	free(k->buffer);
+	memset(k, 0, sizeof(*k));
+}

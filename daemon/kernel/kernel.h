@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * kernel.h: the BPF objects' life and typed access to their maps: the only room that knows libbpf.
+ * Owned by the guard. open/close may block and allocate (start and stop only); everything else is called from the
+ * control loop, allocates nothing and makes short system calls. Never logs; what is missing is told in `missing`.
+ * Order: open -> size maps -> load -> populate -> attach. Nothing is pinned; links are descriptors of this process.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "pileguard/abi.h"
+#include "util/endpoint.h"
+#include "util/error.h"
+
+#define PILE_KERNEL_OBJECTS 7
+#define PILE_KERNEL_LINKS_MAX 16
+#define PILE_KERNEL_READ_BYTES 65536 /* one read of an iterator */
+
+enum pile_tier {
+	PILE_TIER_NONE = 0,
+	PILE_TIER_A, /* stable socket tracepoints, 6.3 and later */
+	PILE_TIER_B, /* fentry and fexit, 6.1 */
+};
+
+struct bpf_object;
+struct bpf_link;
+struct bpf_program;
+
+struct pile_kernel {
+	struct bpf_object *objects[PILE_KERNEL_OBJECTS];
+	struct bpf_link *links[PILE_KERNEL_LINKS_MAX]; /* sensors */
+	unsigned int n_links;
+	struct bpf_link *iter_sockets, *iter_connects, *iter_discover, *iter_hidden;
+	const struct bpf_program *connect_v4, *connect_v6, *deadline; /* attached per cgroup; NULL = refused */
+	int map_workers, map_cgroups, map_listeners, map_listener_ports, map_unix_addresses;
+	int map_destinations, map_gates, map_gate_counts, map_deadlines;
+	struct pile_bpf_shard *shards;
+	size_t shards_bytes;
+	struct pile_bpf_control *control;
+	struct pile_bpf_totals *totals;
+	uint32_t n_shards;
+	enum pile_tier tier;
+	bool unix_close; /* closes of unix connections are seen at once */
+	char missing[512];
+	void *buffer; /* PILE_KERNEL_READ_BYTES, for the iterators */
+};
+
+/** The sum of one group's shards. */
+struct pile_kernel_counts {
+	uint64_t opened, answered, closed;
+	int64_t waiting;			    /* sum of both wheels */
+	int64_t wheel[PILE_WHEEL_SLOTS + 1];	    /* by absolute slot, both generations added */
+	uint64_t latency[PILE_LATENCY_BUCKETS];
+};
+
+/**
+ * pile_kernel_open - load what this kernel allows, attach the sensors
+ * @k: caller's memory
+ * Returns 0 (then k->missing names what is not there), or negative errno with a sentence in @err when nothing works:
+ * -EPERM no privilege, -ENOENT no BTF, -ENOSYS no BPF.
+ */
+int pile_kernel_open(struct pile_kernel *k, struct pile_error *err);
+
+/** pile_kernel_close - detach and free everything. Safe on a zeroed or half-open struct. */
+void pile_kernel_close(struct pile_kernel *k);
+
+/** pile_kernel_tier_name - "A", "B" or "none" */
+const char *pile_kernel_tier_name(enum pile_tier tier);
+
+/**
+ * pile_kernel_counts_read - sum a group's shards
+ * @group: 0..PILE_GROUPS_MAX-1
+ * The wheel's absolute slots are those of slot_of(arrival time) in bpf/requests.h.
+ */
+void pile_kernel_counts_read(const struct pile_kernel *k, uint32_t group, struct pile_kernel_counts *ret);
+
+/** pile_kernel_generation_flip - from now on new requests are counted in the other wheel. */
+void pile_kernel_generation_flip(struct pile_kernel *k);
+
+/**
+ * pile_kernel_wheel_settle - take what a sweep left behind in the old wheel
+ * Call a tick after the sweep that followed a flip. Returns how many requests ended unseen (may be negative for a
+ * moment when one was counted twice); the caller adds it to "closed".
+ */
+int64_t pile_kernel_wheel_settle(struct pile_kernel *k, uint32_t group);
+
+/** pile_kernel_group_reset - zero a group's shards (its slot is given to another group). */
+void pile_kernel_group_reset(struct pile_kernel *k, uint32_t group);
+
+typedef void (*pile_kernel_record_fn)(const struct pile_bpf_record *record, void *arg);
+
+/**
+ * pile_kernel_sweep_sockets / _sweep_connects / _discover - run an iterator, hand each record to @fn
+ * Records are checked for type and size before @fn sees them. Returns 0 or negative errno.
+ */
+int pile_kernel_sweep_sockets(struct pile_kernel *k, pile_kernel_record_fn fn, void *arg);
+int pile_kernel_sweep_connects(struct pile_kernel *k, pile_kernel_record_fn fn, void *arg);
+int pile_kernel_discover(struct pile_kernel *k, pile_kernel_record_fn fn, void *arg);
+
+/** pile_kernel_discover_hidden - tag the TCP listeners behind MPTCP listeners (this network namespace only). */
+int pile_kernel_discover_hidden(struct pile_kernel *k);
+
+/** Group membership. group = PILE_NO_GROUP removes. Return 0 or negative errno. */
+int pile_kernel_cgroup_set(struct pile_kernel *k, uint64_t cgroup_id, uint32_t group);
+int pile_kernel_cgroup_remove(struct pile_kernel *k, uint64_t cgroup_id);
+int pile_kernel_listener_set(struct pile_kernel *k, uint64_t cookie, uint16_t port, uint32_t group);
+int pile_kernel_listener_remove(struct pile_kernel *k, uint64_t cookie, uint16_t port);
+
+/** pile_kernel_unix_expire - drop the unix addresses that the last discover walk did not see listening any more. */
+void pile_kernel_unix_expire(struct pile_kernel *k);
+
+/** pile_kernel_worker_get - counters of one worker. Returns 0 or -ENOENT. */
+int pile_kernel_worker_get(struct pile_kernel *k, uint32_t tgid, struct pile_bpf_worker *ret);
+
+void pile_kernel_destination_key(uint32_t group, const struct pile_endpoint *ep,
+				 struct pile_bpf_destination *ret);
+int pile_kernel_destination_get(struct pile_kernel *k, const struct pile_bpf_destination *key,
+				struct pile_bpf_destination_counts *ret);
+int pile_kernel_destination_remove(struct pile_kernel *k, const struct pile_bpf_destination *key);
+
+/**
+ * pile_kernel_destination_next - iterate the destination counters
+ * @prev: NULL for the first. Returns 0 with *ret, or -ENOENT at the end.
+ */
+int pile_kernel_destination_next(struct pile_kernel *k, const struct pile_bpf_destination *prev,
+				 struct pile_bpf_destination *ret);
+
+/** Gates. set creates the counters when they are not there yet. */
+int pile_kernel_gate_set(struct pile_kernel *k, const struct pile_bpf_destination *key,
+			 const struct pile_bpf_gate *gate);
+int pile_kernel_gate_counts(struct pile_kernel *k, const struct pile_bpf_destination *key,
+			    struct pile_bpf_gate_counts *ret);
+int pile_kernel_gate_remove(struct pile_kernel *k, const struct pile_bpf_destination *key);
+
+/**
+ * pile_kernel_deadline_set - connect deadline of a group
+ * @deadline_ns: 0 = off; else the first time-out and the number of retransmissions are chosen so that an unanswered
+ * connect ends after about this long: r x (2^(n+1) - 1), n = 1 below 2 s, 2 below 7 s, then 3 (tcp(7), tcp_syn_retries).
+ */
+int pile_kernel_deadline_set(struct pile_kernel *k, uint32_t group, uint64_t deadline_ns);
+
+/** The programs attached to one cgroup. */
+struct pile_kernel_attachment {
+	struct bpf_link *connect_v4, *connect_v6, *deadline;
+};
+
+/**
+ * pile_kernel_attach - attach rung 1 (and the deadline) to a cgroup, beside whatever is attached there already
+ * @cgroup_fd: directory of the cgroup (v2)
+ * Returns 0; -EPERM when a foreign program on an ancestor forbids it; -ENOSYS when the kernel refused the programs.
+ */
+int pile_kernel_attach(struct pile_kernel *k, int cgroup_fd, bool with_gate, bool with_deadline,
+		       struct pile_kernel_attachment *ret);
+void pile_kernel_detach(struct pile_kernel_attachment *attachment);

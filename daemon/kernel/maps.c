@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* maps.c: typed access to the hash maps, and attaching the gates to cgroups. */
+#include <arpa/inet.h>
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <string.h>
+
+#include "kernel/kernel.h"
+
+int pile_kernel_cgroup_set(struct pile_kernel *k, uint64_t cgroup_id, uint32_t group)
+{
+	struct pile_bpf_cgroup value = { .group = group };
+
+	return bpf_map_update_elem(k->map_cgroups, &cgroup_id, &value, BPF_ANY);
+}
+
+int pile_kernel_cgroup_remove(struct pile_kernel *k, uint64_t cgroup_id)
+{
+	return bpf_map_delete_elem(k->map_cgroups, &cgroup_id);
+}
+
+int pile_kernel_listener_set(struct pile_kernel *k, uint64_t cookie, uint16_t port, uint32_t group)
+{
+	uint32_t port_key = port;
+	int r;
+
+	r = bpf_map_update_elem(k->map_listeners, &cookie, &group, BPF_ANY);
+	if (r == 0 && port)
+		r = bpf_map_update_elem(k->map_listener_ports, &port_key, &group, BPF_ANY);
+	return r;
+}
+
+int pile_kernel_listener_remove(struct pile_kernel *k, uint64_t cookie, uint16_t port)
+{
+	uint32_t port_key = port;
+
+	if (port)
+		bpf_map_delete_elem(k->map_listener_ports, &port_key);
+	return bpf_map_delete_elem(k->map_listeners, &cookie);
+}
+
+void pile_kernel_unix_expire(struct pile_kernel *k)
+{
+	struct pile_bpf_unix_address value;
+	uint64_t key, next, *prev = NULL;
+
+	for (int i = 0; i < PILE_LISTENERS_MAX; i++) {
+		if (bpf_map_get_next_key(k->map_unix_addresses, prev, &next) < 0)
+			return;
+		key = next;
+		prev = &key;
+		if (bpf_map_lookup_elem(k->map_unix_addresses, &key, &value) == 0 &&
+		    value.epoch != k->control->epoch) {
+			bpf_map_delete_elem(k->map_unix_addresses, &key);
+			prev = NULL;
+		}
+	}
+}
+
+int pile_kernel_worker_get(struct pile_kernel *k, uint32_t tgid, struct pile_bpf_worker *ret)
+{
+	return bpf_map_lookup_elem(k->map_workers, &tgid, ret);
+}
+
+void pile_kernel_destination_key(uint32_t group, const struct pile_endpoint *ep,
+				 struct pile_bpf_destination *ret)
+{
+	memset(ret, 0, sizeof(*ret));
+	memcpy(ret->addr, ep->addr, sizeof(ret->addr));
+	ret->group = group;
+	ret->port = ep->port;
+}
+
+int pile_kernel_destination_get(struct pile_kernel *k, const struct pile_bpf_destination *key,
+				struct pile_bpf_destination_counts *ret)
+{
+	return bpf_map_lookup_elem(k->map_destinations, key, ret);
+}
+
+int pile_kernel_destination_remove(struct pile_kernel *k, const struct pile_bpf_destination *key)
+{
+	return bpf_map_delete_elem(k->map_destinations, key);
+}
+
+int pile_kernel_destination_next(struct pile_kernel *k, const struct pile_bpf_destination *prev,
+				 struct pile_bpf_destination *ret)
+{
+	return bpf_map_get_next_key(k->map_destinations, prev, ret);
+}
+
+int pile_kernel_gate_set(struct pile_kernel *k, const struct pile_bpf_destination *key,
+			 const struct pile_bpf_gate *gate)
+{
+	struct pile_bpf_gate_counts zero = {};
+	int r;
+
+	r = bpf_map_update_elem(k->map_gate_counts, key, &zero, BPF_NOEXIST);
+	if (r < 0 && r != -EEXIST)
+		return r;
+	return bpf_map_update_elem(k->map_gates, key, gate, BPF_ANY);
+}
+
+int pile_kernel_gate_counts(struct pile_kernel *k, const struct pile_bpf_destination *key,
+			    struct pile_bpf_gate_counts *ret)
+{
+	return bpf_map_lookup_elem(k->map_gate_counts, key, ret);
+}
+
+int pile_kernel_gate_remove(struct pile_kernel *k, const struct pile_bpf_destination *key)
+{
+	int r = bpf_map_delete_elem(k->map_gates, key);
+
+	bpf_map_delete_elem(k->map_gate_counts, key);
+	return r;
+}
+
+int pile_kernel_deadline_set(struct pile_kernel *k, uint32_t group, uint64_t deadline_ns)
+{
+	struct pile_bpf_deadline value = {};
+	uint32_t hz = k->control->hz ? k->control->hz : 250;
+	uint64_t jiffies = deadline_ns * hz / NS_PER_SEC;
+
+	if (deadline_ns) {
+		value.syn_count = deadline_ns < 2 * NS_PER_SEC ? 1 : deadline_ns < 7 * NS_PER_SEC ? 2 : 3;
+		value.rto_jiffies = (uint32_t)(jiffies / ((2u << value.syn_count) - 1));
+		if (!value.rto_jiffies)
+			value.rto_jiffies = 1;
+	}
+	return bpf_map_update_elem(k->map_deadlines, &group, &value, BPF_ANY);
+}
+
+static int cgroup_link(const struct bpf_program *prog, int cgroup_fd, struct bpf_link **ret)
+{
+	struct bpf_link *link;
+
+	if (!prog)
+		return -ENOSYS;
+	link = bpf_program__attach_cgroup(prog, cgroup_fd);
+	if (!link)
+		return -errno;
+	*ret = link;
+	return 0;
+}
+
+int pile_kernel_attach(struct pile_kernel *k, int cgroup_fd, bool with_gate, bool with_deadline,
+		       struct pile_kernel_attachment *ret)
+{
+	struct pile_kernel_attachment made = {};
+	int r = 0;
+
+	if (with_gate)
+		r = cgroup_link(k->connect_v4, cgroup_fd, &made.connect_v4);
+	if (r == 0 && with_gate)
+		r = cgroup_link(k->connect_v6, cgroup_fd, &made.connect_v6);
+	if (r == 0 && with_deadline)
+		r = cgroup_link(k->deadline, cgroup_fd, &made.deadline);
+	if (r < 0) {
+		pile_kernel_detach(&made);
+		return r;
+	}
+	*ret = made;
+	return 0;
+}
+
+void pile_kernel_detach(struct pile_kernel_attachment *attachment)
+{
+	bpf_link__destroy(attachment->connect_v4);
+	bpf_link__destroy(attachment->connect_v6);
+	bpf_link__destroy(attachment->deadline);
+	memset(attachment, 0, sizeof(*attachment));
+}

@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * diff.h: what changes between two policies, in a person's words.
+ * Pure apart from allocation. Never logs.
+ */
+#pragma once
+
+#include "policy/policy.h"
+
+/**
+ * pile_diff_format - "1 group enforces fail_fast (was: none); nothing else changes"
+ * @buf, @size: output, NUL-terminated. Returns the number of differences found (0 = same).
+ */
+unsigned int pile_diff_format(const struct pile_policy *from, const struct pile_policy *to, char *buf,
+			      size_t size);

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * format.h: the canonical text of each key of a policy: one table for `policy show`, the hash and the diff.
+ * Every key is written, in this order, defaults included, so equal policies have equal texts.
+ * Owns nothing. Pure; never blocks; never logs.
+ */
+#pragma once
+
+#include <stdio.h>
+
+#include "policy/policy.h"
+
+#define PILE_FORMAT_VALUE_MAX 1280 /* 16 exemptions of at most 48 characters, quoted, with commas */
+#define PILE_FORMAT_KEYS 15
+
+/** One key of a group and how its value is written (YAML, on one line). */
+struct pile_format_key {
+	const char *name;
+	/* Writes the value; an empty text means that the key is left out (unit beside cgroup). */
+	void (*value)(const struct pile_policy_group *group, char *buf, size_t size);
+};
+
+extern const struct pile_format_key pile_format_keys[PILE_FORMAT_KEYS];
+
+/** pile_format_mode - "observe", "enforce". */
+const char *pile_format_mode(const struct pile_policy *policy);
+
+/** pile_format_reserve - "auto" or an exact size ("512MiB"). Returns buf. */
+const char *pile_format_reserve(const struct pile_policy *policy, char *buf, size_t size);
+
+/** pile_format_write - the whole as canonical YAML; write errors are left to the stream. */
+void pile_format_write(const struct pile_policy *policy, FILE *f);

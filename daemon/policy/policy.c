@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "policy/policy.h"
+
+#include <errno.h>
+#include <string.h>
+
+void pile_policy_init(struct pile_policy *policy)
+{
+	memset(policy, 0, sizeof(*policy));
+	policy->mode = PILE_MODE_OBSERVE;
+	snprintf(policy->source, sizeof(policy->source), "built in");
+}
+
+void pile_policy_group_init(struct pile_policy_group *group, const char *name)
+{
+	memset(group, 0, sizeof(*group));
+	snprintf(group->name, sizeof(group->name), "%s", name);
+	/*
+	 * A SYN lost at once is sent again after 1 s and after 3 s: a blip of 2 s shows a success
+	 * at 2 s (a fresh connect) or 3 s (a retransmission), so the proof must be older than 2 s;
+	 * 3 s is what a client may wait for the first effect.
+	 */
+	group->dead_after_ns = 2400 * NS_PER_MS;
+	group->probe_every_ns = NS_PER_SEC;
+	group->refuse_errno = ECONNREFUSED;
+}

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * policy.h: the operator's wishes, as plain data.
+ * struct pile_policy is a fixed-size value: built aside, validated whole, then copied into place.
+ * Built on the slow thread (loading may block and allocate); read by every room.
+ * Nothing here blocks except load and store; nothing here logs: errors go to struct pile_error.
+ * No pointers inside, so a copy is a copy.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "pileguard/limits.h"
+#include "util/endpoint.h"
+#include "util/error.h"
+
+enum pile_mode {
+	PILE_MODE_OBSERVE = 0, /* watches and explains; changes nothing */
+	PILE_MODE_ENFORCE = 1, /* the rungs that each group names may act */
+};
+
+/** Rungs of the ladder, as bits of pile_policy_group.enforce. Only the ones built are accepted. */
+enum pile_rung {
+	PILE_RUNG_FAIL_FAST = 1u << 0,
+};
+
+enum pile_workers {
+	PILE_WORKERS_UNKNOWN = 0,
+	PILE_WORKERS_PREFORK, /* one request a process at a time: php-fpm, Apache prefork */
+	PILE_WORKERS_THREADS, /* one request a thread */
+	PILE_WORKERS_EVENTS,  /* many requests a process: nginx, Node.js, Go */
+};
+
+enum pile_fail_fast {
+	PILE_FAIL_FAST_AT_RISK = 0, /* dead and the group at risk (default) */
+	PILE_FAIL_FAST_ALWAYS = 1,  /* dead is enough */
+};
+
+struct pile_policy_group {
+	char name[PILE_NAME_MAX];	/* [a-z0-9._-]+, unique */
+	char unit[PILE_UNIT_MAX];	/* systemd unit with its suffix, or "" */
+	char cgroup[PILE_CGROUP_MAX];	/* path below the v2 mount ("/a/b"), or ""; one of unit, cgroup */
+	struct pile_endpoint listen;	/* one listener of the unit; family 0 = all of its listeners */
+	enum pile_workers workers;
+	uint32_t workers_max;		/* the pool's cap (pm.max_children); 0 = not declared */
+	uint64_t memory_budget_bytes;	/* 0 = what the host has */
+	uint32_t memory_budget_permille;/* alternative: share of the host's memory; 0 = not given */
+	uint32_t enforce;		/* bits of enum pile_rung */
+	enum pile_fail_fast fail_fast;
+	uint64_t dead_after_ns;		/* default 2.4 s, 1 s .. 60 s */
+	uint64_t probe_every_ns;	/* default 1 s, 200 ms .. 2 s */
+	uint64_t connect_deadline_ns;	/* 0 = off; 300 ms .. 60 s */
+	int refuse_errno;		/* positive errno handed to connect(); default ECONNREFUSED */
+	uint32_t baseline_waiting;	/* W99 given by hand; 0 = learn it */
+	uint32_t n_exempt;
+	struct pile_endpoint exempt[PILE_EXEMPT_MAX]; /* never refused; port 0 = every port */
+};
+
+struct pile_policy {
+	enum pile_mode mode;
+	uint64_t memory_reserve_bytes;	/* what the host keeps; default 64 MiB + 2 % of memory */
+	uint32_t n_groups;
+	struct pile_policy_group groups[PILE_GROUPS_MAX];
+	char hash[65];			/* SHA-256 of the canonical text, lower-case hex */
+	char source[256];		/* file it came from, or "built in" */
+};
+
+/**
+ * pile_policy_init - the built-in policy: observe, no groups
+ * Defaults are product.md's table. Never fails.
+ */
+void pile_policy_init(struct pile_policy *policy);
+
+/**
+ * pile_policy_group_init - a group with product.md's defaults and this name
+ */
+void pile_policy_group_init(struct pile_policy_group *group, const char *name);

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * schema.h: the keys of a policy file: the one table of them, for libcyaml and for the shape check.
+ * What libcyaml fills lies in struct pile_schema_root; texts with a unit or an address stay texts here, and
+ * load.c turns them into numbers. Owned by the loader. Slow thread and pileguardctl: allocates, never logs.
+ */
+#pragma once
+
+#include <cyaml/cyaml.h>
+
+#include "policy/policy.h"
+
+#define PILE_SCHEMA_LIST_MAX 16 /* entries of enforce and exempt: PILE_EXEMPT_MAX */
+
+/** One entry of groups: as written; NULL or 0 where the key is missing. */
+struct pile_schema_group {
+	char *name;
+	char *unit;
+	char *cgroup;
+	char *listen;
+	char *workers_max;
+	char *memory_budget;
+	char *dead_after;
+	char *probe_every;
+	char *connect_deadline;
+	char *baseline_waiting;
+	char **enforce;
+	uint32_t n_enforce;
+	char **exempt;
+	uint32_t n_exempt;
+	enum pile_workers workers;
+	enum pile_fail_fast fail_fast;
+	int refuse_with;
+};
+
+struct pile_schema_root {
+	enum pile_mode mode;
+	char *memory_reserve;
+	struct pile_schema_group *groups;
+	uint32_t n_groups;
+};
+
+extern const struct cyaml_schema_value pile_schema_policy;
+extern const cyaml_strval_t pile_schema_modes[2];
+extern const cyaml_strval_t pile_schema_workers[4];
+extern const cyaml_strval_t pile_schema_fail_fasts[2];
+extern const cyaml_strval_t pile_schema_errnos[4];
+
+/**
+ * pile_schema_load - fill the struct (through libcyaml)
+ * @ret: heap; pile_schema_free() it. To be called on texts that pile_shape_check() passed.
+ * Returns 0, -EINVAL (text, and line and column where libcyaml knows them), -ENOMEM.
+ */
+int pile_schema_load(const char *text, size_t size, struct pile_schema_root **ret,
+		     struct pile_error *err);
+
+/** pile_schema_free - also as a cleanup: pile_schema_freep. NULL is fine. */
+void pile_schema_free(struct pile_schema_root *root);
+
+static inline void pile_schema_freep(struct pile_schema_root **root)
+{
+	pile_schema_free(*root);
+}

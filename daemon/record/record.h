@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * record.h: events and explain records: what was decided, why, what it did, what it cost, how it ends.
+ * Owned by the guard, fixed size, no allocation after start; written by the control loop only.
+ * Lines for the journal are handed to the slow thread; this room never blocks and never logs itself.
+ * A reader (api) sees copies in the snapshot.
+ */
+#pragma once
+
+#include "decide/intent.h"
+#include "pileguard/limits.h"
+
+enum pile_event_kind {
+	PILE_EVENT_START = 1,  /* the guard started */
+	PILE_EVENT_STOP,
+	PILE_EVENT_POLICY,     /* a policy was committed, or refused */
+	PILE_EVENT_GROUP,      /* a group appeared, was attached again, went away */
+	PILE_EVENT_STAGE,      /* S1..S3, recorded only */
+	PILE_EVENT_OPEN,       /* rung 1 opened, or would have */
+	PILE_EVENT_HALF_OPEN,  /* the destination answered the guard's probe */
+	PILE_EVENT_CLOSE,
+	PILE_EVENT_NETWORK,    /* own network suspected, or over */
+	PILE_EVENT_COMMAND,    /* an operator's hand */
+	PILE_EVENT_TROUBLE,    /* something the guard could not do */
+};
+
+struct pile_event {
+	uint64_t seq;		 /* 1.. */
+	uint64_t t_ns;		 /* CLOCK_MONOTONIC */
+	uint64_t realtime_ns;	 /* CLOCK_REALTIME */
+	uint32_t kind;		 /* enum pile_event_kind */
+	uint32_t explain_id;	 /* 0 = none */
+	char group[PILE_NAME_MAX];
+	char unit[PILE_UNIT_MAX]; /* for OBJECT_SYSTEMD_UNIT; "" = none */
+	char text[256];		 /* the whole line, as the journal has it */
+};
+
+/** One episode of rung 1 (or a stage, or own network): the answer to `pileguardctl explain ID`. */
+struct pile_explain {
+	uint32_t id;
+	uint32_t kind;		 /* enum pile_intent_kind that opened it: BREAKER_OPEN, STAGE, NETWORK */
+	char group[PILE_NAME_MAX];
+	char unit[PILE_UNIT_MAX];
+	struct pile_endpoint endpoint;
+	uint32_t blocked;	 /* enum pile_blocked: 0 = it acted */
+	struct pile_why why;
+	uint64_t opened_ns, opened_realtime_ns;
+	uint64_t half_open_ns;	 /* 0 = not yet */
+	uint64_t closed_ns;	 /* 0 = still going on */
+	uint32_t close_reason;	 /* enum pile_close_reason */
+	uint64_t refused;	 /* connects refused */
+	uint64_t ended;		 /* waits ended */
+	uint64_t probes;	 /* the guard's own connects */
+	uint64_t admitted;	 /* connects let through while half open */
+	uint64_t first_effect_ns;/* monotonic time of the first refused or ended connect; 0 = none yet */
+	uint64_t saved_wait_ns;	 /* (refused + ended) x what a wait lasts: see record.c */
+	uint64_t saved_bytes;	 /* memory those waits would have held at once */
+	uint32_t refuse_errno;	 /* what the refused connects saw, positive */
+	uint64_t flips;		 /* half-open steps that failed */
+};

@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * abi.h: what the BPF programs and the daemon share: keys, values and records. Fixed width, explicit padding.
+ * Who writes what is said at each struct: the kernel's counters and user space's settings never share a value,
+ * since writing a whole value over the kernel's increments is how counters drift (kernel-facts.md).
+ * Everything that comes back from the kernel is checked by daemon/kernel before use.
+ */
+#ifndef PILEGUARD_ABI_H
+#define PILEGUARD_ABI_H
+
+#include "pileguard/limits.h"
+
+#ifndef __bpf__
+#include <stdint.h>
+typedef uint8_t pile_u8;
+typedef uint16_t pile_u16;
+typedef uint32_t pile_u32;
+typedef uint64_t pile_u64;
+typedef int32_t pile_s32;
+#else
+typedef unsigned char pile_u8;
+typedef unsigned short pile_u16;
+typedef unsigned int pile_u32;
+typedef unsigned long long pile_u64;
+typedef int pile_s32;
+#endif
+
+#define PILE_NO_GROUP 0xffffffffu
+#define PILE_SHARDS_MAX 64		/* CPUs above share: cpu % shards */
+#define PILE_WORKER_BUCKETS 20		/* one an octave from 65 us */
+
+/*
+ * The state word of a request: arrival time with its low 8 bits replaced by where it is counted.
+ * 256 ns of the arrival time are lost; that is far below what any decision needs.
+ */
+#define PILE_OPEN_SLOT_MASK 0x7fULL	/* 0..63 wheel slot, 64 older */
+#define PILE_OPEN_GENERATION 0x80ULL	/* which of the two wheels counts it */
+#define PILE_OPEN_TIME_MASK (~0xffULL)
+#define PILE_SLOT_OLDER PILE_WHEEL_SLOTS
+
+enum pile_bpf_socket_flags {
+	PILE_SOCKET_LISTENER = 1u << 0,
+	PILE_SOCKET_UNIX = 1u << 1,
+	PILE_SOCKET_ADOPTED = 1u << 2, /* older than the guard */
+};
+
+/** SK_STORAGE "sockets": a listener of a group, or a connection accepted from it. Kernel writes. */
+struct pile_bpf_socket {
+	pile_u64 open;	   /* state word; 0 = no request waiting */
+	pile_u32 group;
+	pile_u32 worker;   /* tgid of the last reader; 0 = nobody has read yet */
+	pile_u32 flags;
+	pile_u32 pad;
+};
+
+/** SK_STORAGE "connects": a connection that a worker opens to a dependency. Kernel writes. */
+struct pile_bpf_connect {
+	pile_u8 addr[16]; /* network order, v4-mapped */
+	pile_u32 group;
+	pile_u16 port;	   /* host order */
+	pile_u8 counted;   /* its destination has a counter of its own */
+	pile_u8 established;
+	pile_u64 started_ns;
+};
+
+/** ARRAY "shards" [group * n_shards + cpu % n_shards], mmapable. Kernel adds; user space settles old wheels. */
+struct pile_bpf_shard {
+	pile_u64 opened;
+	pile_u64 answered;
+	pile_u64 closed;
+	pile_s32 wheel[2][PILE_WHEEL_SLOTS + 1];
+	pile_u32 latency[PILE_LATENCY_BUCKETS]; /* arrival to first byte; wraps are fine, readers take differences */
+} __attribute__((aligned(64)));
+
+/** ARRAY "control" [0], mmapable. User space writes. */
+struct pile_bpf_control {
+	pile_u32 generation; /* 0 or 1: the wheel that counts new requests */
+	pile_u32 n_shards;
+	pile_u32 guard_dead; /* set by the guard's exit: all gates are open */
+	pile_u32 guard_tgid;
+	pile_u32 hz;	     /* the kernel's ticks a second */
+	pile_u32 epoch;	     /* of the discover walk: older unix addresses are forgotten */
+};
+
+/** ARRAY "totals" [0], mmapable. Kernel adds. */
+struct pile_bpf_totals {
+	pile_u64 connects_started;
+	pile_u64 connects_established;
+	pile_u64 connects_failed;
+	pile_u64 destinations_lost; /* no room for a counter */
+	pile_u64 storage_lost;	    /* no memory for a socket's state */
+	pile_u64 workers_lost;
+};
+
+/** HASH "unix_addresses" by pointer of the address object. The discover walk writes. */
+struct pile_bpf_unix_address {
+	pile_u32 group;
+	pile_u32 epoch;
+};
+
+/** HASH "workers" by tgid. Kernel writes; removed when the process exits. */
+struct pile_bpf_worker {
+	pile_u32 group;
+	pile_u32 pad;
+	pile_u64 answered;
+	pile_u32 latency[PILE_WORKER_BUCKETS];
+};
+
+/** HASH "cgroups" by cgroup id. User space writes. */
+struct pile_bpf_cgroup {
+	pile_u32 group;	 /* for processes that are no known worker; PILE_NO_GROUP when two groups share the cgroup */
+	pile_u32 ports;	 /* != 0: has listeners in "listener_ports" */
+};
+
+/** HASH key: one destination of one group. */
+struct pile_bpf_destination {
+	pile_u8 addr[16];
+	pile_u32 group;
+	pile_u16 port;
+	pile_u16 pad;
+};
+
+/** HASH "destinations". Kernel writes. */
+struct pile_bpf_destination_counts {
+	pile_u64 started;
+	pile_u64 established;
+	pile_u64 failed;	    /* all ends without success */
+	pile_u64 refused_by_peer;   /* of those: answered with RST */
+	pile_u64 last_started_ns;
+	pile_u64 last_established_ns;
+	pile_u64 last_failed_ns;
+	pile_u64 last_refused_ns;
+};
+
+/** HASH "gates" by destination. User space writes. */
+struct pile_bpf_gate {
+	pile_u64 lease_ns;	/* monotonic: after this the gate is open, with nobody's help */
+	pile_u64 allow;		/* connects let through since it was shut (half open) */
+	pile_u32 refuse_errno;	/* positive, 1..133 */
+	pile_u32 explain_id;
+};
+
+/** HASH "gate_counts" by destination. Kernel writes (user space creates and removes). */
+struct pile_bpf_gate_counts {
+	pile_u64 refused;
+	pile_u64 admitted;	/* may pass `allow` by the number of CPUs; readers clamp */
+	pile_u64 first_refused_ns;
+};
+
+/** ARRAY "deadlines" by group. User space writes. */
+struct pile_bpf_deadline {
+	pile_u32 rto_jiffies;	/* first SYN time-out; 0 = off */
+	pile_u32 syn_count;	/* retransmissions */
+};
+
+/** Records of the iterators. Each starts with type and size; readers skip what they do not know. */
+enum pile_bpf_record_type {
+	PILE_RECORD_LISTENER = 1, /* discover: a listening socket seen in a process */
+	PILE_RECORD_SOCKET,	  /* sweep: an accepted connection */
+	PILE_RECORD_QUEUE,	  /* sweep: a listener's accept queue */
+	PILE_RECORD_CONNECT,	  /* sweep: a connection to a dependency */
+};
+
+struct pile_bpf_record {
+	pile_u16 type;
+	pile_u16 size;
+};
+
+struct pile_bpf_record_listener {
+	struct pile_bpf_record head;
+	pile_u32 tgid;
+	pile_u64 cgroup_id;
+	pile_u64 cookie;
+	pile_u64 inode;	   /* of the socket file: finds a unix listener's path */
+	pile_u32 netns;	   /* inode of the network namespace */
+	pile_u16 family;
+	pile_u16 port;	   /* host order */
+	pile_u16 protocol; /* IPPROTO_TCP, IPPROTO_MPTCP, 0 for unix */
+	pile_u16 type;	   /* SOCK_STREAM, SOCK_SEQPACKET */
+	pile_u8 addr[16];
+	pile_u8 comm[16];
+	pile_u32 group;	   /* PILE_NO_GROUP = not tagged */
+	pile_u32 backlog;
+};
+
+struct pile_bpf_record_socket {
+	struct pile_bpf_record head;
+	pile_u32 group;
+	pile_u32 worker;
+	pile_u32 flags;
+	pile_u64 open;
+};
+
+struct pile_bpf_record_queue {
+	struct pile_bpf_record head;
+	pile_u32 group;
+	pile_u64 cookie;
+	pile_u32 backlog;
+	pile_u32 backlog_limit;
+};
+
+enum pile_bpf_connect_state {
+	PILE_CONNECT_PENDING = 1, /* SYN_SENT */
+	PILE_CONNECT_OPEN,	  /* established, nothing to say about it */
+	PILE_CONNECT_SILENT,	  /* our word was the last, no answer since */
+	PILE_CONNECT_MUTE,	  /* established, nothing ever said by the peer, nor by us */
+	PILE_CONNECT_UNACKED,	  /* our data is not acknowledged, retransmitted >= 3 times */
+};
+
+struct pile_bpf_record_connect {
+	struct pile_bpf_record head;
+	pile_u32 group;
+	pile_u8 addr[16];
+	pile_u8 source[16];
+	pile_u16 port;
+	pile_u16 source_port;
+	pile_u16 family;
+	pile_u16 state;	   /* enum pile_bpf_connect_state */
+	pile_u32 netns;
+	pile_u32 silent_ms;/* since our last word, for SILENT and UNACKED */
+	pile_u64 cookie;
+	pile_u64 started_ns;
+};
+
+_Static_assert(sizeof(struct pile_bpf_socket) == 24, "abi");
+_Static_assert(sizeof(struct pile_bpf_connect) == 32, "abi");
+_Static_assert(sizeof(struct pile_bpf_destination) == 24, "abi");
+_Static_assert(sizeof(struct pile_bpf_shard) % 64 == 0, "abi");
+_Static_assert(sizeof(struct pile_bpf_record_listener) == 88, "abi");
+_Static_assert(sizeof(struct pile_bpf_record_connect) == 72, "abi");
+
+#endif
