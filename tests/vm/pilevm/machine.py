@@ -13,6 +13,7 @@ from . import image as images
 
 SSH_READY_S = 180       # boots take 10-25 s on an idle host, more on a busy one
 STOP_S = 40             # orderly shutdown, then the process is ended
+WEB_PORTS = 16          # forwards to port 80: each listens with a backlog of 1 only
 COMMAND_LINE = "root=/dev/vda rw console=ttyS0 psi=1 net.ifnames=0 loglevel=4 panic=-1 mitigations=off"
 
 
@@ -50,7 +51,8 @@ class Machine:
     def __init__(self, folder, state):
         self.folder = Path(folder)
         self.state = state
-        self.ssh_port, self.http_port = state["ssh_port"], state["http_port"]
+        self.ssh_port, self.banner_port, self.login_port = state["ssh_ports"]
+        self.web_ports = state["web_ports"]
         self.process = None
 
     # -- life ---------------------------------------------------------------
@@ -63,8 +65,8 @@ class Machine:
         folder.mkdir(parents=True)
         subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", str(image.disk),
                         str(folder / "overlay.qcow2")], check=True)
-        ssh_port, http_port = free_ports(2)
-        state = {"ssh_port": ssh_port, "http_port": http_port, "image": str(image.folder),
+        ports = free_ports(3 + WEB_PORTS)
+        state = {"ssh_ports": ports[:3], "web_ports": ports[3:], "image": str(image.folder),
                  "kernel": image.kernel, "booted_at": time.monotonic()}
         machine = cls(folder, state)
         machine.process = subprocess.Popen(machine.qemu_command(image, memory_mb, cpus), stdin=subprocess.DEVNULL,
@@ -83,8 +85,9 @@ class Machine:
             raise MachineError(f"no machine in {folder}") from None
 
     def qemu_command(self, image, memory_mb, cpus):
-        forwards = (f"user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{self.ssh_port}-:22,"
-                    f"hostfwd=tcp:127.0.0.1:{self.http_port}-:80")
+        forwards = "user,id=net,restrict=on" + "".join(
+            f",hostfwd=tcp:127.0.0.1:{port}-:{guest}"
+            for guest, ports in ((22, self.state["ssh_ports"]), (80, self.web_ports)) for port in ports)
         return ["qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", image.cpu, "-smp", str(cpus),
                 "-m", str(memory_mb), "-nodefaults", "-display", "none", "-no-reboot",
                 "-kernel", str(image.vmlinuz), "-initrd", str(image.initrd), "-append", COMMAND_LINE,
@@ -153,9 +156,10 @@ class Machine:
 
     # -- ssh ----------------------------------------------------------------
 
-    def ssh_command(self, user="root", words=()):
+    def ssh_command(self, user="root", words=(), port=None):
+        """The words of an ssh command; logins under test have a forwarded port of their own."""
         image = Path(self.state["image"])
-        return ["ssh", "-i", str(image / "client-key"), "-p", str(self.ssh_port), "-F", "none",
+        return ["ssh", "-i", str(image / "client-key"), "-p", str(port or self.ssh_port), "-F", "none",
                 "-o", f"UserKnownHostsFile={image}/known_hosts", "-o", "HostKeyAlias=pile-vm",
                 "-o", "BatchMode=yes", "-o", "ConnectTimeout=20", "-o", "LogLevel=ERROR",
                 f"{user}@127.0.0.1", *words]

@@ -1,0 +1,146 @@
+"""Open-loop load: every request has a planned send time, and its latency counts from there.
+
+A plan is a list of segments "DURATION:RATE:KIND=PERCENT,...": seconds, requests a
+second, shares. Each request sits at a random point of its own slot of 1/RATE, and
+each block of requests has the kinds in exactly their shares, in random order; both
+come from the seed, so the same seed is the same traffic.
+"""
+import asyncio
+import itertools
+import json
+import random
+import resource
+import socket
+from dataclasses import dataclass
+
+from . import records
+
+CLIENT_TIMEOUT_S = 30   # from the planned send
+PATHS = {"auth": "/auth", "plain": "/plain", "slow": "/slow?ms=3000"}
+BLOCK = 50              # requests in which the shares are exact (2 % is one of them)
+ANSWER_MAX_BYTES = 65536
+# The guest sees the client's own port, whatever forward it came through. A port that
+# comes again within the guest's TIME_WAIT (60 s) costs a lost SYN and 6 s, so each
+# request takes the next of these, below the ports that the host gives out itself.
+SOURCE_PORTS = range(10000, 32768)
+
+
+@dataclass(frozen=True)
+class Segment:
+    duration_s: float
+    rate: float
+    shares: tuple       # of (kind, percent)
+
+    @classmethod
+    def parse(cls, text):
+        duration, rate, shares = text.split(":")
+        pairs = tuple((kind, float(percent)) for kind, percent in
+                      (share.split("=") for share in shares.split(",") if share))
+        unknown = [kind for kind, _ in pairs if kind not in PATHS]
+        if unknown or (float(rate) and round(sum(percent for _, percent in pairs)) != 100):
+            raise ValueError(f"{text}: kinds are {', '.join(PATHS)} and their shares make 100")
+        return cls(float(duration), float(rate), pairs)
+
+    def __str__(self):
+        return f"{self.duration_s:g}:{self.rate:g}:" + ",".join(f"{kind}={percent:g}" for kind, percent in self.shares)
+
+
+def block_of(shares, rng):
+    kinds = [kind for kind, percent in shares for _ in range(round(percent * BLOCK / 100))]
+    rng.shuffle(kinds)
+    return kinds
+
+
+def plan(segments, seed):
+    """Every request as (offset from the start in seconds, kind), ordered by time."""
+    rng = random.Random(seed)
+    requests, start = [], 0.0
+    for segment in segments:
+        kinds = []
+        for slot in range(int(segment.duration_s * segment.rate)):
+            kinds = kinds or block_of(segment.shares, rng)
+            requests.append((start + (slot + rng.random()) / segment.rate, kinds.pop()))
+        start += segment.duration_s
+    return requests
+
+
+def parse_answer(answer):
+    """Status and the wait that the application's body states, in milliseconds."""
+    head, _, body = answer.partition(b"\r\n\r\n")
+    words = head.split(b"\r\n", 1)[0].split()
+    status = int(words[1]) if len(words) > 1 and words[1].isdigit() else 0
+    try:
+        body = json.loads(body)
+        return status, body.get("waited_ms"), body.get("error")
+    except (ValueError, AttributeError):
+        return status, None, None
+
+
+def open_socket(source_ports):
+    """A socket with the next source port that is free."""
+    sock = socket.socket()
+    sock.setblocking(False)
+    for _ in SOURCE_PORTS:
+        try:
+            sock.bind(("127.0.0.1", next(source_ports)))
+            return sock
+        except OSError:
+            continue
+    raise OSError("no source port is free")
+
+
+async def exchange(port, path, record, source_ports):
+    """One request on a connection of its own; fills in the record."""
+    sock = open_socket(source_ports)
+    try:
+        await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
+        record["connected"] = records.now()
+        request = f"GET {path} HTTP/1.1\r\nHost: vm\r\nConnection: close\r\n\r\n".encode()
+        await asyncio.get_running_loop().sock_sendall(sock, request)
+        record["sent"] = records.now()
+        answer = b""
+        while len(answer) < ANSWER_MAX_BYTES:
+            piece = await asyncio.get_running_loop().sock_recv(sock, ANSWER_MAX_BYTES)
+            if not piece:
+                break
+            answer += piece
+        record["status"], record["waited_ms"], record["app_error"] = parse_answer(answer)
+        if not record["status"]:
+            record["error"] = "closed"
+    finally:
+        sock.close()
+
+
+async def one(port, kind, planned, out, source_ports):
+    """Sends a request whose time has come, and writes its record whatever happens."""
+    record = {"kind": kind, "planned": planned, "started": records.now(), "status": 0, "error": None}
+    try:
+        await asyncio.wait_for(exchange(port, PATHS[kind], record, source_ports), planned + CLIENT_TIMEOUT_S - records.now())
+    except asyncio.TimeoutError:
+        record["error"] = "timeout"
+    except OSError as error:
+        record["error"] = type(error).__name__
+    record["done"] = records.now()
+    out.write(**record)
+
+
+async def drive(ports, requests, start, out):
+    """Starts each request at its planned time, whatever became of the earlier ones."""
+    tasks = set()
+    source_ports = itertools.cycle(SOURCE_PORTS)
+    for number, (offset, kind) in enumerate(requests):
+        wait = start + offset - records.now()
+        if wait > 0:
+            await asyncio.sleep(wait)
+        task = asyncio.ensure_future(one(ports[number % len(ports)], kind, start + offset, out, source_ports))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+    if tasks:
+        await asyncio.wait(tasks)
+
+
+def run(ports, segments, seed, start, path):
+    """Drives the whole plan against the ports, from the monotonic instant start."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    asyncio.run(drive(ports, plan(segments, seed), start, records.Writer(path)))
