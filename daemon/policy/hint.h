@@ -20,7 +20,7 @@ int pile_hint_syntax(const yaml_parser_t *parser, const char *text, size_t size,
 /**
  * pile_hint_nearest - the word that was probably meant
  * @next: gives the i-th known word, NULL at the end
- * Returns one of the known words, or NULL when none is near (more than a third of the letters differ).
+ * Returns one of the known words, or NULL when none is near (more than two letters and more than a third of them differ).
  */
 const char *pile_hint_nearest(const char *word, const char *(*next)(const void *words, size_t i),
 			      const void *words);

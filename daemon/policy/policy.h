@@ -38,7 +38,7 @@ enum pile_fail_fast {
 };
 
 struct pile_policy_group {
-	char name[PILE_NAME_MAX];	/* [a-z0-9._-]+, unique */
+	char name[PILE_NAME_MAX];	/* [a-z0-9._-]+, begins with a letter or digit, unique */
 	char unit[PILE_UNIT_MAX];	/* systemd unit with its suffix, or "" */
 	char cgroup[PILE_CGROUP_MAX];	/* path below the v2 mount ("/a/b"), or ""; one of unit, cgroup */
 	struct pile_endpoint listen;	/* one listener of the unit; family 0 = all of its listeners */
@@ -59,7 +59,7 @@ struct pile_policy_group {
 
 struct pile_policy {
 	enum pile_mode mode;
-	uint64_t memory_reserve_bytes;	/* what the host keeps; default 64 MiB + 2 % of memory */
+	uint64_t memory_reserve_bytes;	/* what the host keeps; 0 ("auto") = 64 MiB + 2 % of memory */
 	uint32_t n_groups;
 	struct pile_policy_group groups[PILE_GROUPS_MAX];
 	char hash[65];			/* SHA-256 of the canonical text, lower-case hex */
@@ -68,7 +68,7 @@ struct pile_policy {
 
 /**
  * pile_policy_init - the built-in policy: observe, no groups
- * Defaults are product.md's table. Never fails.
+ * Defaults are product.md's table. Never fails. Its hash is left empty: pile_load_builtin() sets that as well.
  */
 void pile_policy_init(struct pile_policy *policy);
 

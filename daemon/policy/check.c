@@ -1,0 +1,283 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "policy/check.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "policy/claim.h"
+#include "util/quantity.h"
+
+#define STUCK_VISIBLE_NS NS_PER_SEC /* twice the 500 ms after which a pending connect counts as stuck */
+#define MEMORY_MIN (1ULL << 20)	    /* less is a slip of the unit: no worker fits */
+
+/** A verdict in the making: which key is wrong; the caller adds which group. */
+struct fault {
+	const char *key;
+	unsigned int index; /* entry of a list, plus 1; 0 = the key itself */
+	struct pile_error *err;
+};
+
+struct range {
+	const char *key;
+	size_t offset; /* uint64_t, in struct pile_policy_group */
+	uint64_t min, max;
+	bool zero_is_none;
+	const char *advice;
+};
+
+#define RANGE(key, field, ...) { key, offsetof(struct pile_policy_group, field), __VA_ARGS__ }
+
+/*
+ * dead_after: below 1 s one lost SYN (sent again after 1 s) is a death. probe_every: design.md, never rarer than 2 s.
+ * connect_deadline: the first retransmission needs 200 ms to be of use; above 60 s the kernel's own end is near.
+ */
+static const struct range ranges[] = {
+	RANGE("dead_after", dead_after_ns, NS_PER_SEC, 60 * NS_PER_SEC, false, "write 1s to 1min"),
+	RANGE("probe_every", probe_every_ns, 200 * NS_PER_MS, 2 * NS_PER_SEC, false,
+	      "write 200ms to 2s"),
+	RANGE("connect_deadline", connect_deadline_ns, 300 * NS_PER_MS, 60 * NS_PER_SEC, true,
+	      "write 300ms to 1min, or none"),
+};
+
+static const int refuse_errnos[] = { ECONNREFUSED, ENETUNREACH, EHOSTUNREACH, ETIMEDOUT };
+
+static int check_name(const struct pile_policy_group *g, struct fault *f)
+{
+	static const char first[] = "abcdefghijklmnopqrstuvwxyz0123456789";
+	static const char others[] = "abcdefghijklmnopqrstuvwxyz0123456789._-";
+
+	f->key = "name";
+	if (g->name[0] && strchr(first, g->name[0]) && !g->name[strspn(g->name, others)])
+		return 0;
+	return pile_error_set(f->err, EINVAL,
+			      "name: '%s' is not a group's name: write small letters, digits, '.', '_' and "
+			      "'-', beginning with a letter or digit",
+			      g->name);
+}
+
+static int check_place(const struct pile_policy_group *g, struct fault *f)
+{
+	if (!g->unit[0] && !g->cgroup[0]) {
+		f->key = "name";
+		return pile_error_set(f->err, EINVAL,
+				      "group '%s' has no processes: write unit: NAME.service or cgroup: /PATH",
+				      g->name);
+	}
+	if (g->unit[0] && g->cgroup[0]) {
+		f->key = "cgroup";
+		return pile_error_set(f->err, EINVAL,
+				      "cgroup: group '%s' has a unit as well: keep one of the two", g->name);
+	}
+	f->key = g->unit[0] ? "unit" : "cgroup";
+	return g->unit[0] ? pile_claim_check_unit(g->unit, f->err) :
+			    pile_claim_check_cgroup(g->cgroup, f->err);
+}
+
+static int check_ranges(const struct pile_policy_group *g, struct fault *f)
+{
+	char text[32];
+
+	for (size_t i = 0; i < ARRAY_LEN(ranges); i++) {
+		const struct range *r = &ranges[i];
+		uint64_t value = *(const uint64_t *)((const char *)g + r->offset);
+
+		if ((value >= r->min && value <= r->max) || (!value && r->zero_is_none))
+			continue;
+		f->key = r->key;
+		return pile_error_set(f->err, EINVAL, "%s: %s is out of range: %s", r->key,
+				      pile_quantity_format_duration(value, text, sizeof(text)), r->advice);
+	}
+	return 0;
+}
+
+static int check_deadline(const struct pile_policy_group *g, struct fault *f)
+{
+	char text[32];
+
+	if (!(g->enforce & PILE_RUNG_FAIL_FAST) || !g->connect_deadline_ns ||
+	    g->connect_deadline_ns >= STUCK_VISIBLE_NS)
+		return 0;
+	f->key = "connect_deadline";
+	return pile_error_set(f->err, EINVAL,
+			      "connect_deadline: %s ends connects before fail_fast can see them stuck (500ms): "
+			      "write 1s or more, or take fail_fast out of enforce",
+			      pile_quantity_format_duration(g->connect_deadline_ns, text, sizeof(text)));
+}
+
+static int check_pool(const struct pile_policy_group *g, struct fault *f)
+{
+	if (g->workers_max && g->workers == PILE_WORKERS_EVENTS) {
+		f->key = "workers_max";
+		return pile_error_set(f->err, EINVAL,
+				      "workers_max: a worker of workers: events holds any number of requests, "
+				      "so this is no cap: leave it out");
+	}
+	if (!g->workers_max || g->baseline_waiting <= g->workers_max / 2)
+		return 0;
+	f->key = "baseline_waiting";
+	return pile_error_set(f->err, EINVAL,
+			      "baseline_waiting: %u is more than half of workers_max (%u), where a group counts "
+			      "as at risk: write at most %u, or learn",
+			      g->baseline_waiting, g->workers_max, g->workers_max / 2);
+}
+
+static int check_memory(const struct pile_policy_group *g, struct fault *f)
+{
+	f->key = "memory_budget";
+	if (g->memory_budget_bytes && g->memory_budget_permille)
+		return pile_error_set(f->err, EINVAL,
+				      "memory_budget: given as a size and as a share: keep one of the two");
+	if (g->memory_budget_permille > 1000)
+		return pile_error_set(f->err, EINVAL, "memory_budget: more than the host has: write at most "
+						      "100%%");
+	if (g->memory_budget_bytes && g->memory_budget_bytes < MEMORY_MIN)
+		return pile_error_set(f->err, EINVAL,
+				      "memory_budget: %llu bytes hold no worker: write 1MiB or more, or host",
+				      (unsigned long long)g->memory_budget_bytes);
+	return 0;
+}
+
+static int check_refuse(const struct pile_policy_group *g, struct fault *f)
+{
+	f->key = "refuse_with";
+	for (size_t i = 0; i < ARRAY_LEN(refuse_errnos); i++)
+		if (g->refuse_errno == refuse_errnos[i])
+			return 0;
+	return pile_error_set(f->err, EINVAL,
+			      "refuse_with: errno %d is not what connect() says of a dead destination: "
+			      "write ECONNREFUSED",
+			      g->refuse_errno);
+}
+
+static int check_enforce(const struct pile_policy_group *g, struct fault *f)
+{
+	f->key = "enforce";
+	if (!(g->enforce & ~(uint32_t)PILE_RUNG_FAIL_FAST))
+		return 0;
+	return pile_error_set(f->err, EINVAL,
+			      "enforce: a rung that is not in this version, which has only fail_fast: "
+			      "write [fail_fast] or []");
+}
+
+static bool covers_everything(const struct pile_endpoint *ep)
+{
+	static const uint8_t any[sizeof(ep->addr)];
+
+	return !ep->port && !memcmp(ep->addr, any, sizeof(any));
+}
+
+static int check_exempt(const struct pile_policy_group *g, struct fault *f)
+{
+	char text[PILE_ENDPOINT_TEXT_MAX];
+
+	f->key = "exempt";
+	for (uint32_t i = 0; i < g->n_exempt; i++) {
+		const struct pile_endpoint *ep = &g->exempt[i];
+
+		f->index = i + 1;
+		pile_endpoint_format(ep, text, sizeof(text));
+		if (ep->family != AF_INET && ep->family != AF_INET6)
+			return pile_error_set(f->err, EINVAL,
+					      "exempt: '%s' is not an IP address: leave it out", text);
+		if (covers_everything(ep))
+			return pile_error_set(f->err, EINVAL,
+					      "exempt: '%s' covers every destination: take fail_fast out of "
+					      "enforce instead",
+					      text);
+		for (uint32_t j = 0; j < i; j++)
+			if (pile_endpoint_equal(ep, &g->exempt[j]))
+				return pile_error_set(f->err, EINVAL,
+						      "exempt: '%s' is given twice: remove one", text);
+	}
+	f->index = 0;
+	return 0;
+}
+
+typedef int (*group_rule)(const struct pile_policy_group *, struct fault *);
+
+static const group_rule group_rules[] = {
+	check_name,   check_place,  check_ranges,  check_deadline, check_pool,
+	check_memory, check_refuse, check_enforce, check_exempt,
+};
+
+static int check_twice(const struct pile_policy_group *a, const struct pile_policy_group *b, struct fault *f)
+{
+	f->key = "name";
+	if (!strcmp(a->name, b->name))
+		return pile_error_set(f->err, EINVAL,
+				      "name: '%s' is the name of an earlier group: write another", b->name);
+	return 0;
+}
+
+static int check_listen(const struct pile_policy_group *a, const struct pile_policy_group *b, struct fault *f)
+{
+	char text[PILE_ENDPOINT_TEXT_MAX];
+
+	f->key = "listen";
+	if (!pile_endpoint_matches(&a->listen, &b->listen) && !pile_endpoint_matches(&b->listen, &a->listen))
+		return 0;
+	return pile_error_set(f->err, EINVAL, "listen: '%s' belongs to group '%s' already: name another listener",
+			      pile_endpoint_format(&b->listen, text, sizeof(text)), a->name);
+}
+
+static int check_claims(const struct pile_policy_group *a, const struct pile_policy_group *b, struct fault *f)
+{
+	enum pile_claim claim = pile_claim_compare(a, b);
+	const char *place = b->unit[0] ? b->unit : b->cgroup;
+
+	f->key = b->unit[0] ? "unit" : "cgroup";
+	if (claim == PILE_CLAIM_INSIDE)
+		return pile_error_set(f->err, EINVAL,
+				      "%s: '%.200s' and group '%s' hold the same processes, one inside the other: "
+				      "keep one of the two",
+				      f->key, place, a->name);
+	if (claim == PILE_CLAIM_APART || (a->listen.family && b->listen.family))
+		return 0; /* check_listen() saw to it that the listeners differ */
+	return pile_error_set(f->err, EINVAL,
+			      "%s: '%.200s' is guarded by group '%s' already: give each of the two a listen of "
+			      "its own",
+			      f->key, place, a->name);
+}
+
+typedef int (*pair_rule)(const struct pile_policy_group *, const struct pile_policy_group *, struct fault *);
+
+static const pair_rule pair_rules[] = { check_twice, check_listen, check_claims };
+
+static int check_group(const struct pile_policy *policy, uint32_t n, struct fault *f)
+{
+	const struct pile_policy_group *g = &policy->groups[n];
+	int r = 0;
+
+	for (size_t i = 0; i < ARRAY_LEN(group_rules) && r == 0; i++)
+		r = group_rules[i](g, f);
+	for (uint32_t j = 0; j < n && r == 0; j++)
+		for (size_t i = 0; i < ARRAY_LEN(pair_rules) && r == 0; i++)
+			r = pair_rules[i](&policy->groups[j], g, f);
+	return r;
+}
+
+int pile_check_policy(const struct pile_policy *policy, char *ret_path, size_t size,
+		      struct pile_error *err)
+{
+	struct fault f = { .err = err };
+
+	if (policy->memory_reserve_bytes && policy->memory_reserve_bytes < MEMORY_MIN) {
+		snprintf(ret_path, size, "memory_reserve");
+		return pile_error_set(err, EINVAL,
+				      "memory_reserve: %llu bytes keep no login alive: write 64MiB, or auto",
+				      (unsigned long long)policy->memory_reserve_bytes);
+	}
+	for (uint32_t i = 0; i < policy->n_groups; i++) {
+		int r = check_group(policy, i, &f);
+
+		if (r == 0)
+			continue;
+		if (f.index)
+			snprintf(ret_path, size, "groups[%u].%s[%u]", i, f.key, f.index - 1);
+		else
+			snprintf(ret_path, size, "groups[%u].%s", i, f.key);
+		return r;
+	}
+	return 0;
+}

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "policy/claim.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define MOUNT "/sys/fs/cgroup"
+#define SLICE ".slice"
+
+/* systemd.unit(5): which kinds have a cgroup with processes, and which have not. */
+static const char *const kinds[] = { ".service", ".scope", SLICE };
+static const char *const empty_kinds[] = {
+	".socket", ".target", ".timer", ".path", ".mount", ".automount", ".device", ".swap",
+};
+
+static bool ends_with(const char *text, const char *end)
+{
+	size_t n = strlen(text), m = strlen(end);
+
+	return n > m && !strcmp(text + n - m, end);
+}
+
+/* systemd.slice(5): a-b.slice lies inside a.slice; the dashes are the path. */
+static bool slice_holds(const char *outer, const char *inner)
+{
+	size_t stem;
+
+	if (!ends_with(outer, SLICE) || !ends_with(inner, SLICE))
+		return false;
+	stem = strlen(outer) - strlen(SLICE);
+	return !strncmp(outer, inner, stem) && inner[stem] == '-';
+}
+
+/* "/a/b" holds "/a/b/c", not "/a/bc". */
+static bool path_holds(const char *outer, const char *inner)
+{
+	size_t n = strlen(outer);
+
+	return !strncmp(outer, inner, n) && inner[n] == '/';
+}
+
+static bool path_names(const char *path, const char *unit)
+{
+	size_t n = strlen(unit);
+
+	for (path = strchr(path, '/'); path; path = strchr(path + 1, '/'))
+		if (!strncmp(path + 1, unit, n) && (path[1 + n] == '/' || !path[1 + n]))
+			return true;
+	return false;
+}
+
+static enum pile_claim compare_units(const char *a, const char *b)
+{
+	if (!strcmp(a, b))
+		return PILE_CLAIM_SAME;
+	return slice_holds(a, b) || slice_holds(b, a) ? PILE_CLAIM_INSIDE : PILE_CLAIM_APART;
+}
+
+static enum pile_claim compare_paths(const char *a, const char *b)
+{
+	if (!strcmp(a, b))
+		return PILE_CLAIM_SAME;
+	return path_holds(a, b) || path_holds(b, a) ? PILE_CLAIM_INSIDE : PILE_CLAIM_APART;
+}
+
+/* The last component decides whether the path is the unit, or lies inside it; a slice may hold the unit. */
+static enum pile_claim compare_mixed(const char *unit, const char *path)
+{
+	const char *last = strrchr(path, '/') + 1;
+
+	if (!strcmp(last, unit))
+		return PILE_CLAIM_SAME;
+	return path_names(path, unit) || slice_holds(last, unit) ? PILE_CLAIM_INSIDE : PILE_CLAIM_APART;
+}
+
+enum pile_claim pile_claim_compare(const struct pile_policy_group *a, const struct pile_policy_group *b)
+{
+	if (a->unit[0] && b->unit[0])
+		return compare_units(a->unit, b->unit);
+	if (!a->unit[0] && !b->unit[0])
+		return compare_paths(a->cgroup, b->cgroup);
+	return a->unit[0] ? compare_mixed(a->unit, b->cgroup) : compare_mixed(b->unit, a->cgroup);
+}
+
+static const char *find_kind(const char *unit, const char *const *names, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (ends_with(unit, names[i]))
+			return names[i];
+	return NULL;
+}
+
+int pile_claim_check_unit(const char *unit, struct pile_error *err)
+{
+	static const char valid[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789:_.\\-@";
+	const char *kind = find_kind(unit, kinds, ARRAY_LEN(kinds));
+
+	if (unit[strspn(unit, valid)])
+		return pile_error_set(err, EINVAL,
+				      "unit: '%.200s' is not a unit's name: write it as systemctl does, "
+				      "NAME.service",
+				      unit);
+	if (!kind && find_kind(unit, empty_kinds, ARRAY_LEN(empty_kinds)))
+		return pile_error_set(err, EINVAL,
+				      "unit: '%.200s' holds no processes: name the service that it starts", unit);
+	if (!kind)
+		return pile_error_set(err, EINVAL,
+				      "unit: '%.200s' is no service, scope or slice: write %.200s.service, or "
+				      "the unit that holds its processes",
+				      unit, unit);
+	if (!strcmp(unit, "-.slice"))
+		return pile_error_set(err, EINVAL,
+				      "unit: '-.slice' is the whole host: name the unit of the workers");
+	if (strchr(unit, '@') && strchr(unit, '@') + 1 == unit + strlen(unit) - strlen(kind))
+		return pile_error_set(err, EINVAL,
+				      "unit: '%.200s' is a template: name an instance, %.*sNAME%s", unit,
+				      (int)(strlen(unit) - strlen(kind)), unit, kind);
+	return 0;
+}
+
+/* No empty, "." or ".." components, so that paths can be compared as texts. */
+static bool is_plain_path(const char *path)
+{
+	if (path[0] != '/')
+		return false;
+	for (; path; path = strchr(path + 1, '/')) {
+		size_t n = strcspn(path + 1, "/");
+
+		if (!n || (path[1] == '.' && (n == 1 || (n == 2 && path[2] == '.'))))
+			return false;
+	}
+	return true;
+}
+
+int pile_claim_check_cgroup(const char *cgroup, struct pile_error *err)
+{
+	if (!strcmp(cgroup, "/"))
+		return pile_error_set(err, EINVAL,
+				      "cgroup: '/' is the whole host: name the cgroup of the workers");
+	if (!strcmp(cgroup, MOUNT) || path_holds(MOUNT, cgroup))
+		return pile_error_set(err, EINVAL, "cgroup: '%.200s' has the mount in it: leave out " MOUNT,
+				      cgroup);
+	if (!is_plain_path(cgroup))
+		return pile_error_set(err, EINVAL,
+				      "cgroup: '%.200s' is not a plain absolute path: write /NAME or "
+				      "/NAME/NAME, without '.', '..' and a slash at the end",
+				      cgroup);
+	return 0;
+}
