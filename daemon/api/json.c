@@ -1,0 +1,369 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "api/json.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include "api/json_value.h"
+#include "record/explain_text.h"
+
+#define OK 200
+#define BIG(value) ((json_int_t)(value))
+
+/** A name from a table; what another process wrote may lie outside of it. */
+#define NAME_OF(table, index) ((index) < ARRAY_LEN(table) && (table)[index] ? (table)[index] : "unknown")
+
+static const char *const mode_names[] = { [PILE_MODE_OBSERVE] = "observe",
+					  [PILE_MODE_ENFORCE] = "enforce" };
+static const char *const workers_names[] = { [PILE_WORKERS_UNKNOWN] = "unknown",
+					     [PILE_WORKERS_PREFORK] = "prefork",
+					     [PILE_WORKERS_THREADS] = "threads",
+					     [PILE_WORKERS_EVENTS] = "events" };
+static const char *const gate_names[] = { "closed", "open", "half open" };
+
+static const char *group_name(const struct pile_snapshot_half *half, uint32_t slot)
+{
+	return slot < half->n_groups ? half->groups[slot].name : "";
+}
+
+/** ?group=NAME: does this slot pass? */
+static bool group_wanted(const struct pile_snapshot_half *half, const struct pile_query *query,
+			 uint32_t slot)
+{
+	return !query->group || strcmp(query->group, group_name(half, slot)) == 0;
+}
+
+static json_t *rungs_value(uint32_t enforce)
+{
+	json_t *list = json_array();
+
+	if (enforce & PILE_RUNG_FAIL_FAST)
+		json_array_append_new(list, json_string("fail_fast"));
+	return list;
+}
+
+/** [[seconds, count], ...]: waiting requests by age, empty slots left out; the last one means "or older". */
+static json_t *ages_value(const struct pile_sample_group *sample)
+{
+	json_t *list = json_array();
+
+	for (unsigned int i = 0; i < ARRAY_LEN(sample->age); i++)
+		if (sample->age[i])
+			json_array_append_new(
+				list, json_pack("[o,I]", pile_json_value_seconds(i * PILE_WHEEL_SLOT_NS),
+						BIG(sample->age[i])));
+	return list;
+}
+
+static json_t *listeners_value(const struct pile_snapshot_half *half, uint32_t slot)
+{
+	json_t *list = json_array();
+
+	for (uint32_t i = 0; i < half->n_listeners; i++) {
+		const struct pile_snapshot_listener *l = &half->listeners[i];
+
+		if (l->group == slot)
+			json_array_append_new(
+				list, json_pack("{s:o,s:I,s:b,s:o}", "endpoint",
+						pile_json_value_endpoint(&l->endpoint), "backlog",
+						BIG(l->backlog), "mptcp", l->mptcp, "blind",
+						pile_json_value_text_or_null(l->blind)));
+	}
+	return list;
+}
+
+static json_t *requests_value(const struct pile_snapshot_group *group)
+{
+	const struct pile_sample_group *s = &group->sample;
+
+	return json_pack("{s:I,s:I,s:I,s:I,s:I,s:o,s:o,s:o,s:o,s:I,s:o}", "waiting", BIG(s->waiting),
+			 "opened_total", BIG(s->opened), "answered_total", BIG(s->answered),
+			 "closed_total", BIG(s->closed), "drift_total", BIG(s->drift),
+			 "oldest_seconds", pile_json_value_seconds_or_null(s->oldest_ns), "p50_seconds",
+			 pile_json_value_seconds_or_null(s->p50_ns), "p99_seconds",
+			 pile_json_value_seconds_or_null(s->p99_ns), "opened_per_second",
+			 pile_json_value_milli(group->rate_milli), "learned_waiting_p99",
+			 BIG(group->w99), "waiting_by_age_seconds", ages_value(s));
+}
+
+static json_t *memory_value(const struct pile_snapshot_group *group)
+{
+	const struct pile_sample_group *s = &group->sample;
+
+	return json_pack("{s:o,s:o,s:o,s:o,s:o,s:I}", "used_bytes",
+			 pile_json_value_known(s->memory_bytes), "limit_bytes",
+			 pile_json_value_known(s->memory_limit_bytes), "free_bytes",
+			 json_integer(BIG(group->free_bytes)), "per_request_bytes",
+			 pile_json_value_known(group->request_bytes), "exhausted_in_seconds",
+			 pile_json_value_seconds(group->exhaustion_ns), "pressure_permille",
+			 BIG(s->pressure_permille));
+}
+
+static json_t *workers_value(const struct pile_snapshot_group *group)
+{
+	const struct pile_sample_group *s = &group->sample;
+
+	return json_pack("{s:s,s:o,s:I,s:o,s:I}", "kind", NAME_OF(workers_names, group->workers_kind),
+			 "count", pile_json_value_known(s->workers), "busy", BIG(s->busy), "limit",
+			 pile_json_value_known(s->workers_limit), "backlog", BIG(s->backlog));
+}
+
+static json_t *group_value(const struct pile_snapshot_half *half, uint32_t slot)
+{
+	const struct pile_snapshot_group *g = &half->groups[slot];
+	json_t *value = json_pack(
+		"{s:o,s:o,s:o,s:b,s:b,s:b,s:b,s:b,s:o,s:s,s:o,s:I,s:o,s:I}", "name",
+		pile_json_value_text(g->name), "unit", pile_json_value_text_or_null(g->unit), "cgroup",
+		pile_json_value_text_or_null(g->cgroup), "configured", g->configured, "foreign",
+		g->foreign, "present", g->sample.present, "gate_ready", g->gate_ready,
+		"learned_long_poll", g->learned_long_poll, "enforce", rungs_value(g->enforce), "stage",
+		pile_explain_text_stage(g->stage), "risk_ratio", pile_json_value_milli(g->risk_milli),
+		"would_have_acted_24h", BIG(g->would_have_acted_24h), "would_have_refused",
+		pile_json_value_text_or_null(g->would_have), "reattached_total", BIG(g->reattached));
+
+	json_object_set_new(value, "requests", requests_value(g));
+	json_object_set_new(value, "workers", workers_value(g));
+	json_object_set_new(value, "memory", memory_value(g));
+	json_object_set_new(value, "listeners", listeners_value(half, slot));
+	return value;
+}
+
+/** Appends the groups as a JSON array, one at a time: the tree of all of them would be megabytes. */
+static void groups_append(const struct pile_snapshot_half *half, const struct pile_query *query,
+			  struct pile_text *ret)
+{
+	const char *comma = "";
+
+	pile_text_printf(ret, "[");
+	for (uint32_t i = 0; i < half->n_groups; i++) {
+		if (!half->groups[i].name[0] || !group_wanted(half, query, i))
+			continue;
+		pile_text_printf(ret, "%s", comma);
+		pile_json_value_emit(group_value(half, i), ret);
+		comma = ",\n";
+	}
+	pile_text_printf(ret, "]");
+}
+
+unsigned int pile_json_groups(const struct pile_snapshot_half *half, const struct pile_query *query,
+			      struct pile_text *ret)
+{
+	groups_append(half, query, ret);
+	pile_text_printf(ret, "\n");
+	return OK;
+}
+
+static json_t *worker_value(const struct pile_snapshot_half *half, const struct pile_snapshot_worker *w)
+{
+	return json_pack("{s:I,s:o,s:o,s:I,s:I,s:o,s:I,s:o,s:o,s:o}", "pid", BIG(w->pid), "group",
+			 pile_json_value_text(group_name(half, w->group)), "comm",
+			 pile_json_value_text(w->comm), "waiting", BIG(w->waiting), "connections",
+			 BIG(w->connections), "oldest_seconds",
+			 pile_json_value_seconds_or_null(w->oldest_ns), "answered_total",
+			 BIG(w->answered), "p50_seconds", pile_json_value_seconds_or_null(w->p50_ns),
+			 "p99_seconds", pile_json_value_seconds_or_null(w->p99_ns), "rss_bytes",
+			 pile_json_value_known(w->rss_bytes));
+}
+
+unsigned int pile_json_workers(const struct pile_snapshot_half *half, const struct pile_query *query,
+			       struct pile_text *ret)
+{
+	const char *comma = "";
+
+	pile_text_printf(ret, "[");
+	for (uint32_t i = 0; i < half->n_workers; i++) {
+		if (!group_wanted(half, query, half->workers[i].group))
+			continue;
+		pile_text_printf(ret, "%s", comma);
+		pile_json_value_emit(worker_value(half, &half->workers[i]), ret);
+		comma = ",\n";
+	}
+	pile_text_printf(ret, "]\n");
+	return OK;
+}
+
+/** Monotonic time of something in the past -> seconds ago, or null when it never happened. */
+static json_t *ago_value(uint64_t then_ns, uint64_t now_ns)
+{
+	if (!then_ns)
+		return json_null();
+	return pile_json_value_seconds(now_ns > then_ns ? now_ns - then_ns : 0);
+}
+
+static json_t *dependency_value(const struct pile_snapshot_half *half,
+				const struct pile_snapshot_dependency *d)
+{
+	const struct pile_sample_dependency *s = &d->sample;
+	bool released = d->released_until_ns > half->t_ns;
+	json_t *value = json_pack(
+		"{s:o,s:o,s:s,s:o,s:o,s:I,s:I,s:o,s:I,s:I,s:I}", "group",
+		pile_json_value_text(group_name(half, s->group)), "endpoint",
+		pile_json_value_endpoint(&s->endpoint), "gate",
+		d->blocked && d->state ? "would be open" : NAME_OF(gate_names, d->state), "blocked",
+		pile_json_value_text_or_null(pile_explain_text_blocked(d->blocked)), "explain",
+		pile_json_value_known(d->explain_id), "connecting", BIG(s->connecting),
+		"stuck_over_500ms", BIG(s->stuck), "oldest_seconds",
+		pile_json_value_seconds_or_null(s->oldest_ns), "established", BIG(s->open), "silent",
+		BIG(s->silent), "unacknowledged", BIG(s->unacked));
+
+	json_object_update_new(
+		value, json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "started_total", BIG(s->started),
+				 "established_total", BIG(s->established), "failed_total",
+				 BIG(s->failed), "refused_total", BIG(s->refused), "admitted_total",
+				 BIG(s->admitted), "ended_total", BIG(s->ended), "probes",
+				 BIG(d->probes)));
+	json_object_update_new(
+		value, json_pack("{s:o,s:o,s:o}", "last_established_seconds_ago",
+				 ago_value(s->last_established_ns, half->t_ns), "last_failed_seconds_ago",
+				 ago_value(s->last_failed_ns, half->t_ns), "released_for_seconds",
+				 released ? pile_json_value_seconds(d->released_until_ns - half->t_ns) :
+					    json_null()));
+	return value;
+}
+
+/** @open_only: those that are refused, or would be. */
+static void dependencies_append(const struct pile_snapshot_half *half,
+				const struct pile_query *query, bool open_only, struct pile_text *ret)
+{
+	const char *comma = "";
+
+	pile_text_printf(ret, "[");
+	for (uint32_t i = 0; i < half->n_dependencies; i++) {
+		const struct pile_snapshot_dependency *d = &half->dependencies[i];
+
+		if ((open_only && !d->state) || !group_wanted(half, query, d->sample.group))
+			continue;
+		pile_text_printf(ret, "%s", comma);
+		pile_json_value_emit(dependency_value(half, d), ret);
+		comma = ",\n";
+	}
+	pile_text_printf(ret, "]");
+}
+
+unsigned int pile_json_dependencies(const struct pile_snapshot_half *half,
+				    const struct pile_query *query, struct pile_text *ret)
+{
+	dependencies_append(half, query, false, ret);
+	pile_text_printf(ret, "\n");
+	return OK;
+}
+
+/* ---- status ---- */
+
+static json_t *status_policy(const struct pile_snapshot_host *h)
+{
+	return json_pack("{s:o,s:o,s:I,s:b,s:o,s:o,s:I,s:I}", "source",
+			 pile_json_value_text(h->policy_source), "hash",
+			 pile_json_value_text(h->policy_hash), "generation", BIG(h->policy_generation),
+			 "from_store", h->policy_from_store, "trouble",
+			 pile_json_value_text_or_null(h->policy_trouble), "committed_at",
+			 pile_json_value_time(h->policy_committed_realtime_ns), "reloads_total",
+			 BIG(h->reloads), "reloads_refused_total", BIG(h->reloads_refused));
+}
+
+static json_t *status_guard(const struct pile_snapshot_host *h)
+{
+	json_t *value = json_pack(
+		"{s:I,s:I,s:o,s:o,s:I,s:I,s:I,s:o,s:I}", "ticks_total", BIG(h->ticks),
+		"ticks_late_total", BIG(h->ticks_late), "worst_gap_seconds",
+		pile_json_value_seconds(h->worst_gap_ns), "tick_cost_seconds",
+		pile_json_value_seconds(h->tick_cost_ns), "drift_total", BIG(h->drift),
+		"sockets_followed", BIG(h->sockets_followed), "sweeps_total", BIG(h->sweeps),
+		"sweep_cost_seconds", pile_json_value_seconds(h->sweep_cost_ns),
+		"events_missed_total", BIG(h->recursion_misses));
+
+	json_object_update_new(
+		value, json_pack("{s:I,s:o,s:I,s:o,s:o}", "destinations_lost_total",
+				 BIG(h->destinations_lost), "cpu_seconds_total",
+				 pile_json_value_seconds(h->guard_cpu_ns), "rss_bytes",
+				 BIG(h->guard_rss_bytes), "bpf_run_seconds_total",
+				 pile_json_value_seconds_or_null(h->bpf_run_ns), "bpf_runs_total",
+				 pile_json_value_known(h->bpf_run_count)));
+	return value;
+}
+
+static json_t *status_fail_fast(const struct pile_snapshot_host *h)
+{
+	return json_pack("{s:I,s:I,s:I,s:I,s:I}", "opened_total", BIG(h->opened_total), "closed_total",
+			 BIG(h->closed_total), "connects_refused_total", BIG(h->refused_total),
+			 "waits_ended_total", BIG(h->ended_total), "would_have_opened_total",
+			 BIG(h->would_open_total));
+}
+
+static bool blind_seen(const struct pile_snapshot_half *half, uint32_t upto)
+{
+	for (uint32_t i = 0; i < upto; i++)
+		if (strcmp(half->listeners[i].blind, half->listeners[upto].blind) == 0)
+			return true;
+	return false;
+}
+
+/** What the listeners cannot show, each thing once. */
+static json_t *status_blind(const struct pile_snapshot_half *half)
+{
+	json_t *list = json_array();
+
+	for (uint32_t i = 0; i < half->n_listeners; i++)
+		if (half->listeners[i].blind[0] && !blind_seen(half, i))
+			json_array_append_new(list, pile_json_value_text(half->listeners[i].blind));
+	return list;
+}
+
+static json_t *status_value(const struct pile_snapshot_half *half, const struct pile_query *query)
+{
+	const struct pile_snapshot_host *h = &half->host;
+	json_t *value = json_pack(
+		"{s:o,s:o,s:o,s:s,s:o,s:o,s:o,s:o,s:o}", "host", pile_json_value_text(h->hostname),
+		"version", pile_json_value_text(h->version), "kernel", pile_json_value_text(h->kernel),
+		"mode", NAME_OF(mode_names, h->mode), "as_of", pile_json_value_time(half->realtime_ns),
+		"age_seconds", ago_value(half->t_ns, query->now_ns), "started_at",
+		pile_json_value_time(h->started_realtime_ns), "uptime_seconds",
+		ago_value(h->started_ns, half->t_ns), "tier", pile_json_value_text(h->tier));
+
+	json_object_update_new(
+		value, json_pack("{s:o,s:o,s:I,s:o,s:o,s:b}", "missing",
+				 pile_json_value_text_or_null(h->missing), "blind", status_blind(half),
+				 "cpus", BIG(h->n_cpus), "memory_total_bytes",
+				 pile_json_value_known(h->memory_total_bytes), "memory_available_bytes",
+				 pile_json_value_known(h->memory_available_bytes), "network_suspect",
+				 h->network_suspect));
+	json_object_set_new(value, "policy", status_policy(h));
+	json_object_set_new(value, "guard", status_guard(h));
+	json_object_set_new(value, "fail_fast", status_fail_fast(h));
+	return value;
+}
+
+unsigned int pile_json_status(const struct pile_snapshot_half *half, const struct pile_query *query,
+			      struct pile_text *ret)
+{
+	pile_json_value_emit(status_value(half, query), ret);
+	if (ret->failed || !ret->len)
+		return OK;
+	ret->len--; /* the closing brace: the lists are written one element at a time */
+	pile_text_printf(ret, ",\n\"gates\":");
+	dependencies_append(half, query, true, ret);
+	pile_text_printf(ret, ",\n\"groups\":");
+	groups_append(half, query, ret);
+	pile_text_printf(ret, "}\n");
+	return OK;
+}
+
+/* ---- errors ---- */
+
+void pile_json_error(const char *sentence, struct pile_text *ret)
+{
+	pile_json_value_emit(json_pack("{s:o}", "error", pile_json_value_text(sentence)), ret);
+	pile_text_printf(ret, "\n");
+}
+
+void pile_json_error_format(struct pile_text *ret, const char *fmt, ...)
+{
+	char sentence[1024];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(sentence, sizeof(sentence), fmt, ap);
+	va_end(ap);
+	pile_json_error(sentence, ret);
+}
