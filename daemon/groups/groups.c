@@ -1,0 +1,307 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* groups.c: the table of groups: policy groups, found services, their cgroups. Listeners are in listeners.c. */
+#include "groups/groups.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "groups/proc.h"
+#include "groups/table.h"
+
+void pile_groups_init(struct pile_groups *g, const struct pile_hierarchy *hierarchy)
+{
+	struct stat st;
+
+	memset(g, 0, sizeof(*g));
+	g->hierarchy = *hierarchy;
+	if (stat("/proc/self/ns/net", &st) == 0)
+		g->own_netns = (uint32_t)st.st_ino;
+	for (int i = 0; i < PILE_GROUPS_MAX; i++)
+		pile_table_files_clear(&g->groups[i]);
+}
+
+void pile_groups_fini(struct pile_groups *g, struct pile_kernel *k)
+{
+	for (uint32_t i = 0; i < g->n_groups; i++)
+		if (g->groups[i].used)
+			pile_table_group_drop(g, k, i);
+}
+
+uint32_t pile_groups_find(const struct pile_groups *g, const char *name)
+{
+	for (uint32_t i = 0; i < g->n_groups; i++)
+		if (g->groups[i].used && strcmp(g->groups[i].config.name, name) == 0)
+			return i;
+	return PILE_NO_GROUP;
+}
+
+static void cgroup_path(const struct pile_groups *g, const char *cgroup, const char *file, char *ret, size_t size)
+{
+	/* the root cgroup is "/": the mount point itself */
+	snprintf(ret, size, "%s%s%s%s", g->hierarchy.unified, strcmp(cgroup, "/") == 0 ? "" : cgroup,
+		 file[0] ? "/" : "", file);
+}
+
+int pile_groups_cgroup_open(const struct pile_groups *g, uint32_t group)
+{
+	char path[PILE_CGROUP_MAX + 256];
+	int fd;
+
+	if (!g->groups[group].cgroup[0])
+		return -ENOENT;
+	cgroup_path(g, g->groups[group].cgroup, "", path, sizeof(path));
+	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
+static int file_open(const struct pile_groups *g, const char *cgroup, const char *file)
+{
+	char path[PILE_CGROUP_MAX + 300];
+
+	cgroup_path(g, cgroup, file, path, sizeof(path));
+	return open(path, O_RDONLY | O_CLOEXEC);
+}
+
+static uint64_t limit_read(const struct pile_groups *g, const char *cgroup, const char *file)
+{
+	char path[PILE_CGROUP_MAX + 300], text[64];
+	uint64_t value;
+
+	cgroup_path(g, cgroup, file, path, sizeof(path));
+	if (pile_proc_read(path, text, sizeof(text)) < 0 || pile_proc_number(text, &value) < 0)
+		return UINT64_MAX;
+	return value;
+}
+
+/* The lowest memory.max and pids.max from the cgroup up to the root. */
+static void limits_read(const struct pile_groups *g, struct pile_group *group)
+{
+	uint64_t memory = UINT64_MAX, pids = UINT64_MAX, v;
+	char cgroup[PILE_CGROUP_MAX], *slash;
+
+	snprintf(cgroup, sizeof(cgroup), "%s", group->cgroup);
+	while (cgroup[0] && strcmp(cgroup, "/") != 0) {
+		v = limit_read(g, cgroup, "memory.max");
+		memory = MIN(memory, v);
+		v = limit_read(g, cgroup, "pids.max");
+		pids = MIN(pids, v);
+		slash = strrchr(cgroup, '/');
+		if (!slash)
+			break;
+		*slash = '\0';
+	}
+	group->memory_limit_bytes = memory == UINT64_MAX ? 0 : memory;
+	group->pids_limit = pids >= UINT32_MAX ? 0 : (uint32_t)pids;
+}
+
+void pile_table_files_clear(struct pile_group *group)
+{
+	group->memory_stat_fd = -1;
+	group->memory_current_fd = -1;
+	group->pids_fd = -1;
+	group->pressure_fd = -1;
+}
+
+static void files_close(struct pile_group *group)
+{
+	int *fds[] = { &group->memory_stat_fd, &group->memory_current_fd, &group->pids_fd,
+		       &group->pressure_fd };
+
+	for (size_t i = 0; i < ARRAY_LEN(fds); i++)
+		if (*fds[i] >= 0)
+			close(*fds[i]);
+	pile_table_files_clear(group);
+}
+
+static void files_open(const struct pile_groups *g, struct pile_group *group)
+{
+	files_close(group);
+	if (strcmp(group->cgroup, "/") == 0)
+		return;
+	group->memory_stat_fd = file_open(g, group->cgroup, "memory.stat");
+	group->memory_current_fd = file_open(g, group->cgroup, "memory.current");
+	group->pids_fd = file_open(g, group->cgroup, "pids.current");
+	group->pressure_fd = file_open(g, group->cgroup, "memory.pressure");
+	limits_read(g, group);
+}
+
+/* Two groups that are listeners of one unit share its cgroup: then only what a worker serves tells them apart. */
+static bool cgroup_shared(const struct pile_groups *g, uint32_t group)
+{
+	for (uint32_t i = 0; i < g->n_groups; i++)
+		if (i != group && g->groups[i].used && g->groups[i].configured &&
+		    g->groups[i].cgroup_id == g->groups[group].cgroup_id)
+			return true;
+	return false;
+}
+
+void pile_table_cgroup_set(struct pile_groups *g, struct pile_kernel *k, uint32_t slot, const char *cgroup,
+			   uint64_t id)
+{
+	struct pile_group *group = &g->groups[slot];
+
+	if (group->cgroup_id && group->cgroup_id != id && !cgroup_shared(g, slot))
+		pile_kernel_cgroup_remove(k, group->cgroup_id);
+	if (cgroup != group->cgroup)
+		snprintf(group->cgroup, sizeof(group->cgroup), "%s", cgroup);
+	group->cgroup_id = id;
+	group->present = id != 0;
+	if (!id) {
+		files_close(group);
+		return;
+	}
+	files_open(g, group);
+	/* the root cgroup holds everybody: membership there is known by worker only */
+	if (strcmp(group->cgroup, "/") != 0)
+		pile_kernel_cgroup_set(k, id, cgroup_shared(g, slot) ? PILE_NO_GROUP : slot);
+}
+
+uint32_t pile_table_slot_take(struct pile_groups *g, struct pile_kernel *k, uint64_t now_ns)
+{
+	uint32_t slot;
+
+	for (slot = 0; slot < PILE_GROUPS_MAX && g->groups[slot].used; slot++)
+		;
+	if (slot == PILE_GROUPS_MAX)
+		return PILE_NO_GROUP;
+	memset(&g->groups[slot], 0, sizeof(g->groups[slot]));
+	pile_table_files_clear(&g->groups[slot]);
+	g->groups[slot].used = true;
+	g->groups[slot].seen_ns = now_ns;
+	pile_kernel_group_reset(k, slot);
+	if (slot >= g->n_groups)
+		g->n_groups = slot + 1;
+	return slot;
+}
+
+void pile_table_group_drop(struct pile_groups *g, struct pile_kernel *k, uint32_t slot)
+{
+	struct pile_group *group = &g->groups[slot];
+
+	if (group->cgroup_id && !cgroup_shared(g, slot))
+		pile_kernel_cgroup_remove(k, group->cgroup_id);
+	for (int i = 0; i < PILE_LISTENERS_MAX; i++)
+		if (g->listeners[i].used && g->listeners[i].group == slot) {
+			pile_kernel_listener_remove(k, g->listeners[i].cookie, g->listeners[i].endpoint.port);
+			g->listeners[i].used = false;
+		}
+	files_close(group);
+	memset(group, 0, sizeof(*group));
+	pile_table_files_clear(group);
+	while (g->n_groups > 0 && !g->groups[g->n_groups - 1].used)
+		g->n_groups--;
+}
+
+static const struct pile_policy_group *policy_find(const struct pile_policy *policy, const char *name)
+{
+	for (uint32_t i = 0; i < policy->n_groups; i++)
+		if (strcmp(policy->groups[i].name, name) == 0)
+			return &policy->groups[i];
+	return NULL;
+}
+
+static bool same_object(const struct pile_policy_group *a, const struct pile_policy_group *b)
+{
+	return strcmp(a->unit, b->unit) == 0 && strcmp(a->cgroup, b->cgroup) == 0 &&
+	       memcmp(&a->listen, &b->listen, sizeof(a->listen)) == 0;
+}
+
+/* Groups that the policy no longer names, or names for something else, go; found services that it now names too. */
+static void groups_retire(struct pile_groups *g, struct pile_kernel *k, const struct pile_policy *policy,
+			  pile_groups_event_fn fn, void *arg)
+{
+	const struct pile_policy_group *config;
+
+	for (uint32_t i = 0; i < g->n_groups; i++) {
+		struct pile_group *group = &g->groups[i];
+
+		if (!group->used)
+			continue;
+		config = policy_find(policy, group->config.name);
+		if (group->configured && config && same_object(config, &group->config))
+			continue;
+		if (!group->configured && policy->n_groups == 0)
+			continue;
+		/* found services are found again at the next walk, behind the policy's groups */
+		fn(PILE_GROUPS_GONE, i, arg);
+		pile_table_group_drop(g, k, i);
+	}
+}
+
+void pile_groups_apply(struct pile_groups *g, struct pile_kernel *k, const struct pile_policy *policy,
+		       uint64_t now_ns, pile_groups_event_fn fn, void *arg)
+{
+	uint32_t slot;
+
+	groups_retire(g, k, policy, fn, arg);
+	for (uint32_t i = 0; i < policy->n_groups; i++) {
+		slot = pile_groups_find(g, policy->groups[i].name);
+		if (slot != PILE_NO_GROUP) {
+			g->groups[slot].config = policy->groups[i];
+			continue;
+		}
+		slot = pile_table_slot_take(g, k, now_ns);
+		if (slot == PILE_NO_GROUP)
+			return; /* cannot be: the policy has at most PILE_GROUPS_MAX and the others are gone */
+		g->groups[slot].configured = true;
+		g->groups[slot].config = policy->groups[i];
+		fn(PILE_GROUPS_RESET, slot, arg);
+	}
+	pile_groups_check(g, k, now_ns, fn, arg);
+}
+
+/* Where systemd puts a unit that names no slice of its own: an instance gets its template's slice. */
+static void unit_path(const char *unit, char *ret, size_t size)
+{
+	const char *at = strchr(unit, '@');
+
+	if (at)
+		snprintf(ret, size, "/system.slice/system-%.*s.slice/%s", (int)(at - unit), unit, unit);
+	else
+		snprintf(ret, size, "/system.slice/%s", unit);
+}
+
+static void group_check(struct pile_groups *g, struct pile_kernel *k, uint32_t slot, uint64_t now_ns,
+			pile_groups_event_fn fn, void *arg)
+{
+	struct pile_group *group = &g->groups[slot];
+	char cgroup[PILE_CGROUP_MAX], path[PILE_CGROUP_MAX + 256];
+	struct stat st;
+	uint64_t id = 0, was = group->cgroup_id;
+
+	if (group->cgroup[0])
+		snprintf(cgroup, sizeof(cgroup), "%s", group->cgroup);
+	else if (group->config.cgroup[0])
+		snprintf(cgroup, sizeof(cgroup), "%s", group->config.cgroup);
+	else
+		unit_path(group->config.unit, cgroup, sizeof(cgroup));
+	cgroup_path(g, cgroup, "", path, sizeof(path));
+	/* on 64 bit the inode number of a cgroup directory is its id (kernfs) */
+	if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
+		id = st.st_ino;
+	if (id)
+		group->seen_ns = now_ns;
+	if (id == was)
+		return;
+	pile_table_cgroup_set(g, k, slot, id ? cgroup : group->cgroup, id);
+	group->foreign = pile_proc_foreign(cgroup);
+	if (!id) {
+		fn(PILE_GROUPS_GONE, slot, arg);
+	} else if (group->seen_before) {
+		group->restarts++;
+		fn(PILE_GROUPS_RESTARTED, slot, arg);
+	} else {
+		group->seen_before = true;
+		fn(PILE_GROUPS_APPEARED, slot, arg);
+	}
+}
+
+void pile_groups_check(struct pile_groups *g, struct pile_kernel *k, uint64_t now_ns,
+		       pile_groups_event_fn fn, void *arg)
+{
+	for (uint32_t i = 0; i < g->n_groups; i++)
+		if (g->groups[i].used && g->groups[i].configured)
+			group_check(g, k, i, now_ns, fn, arg);
+}

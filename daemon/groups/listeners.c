@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* listeners.c: which listening socket belongs to which group; found services become observed groups. */
+#include <errno.h>
+#include <netinet/in.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include "groups/groups.h"
+#include "groups/proc.h"
+#include "groups/table.h"
+
+#define GONE_AFTER_NS (30 * NS_PER_SEC) /* a found service whose listeners are gone is forgotten after this */
+#ifndef IPPROTO_MPTCP
+#define IPPROTO_MPTCP 262 /* glibc 2.36 lacks it */
+#endif
+
+#define WALKS_MAX 3			/* in one discovery: find, tag, adopt */
+
+struct walk {
+	struct pile_groups *g;
+	struct pile_kernel *k;
+	uint64_t now_ns;
+	pile_groups_event_fn fn;
+	void *arg;
+	bool again;	/* a new listener must be tagged by another walk */
+	bool mptcp;
+};
+
+static struct pile_listener *listener_find(struct pile_groups *g, uint64_t cookie)
+{
+	for (int i = 0; i < PILE_LISTENERS_MAX; i++)
+		if (g->listeners[i].used && g->listeners[i].cookie == cookie)
+			return &g->listeners[i];
+	return NULL;
+}
+
+static struct pile_listener *listener_take(struct pile_groups *g)
+{
+	for (int i = 0; i < PILE_LISTENERS_MAX; i++)
+		if (!g->listeners[i].used)
+			return &g->listeners[i];
+	return NULL;
+}
+
+static int endpoint_read(const struct pile_bpf_record_listener *rec, struct pile_endpoint *ret)
+{
+	struct pile_endpoint ep = { .family = (uint8_t)rec->family };
+	int r;
+
+	if (rec->family != AF_UNIX) {
+		ep.port = rec->port;
+		memcpy(ep.addr, rec->addr, sizeof(ep.addr));
+		*ret = ep;
+		return 0;
+	}
+	r = pile_proc_unix_path(rec->tgid, rec->inode, ep.path, sizeof(ep.path));
+	if (r == 0)
+		*ret = ep;
+	return r;
+}
+
+static bool claims(const struct pile_group *group, const char *cgroup, const struct pile_endpoint *ep)
+{
+	const struct pile_policy_group *config = &group->config;
+	char unit[PILE_UNIT_MAX];
+	size_t len = strlen(config->cgroup);
+
+	if (config->listen.family && !pile_endpoint_matches(&config->listen, ep))
+		return false;
+	if (config->unit[0])
+		return !pile_proc_foreign(cgroup) && pile_proc_unit(cgroup, unit, sizeof(unit)) &&
+		       strcmp(unit, config->unit) == 0;
+	return len && strncmp(cgroup, config->cgroup, len) == 0 && (cgroup[len] == '\0' || cgroup[len] == '/');
+}
+
+/* A name for a found service: its unit without the suffix, else the last part of its cgroup, else the program. */
+static void found_name(const struct pile_groups *g, const char *cgroup, const char *comm, char *ret, size_t size)
+{
+	char base[PILE_UNIT_MAX], *dot;
+	const char *slash = strrchr(cgroup, '/');
+
+	if (pile_proc_unit(cgroup, base, sizeof(base))) {
+		dot = strrchr(base, '.');
+		if (dot)
+			*dot = '\0';
+	} else {
+		snprintf(base, sizeof(base), "%s", slash && slash[1] ? slash + 1 : comm);
+	}
+	for (char *p = base; *p; p++)
+		if (!strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-@", *p))
+			*p = '-';
+	base[PILE_NAME_MAX - 8] = '\0';
+	snprintf(ret, size, "%s", base);
+	for (int i = 2; pile_groups_find(g, ret) != PILE_NO_GROUP && i < 100; i++)
+		snprintf(ret, size, "%s.%d", base, i);
+}
+
+static uint32_t found_group(struct walk *w, const struct pile_bpf_record_listener *rec, const char *cgroup)
+{
+	struct pile_groups *g = w->g;
+	char name[PILE_NAME_MAX], comm[16];
+	bool root = strcmp(cgroup, "/") == 0;
+	struct pile_group *group;
+	uint32_t slot;
+
+	snprintf(comm, sizeof(comm), "%.15s", (const char *)rec->comm);
+	for (uint32_t i = 0; i < g->n_groups; i++) {
+		group = &g->groups[i];
+		if (!group->used || group->configured || strcmp(group->cgroup, cgroup) != 0)
+			continue;
+		/* in the root cgroup services are told apart by program */
+		if (!root || strcmp(group->config.name, comm) == 0)
+			return i;
+	}
+	slot = pile_table_slot_take(g, w->k, w->now_ns);
+	if (slot == PILE_NO_GROUP)
+		return slot;
+	found_name(g, cgroup, comm, name, sizeof(name));
+	group = &g->groups[slot];
+	pile_policy_group_init(&group->config, name);
+	if (!pile_proc_unit(cgroup, group->config.unit, sizeof(group->config.unit)))
+		group->config.unit[0] = '\0';
+	pile_table_cgroup_set(g, w->k, slot, cgroup, rec->cgroup_id);
+	group->foreign = pile_proc_foreign(cgroup);
+	w->fn(PILE_GROUPS_RESET, slot, w->arg);
+	w->fn(PILE_GROUPS_APPEARED, slot, w->arg);
+	return slot;
+}
+
+/* The unit's own cgroup: a process may live below it. */
+static void unit_cgroup(const struct pile_policy_group *config, const char *cgroup, char *ret)
+{
+	const char *at = config->unit[0] ? strstr(cgroup, config->unit) : NULL;
+	size_t len = at ? (size_t)(at - cgroup) + strlen(config->unit) : strlen(config->cgroup);
+
+	snprintf(ret, PILE_CGROUP_MAX, "%.*s", (int)len, cgroup);
+}
+
+static uint32_t group_choose(struct walk *w, const struct pile_bpf_record_listener *rec, const char *cgroup,
+			     const struct pile_endpoint *ep)
+{
+	struct pile_groups *g = w->g;
+
+	for (uint32_t i = 0; i < g->n_groups; i++) {
+		if (!g->groups[i].used || !g->groups[i].configured || !claims(&g->groups[i], cgroup, ep))
+			continue;
+		/* a unit outside system.slice shows where it lives by its listener; the next check takes it up */
+		if (!g->groups[i].cgroup_id)
+			unit_cgroup(&g->groups[i].config, cgroup, g->groups[i].cgroup);
+		else if (g->groups[i].cgroup_id != rec->cgroup_id)
+			pile_kernel_cgroup_set(w->k, rec->cgroup_id, i);
+		return i;
+	}
+	return found_group(w, rec, cgroup);
+}
+
+static void listener_new(struct walk *w, const struct pile_bpf_record_listener *rec)
+{
+	struct pile_endpoint ep = {};
+	char cgroup[PILE_CGROUP_MAX];
+	struct pile_listener *l;
+	uint32_t group;
+
+	/* the process may be gone by now, or the socket: the next walk tells */
+	if (pile_proc_cgroup(rec->tgid, cgroup, sizeof(cgroup)) < 0 || endpoint_read(rec, &ep) < 0)
+		return;
+	l = listener_take(w->g);
+	group = l ? group_choose(w, rec, cgroup, &ep) : PILE_NO_GROUP;
+	if (group == PILE_NO_GROUP ||
+	    pile_kernel_listener_set(w->k, rec->cookie, ep.port, group) < 0) {
+		w->g->listeners_lost++;
+		return;
+	}
+	memset(l, 0, sizeof(*l));
+	l->used = true;
+	l->mptcp = rec->protocol == IPPROTO_MPTCP;
+	l->type = rec->type;
+	l->group = group;
+	l->cookie = rec->cookie;
+	l->cgroup_id = rec->cgroup_id;
+	l->tgid = rec->tgid;
+	l->netns = rec->netns;
+	l->endpoint = ep;
+	l->epoch = w->g->epoch;
+	memcpy(l->comm, rec->comm, sizeof(l->comm) - 1);
+	w->again = true;
+	w->mptcp |= l->mptcp;
+}
+
+static void listener_see(const struct pile_bpf_record *record, void *arg)
+{
+	const struct pile_bpf_record_listener *rec = (const void *)record;
+	struct walk *w = arg;
+	struct pile_listener *l;
+
+	if (record->type != PILE_RECORD_LISTENER || (rec->type != SOCK_STREAM && rec->type != SOCK_SEQPACKET))
+		return;
+	l = listener_find(w->g, rec->cookie);
+	if (!l) {
+		listener_new(w, rec);
+		return;
+	}
+	l->epoch = w->g->epoch;
+	l->backlog = rec->backlog;
+	l->tgid = rec->tgid;
+	if (rec->group == PILE_NO_GROUP)
+		w->again = true;
+}
+
+static void listeners_expire(struct walk *w)
+{
+	struct pile_groups *g = w->g;
+
+	for (uint32_t i = 0; i < g->n_groups; i++)
+		g->groups[i].n_listeners = 0;
+	for (int i = 0; i < PILE_LISTENERS_MAX; i++) {
+		struct pile_listener *l = &g->listeners[i];
+
+		if (!l->used)
+			continue;
+		if (l->epoch != g->epoch) {
+			pile_kernel_listener_remove(w->k, l->cookie, l->endpoint.port);
+			if (g->groups[l->group].cgroup_id != l->cgroup_id)
+				pile_kernel_cgroup_remove(w->k, l->cgroup_id);
+			l->used = false;
+			continue;
+		}
+		g->groups[l->group].n_listeners++;
+		g->groups[l->group].seen_ns = w->now_ns;
+	}
+}
+
+static void found_expire(struct walk *w)
+{
+	struct pile_groups *g = w->g;
+
+	for (uint32_t i = 0; i < g->n_groups; i++) {
+		struct pile_group *group = &g->groups[i];
+
+		if (!group->used || group->configured)
+			continue;
+		group->present = group->n_listeners > 0;
+		if (w->now_ns - group->seen_ns > GONE_AFTER_NS) {
+			w->fn(PILE_GROUPS_GONE, i, w->arg);
+			pile_table_group_drop(g, w->k, i);
+		}
+	}
+}
+
+int pile_groups_discover(struct pile_groups *g, struct pile_kernel *k, uint64_t now_ns,
+			 pile_groups_event_fn fn, void *arg)
+{
+	struct walk w = { .g = g, .k = k, .now_ns = now_ns, .fn = fn, .arg = arg };
+	int r = 0;
+
+	for (int i = 0; i < WALKS_MAX; i++) {
+		w.again = false;
+		g->epoch++;
+		r = pile_kernel_discover(k, listener_see, &w);
+		if (r < 0 || !w.again)
+			break;
+	}
+	if (r < 0)
+		return r;
+	if (w.mptcp)
+		pile_kernel_discover_hidden(k);
+	listeners_expire(&w);
+	found_expire(&w);
+	pile_kernel_unix_expire(k);
+	return 0;
+}

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "groups/proc.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "util/macro.h"
+
+ssize_t pile_proc_pread(int fd, char *buf, size_t size)
+{
+	ssize_t n;
+
+	do {
+		n = pread(fd, buf, size - 1, 0);
+	} while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return -errno;
+	buf[n] = '\0';
+	return n;
+}
+
+ssize_t pile_proc_read(const char *path, char *buf, size_t size)
+{
+	_cleanup_close_ int fd = -1;
+
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	return pile_proc_pread(fd, buf, size);
+}
+
+int pile_proc_cgroup(uint32_t tgid, char *ret, size_t size)
+{
+	char path[64], text[4096], *line, *end;
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "/proc/%u/cgroup", tgid);
+	n = pile_proc_read(path, text, sizeof(text));
+	if (n < 0)
+		return (int)n;
+	line = strncmp(text, "0::", 3) == 0 ? text : strstr(text, "\n0::");
+	if (!line)
+		return -ENOENT;
+	line = strchr(line, '/');
+	if (!line)
+		return -ENOENT;
+	end = strchr(line, '\n');
+	if (end)
+		*end = '\0';
+	if (strlen(line) >= size)
+		return -ENAMETOOLONG;
+	/* a cgroup that is gone reads "/path (deleted)" */
+	if (strstr(line, " (deleted)"))
+		return -ENOENT;
+	snprintf(ret, size, "%s", line);
+	return 0;
+}
+
+/* One line of /proc/net/unix: "Num: RefCount Protocol Flags Type St Inode Path" */
+static bool unix_line_match(const char *line, uint64_t inode, char *ret, size_t size)
+{
+	unsigned long long found;
+	int at = 0;
+
+	if (sscanf(line, "%*s %*s %*s %*s %*s %*s %llu %n", &found, &at) != 1 || found != inode)
+		return false;
+	snprintf(ret, size, "%s", at ? line + at : "");
+	ret[strcspn(ret, "\n")] = '\0';
+	return true;
+}
+
+int pile_proc_unix_path(uint32_t tgid, uint64_t inode, char *ret, size_t size)
+{
+	_cleanup_close_ int fd = -1;
+	char path[64], buf[8192], *line, *end;
+	size_t have = 0;
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "/proc/%u/net/unix", tgid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	for (;;) {
+		n = read(fd, buf + have, sizeof(buf) - 1 - have);
+		if (n < 0)
+			return -errno;
+		if (n == 0)
+			return -ENOENT;
+		have += (size_t)n;
+		buf[have] = '\0';
+		for (line = buf; (end = strchr(line, '\n')); line = end + 1) {
+			*end = '\0';
+			if (unix_line_match(line, inode, ret, size))
+				return 0;
+		}
+		have -= (size_t)(line - buf);
+		memmove(buf, line, have);
+		if (have == sizeof(buf) - 1)
+			have = 0; /* no line is that long: skip it */
+	}
+}
+
+int pile_proc_number(const char *text, uint64_t *ret)
+{
+	char *end;
+
+	if (strncmp(text, "max", 3) == 0) {
+		*ret = UINT64_MAX;
+		return 0;
+	}
+	if (*text < '0' || *text > '9')
+		return -EINVAL;
+	errno = 0;
+	*ret = strtoull(text, &end, 10);
+	return errno ? -EINVAL : 0;
+}
+
+int pile_proc_field(const char *text, const char *key, uint64_t *ret)
+{
+	size_t len = strlen(key);
+	const char *p = text;
+
+	while (p) {
+		if (strncmp(p, key, len) == 0 && (p[len] == ' ' || p[len] == '\t'))
+			return pile_proc_number(p + len + strspn(p + len, " \t"), ret);
+		p = strchr(p, '\n');
+		if (p)
+			p++;
+	}
+	return -ENOENT;
+}
+
+static bool ends_with(const char *s, size_t len, const char *suffix)
+{
+	size_t n = strlen(suffix);
+
+	return len > n && strncmp(s + len - n, suffix, n) == 0;
+}
+
+bool pile_proc_unit(const char *cgroup, char *ret, size_t size)
+{
+	static const char *const suffixes[] = { ".service", ".socket", ".scope" };
+	const char *p = cgroup, *best = NULL;
+	size_t len, best_len = 0;
+
+	while (*p == '/') {
+		p++;
+		len = strcspn(p, "/");
+		for (size_t i = 0; i < ARRAY_LEN(suffixes); i++)
+			if (ends_with(p, len, suffixes[i])) {
+				best = p;
+				best_len = len;
+			}
+		/* below a service everything is that service's own business */
+		if (best && ends_with(best, best_len, ".service"))
+			break;
+		p += len;
+	}
+	if (!best || best_len >= size)
+		return false;
+	memcpy(ret, best, best_len);
+	ret[best_len] = '\0';
+	return true;
+}
+
+bool pile_proc_foreign(const char *cgroup)
+{
+	static const char *const prefixes[] = {
+		"/user.slice", "/machine.slice", "/kubepods", "/docker",	"/lxc",
+		"/libpod",     "/garden",	 "/ecs",      "/system.slice/docker-",
+	};
+	for (size_t i = 0; i < ARRAY_LEN(prefixes); i++)
+		if (strncmp(cgroup, prefixes[i], strlen(prefixes[i])) == 0)
+			return true;
+	return strstr(cgroup, "/kubepods") != NULL || strstr(cgroup, "/libpod-") != NULL ||
+	       strstr(cgroup, "/crio-") != NULL || strstr(cgroup, "/cri-containerd-") != NULL;
+}

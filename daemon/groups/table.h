@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * table.h: slots of the group table, shared by groups.c and listeners.c; nobody else includes it.
+ * Control loop only; no allocation; never logs.
+ */
+#pragma once
+
+#include "groups/groups.h"
+
+/** Descriptors of a slot are -1 until its cgroup is there. */
+void pile_table_files_clear(struct pile_group *group);
+
+/** A free slot, zeroed, marked used; PILE_NO_GROUP when all are taken. */
+uint32_t pile_table_slot_take(struct pile_groups *g, struct pile_kernel *k, uint64_t now_ns);
+
+/** Forget a group: its listeners, tags, descriptors. */
+void pile_table_group_drop(struct pile_groups *g, struct pile_kernel *k, uint32_t slot);
+
+/** The group's cgroup is @cgroup with this id now; 0 = gone. */
+void pile_table_cgroup_set(struct pile_groups *g, struct pile_kernel *k, uint32_t slot, const char *cgroup,
+			   uint64_t id);

@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * dependencies.c: what the groups' workers connect to. What waits is found by a sweep, never by counting up and down;
+ * totals and times come from the kernel's counters.
+ */
+#include <string.h>
+#include <sys/socket.h>
+
+#include "sense/sense.h"
+
+#define STUCK_NS (500 * NS_PER_MS)	/* sample.h: "stuck" */
+#define CALM_SWEEP_NS NS_PER_SEC	/* nothing pending: once a second is enough for "silent" */
+#define LARGE_SWEEP_NS (300 * NS_PER_MS) /* many connections: a sweep costs 0.1-0.3 us each */
+#define LARGE_SWEEP 2000
+#define FORGET_NS (300 * NS_PER_SEC)	/* a destination that nobody uses is forgotten after five minutes */
+
+static struct pile_sample_dependency *known_find(struct pile_sense *s, uint32_t group, const uint8_t *addr,
+						 uint16_t port)
+{
+	for (uint32_t i = 0; i < s->n_known; i++) {
+		struct pile_sample_dependency *d = &s->known[i];
+
+		if (d->group == group && d->endpoint.port == port && memcmp(d->endpoint.addr, addr, 16) == 0)
+			return d;
+	}
+	return NULL;
+}
+
+/*
+ * What matters least: nobody waits for it, fewest connections, longest unused. A mail-out to thousands of addresses
+ * must not push the database out, so recency comes last.
+ */
+static bool matters_less(const struct pile_sample_dependency *a, const struct pile_sample_dependency *b)
+{
+	if (a->connecting != b->connecting)
+		return a->connecting < b->connecting;
+	if (a->open != b->open)
+		return a->open < b->open;
+	if (a->established != b->established)
+		return a->established < b->established;
+	return a->last_started_ns < b->last_started_ns;
+}
+
+static struct pile_sample_dependency *known_take(struct pile_sense *s, struct pile_kernel *k)
+{
+	struct pile_sample_dependency *least = NULL;
+	struct pile_bpf_destination key;
+
+	if (s->n_known < PILE_SAMPLE_DEPENDENCIES_MAX)
+		return &s->known[s->n_known++];
+	for (uint32_t i = 0; i < s->n_known; i++)
+		if (!least || matters_less(&s->known[i], least))
+			least = &s->known[i];
+	s->destinations_lost++;
+	if (least->connecting > 1 || least->open > 0)
+		return NULL;
+	pile_kernel_destination_key(least->group, &least->endpoint, &key);
+	pile_kernel_destination_remove(k, &key);
+	return least;
+}
+
+static struct pile_sample_dependency *known_get(struct pile_sense *s, struct pile_kernel *k, uint32_t group,
+						const uint8_t *addr, uint16_t port)
+{
+	static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff };
+	struct pile_sample_dependency *d = known_find(s, group, addr, port);
+
+	if (d)
+		return d;
+	d = known_take(s, k);
+	if (!d)
+		return NULL;
+	memset(d, 0, sizeof(*d));
+	d->group = group;
+	memcpy(d->endpoint.addr, addr, 16);
+	d->endpoint.port = port;
+	d->endpoint.family = memcmp(addr, mapped, sizeof(mapped)) == 0 ? AF_INET : AF_INET6;
+	return d;
+}
+
+struct sweep {
+	struct pile_sense *s;
+	struct pile_kernel *k;
+	uint64_t now_ns;
+};
+
+static void pending_add(struct pile_sense *s, const struct pile_bpf_record_connect *rec,
+			const struct pile_sample_dependency *d)
+{
+	struct pile_sense_pending *p;
+
+	if (s->n_pending == PILE_SENSE_PENDING_MAX) {
+		s->pending_lost++;
+		return;
+	}
+	p = &s->pending[s->n_pending++];
+	p->group = rec->group;
+	p->netns = rec->netns;
+	p->endpoint = d->endpoint;
+	memcpy(p->source, rec->source, sizeof(p->source));
+	p->source_port = rec->source_port;
+	p->family = rec->family;
+	p->cookie = rec->cookie;
+	p->started_ns = rec->started_ns;
+}
+
+static void connect_see(const struct pile_bpf_record *record, void *arg)
+{
+	const struct pile_bpf_record_connect *rec = (const void *)record;
+	struct sweep *sweep = arg;
+	struct pile_sample_dependency *d;
+	uint64_t age;
+
+	if (record->type != PILE_RECORD_CONNECT || rec->group >= PILE_GROUPS_MAX)
+		return;
+	sweep->s->n_connects++;
+	d = known_get(sweep->s, sweep->k, rec->group, rec->addr, rec->port);
+	if (!d)
+		return;
+	if (rec->state != PILE_CONNECT_PENDING) {
+		d->open++;
+		d->silent += rec->state == PILE_CONNECT_SILENT || rec->state == PILE_CONNECT_MUTE;
+		d->unacked += rec->state == PILE_CONNECT_UNACKED;
+		return;
+	}
+	age = sweep->now_ns > rec->started_ns ? sweep->now_ns - rec->started_ns : 0;
+	d->connecting++;
+	d->stuck += age >= STUCK_NS;
+	d->oldest_ns = MAX(d->oldest_ns, MAX(age, 1));
+	pending_add(sweep->s, rec, d);
+}
+
+static bool sweep_due(const struct pile_sense *s, const struct pile_kernel *k, uint64_t now_ns)
+{
+	const struct pile_bpf_totals *t = k->totals;
+	uint64_t since = now_ns - s->connects_swept_ns;
+	uint64_t done = __atomic_load_n(&t->connects_established, __ATOMIC_RELAXED) +
+			__atomic_load_n(&t->connects_failed, __ATOMIC_RELAXED);
+	bool pending = __atomic_load_n(&t->connects_started, __ATOMIC_RELAXED) != done || s->n_pending > 0;
+
+	if (s->n_connects > LARGE_SWEEP)
+		return since >= (pending ? LARGE_SWEEP_NS : CALM_SWEEP_NS);
+	return pending || since >= CALM_SWEEP_NS;
+}
+
+static void connects_sweep(struct pile_sense *s, struct pile_kernel *k, uint64_t now_ns)
+{
+	struct sweep sweep = { .s = s, .k = k, .now_ns = now_ns };
+
+	for (uint32_t i = 0; i < s->n_known; i++) {
+		s->known[i].connecting = 0;
+		s->known[i].stuck = 0;
+		s->known[i].oldest_ns = 0;
+		s->known[i].open = 0;
+		s->known[i].silent = 0;
+		s->known[i].unacked = 0;
+	}
+	s->n_pending = 0;
+	s->n_connects = 0;
+	s->connects_swept_ns = now_ns;
+	pile_kernel_sweep_connects(k, connect_see, &sweep);
+}
+
+static void totals_refresh(struct pile_kernel *k, struct pile_sample_dependency *d)
+{
+	struct pile_bpf_destination_counts c;
+	struct pile_bpf_destination key;
+
+	pile_kernel_destination_key(d->group, &d->endpoint, &key);
+	if (pile_kernel_destination_get(k, &key, &c) < 0)
+		return;
+	d->started = c.started;
+	d->established = c.established;
+	d->failed = c.failed;
+	d->last_started_ns = c.last_started_ns;
+	d->last_established_ns = c.last_established_ns;
+	d->last_failed_ns = c.last_failed_ns;
+}
+
+/* Connects that are over within a tick are never met by the sweep: their counters tell of them. */
+static void destinations_learn(struct pile_sense *s, struct pile_kernel *k)
+{
+	struct pile_bpf_destination key, *prev = NULL;
+
+	for (int i = 0; i < PILE_DESTINATIONS_MAX; i++) {
+		if (pile_kernel_destination_next(k, prev, &key) < 0)
+			return;
+		prev = &key;
+		if (key.group < PILE_GROUPS_MAX)
+			known_get(s, k, key.group, key.addr, key.port);
+	}
+}
+
+static void destinations_forget(struct pile_sense *s, struct pile_kernel *k, uint64_t now_ns)
+{
+	struct pile_bpf_destination key;
+
+	for (uint32_t i = 0; i < s->n_known;) {
+		struct pile_sample_dependency *d = &s->known[i];
+		uint64_t used = MAX(d->last_started_ns, MAX(d->last_established_ns, d->last_failed_ns));
+
+		if (d->connecting || d->open || now_ns - used < FORGET_NS) {
+			i++;
+			continue;
+		}
+		pile_kernel_destination_key(d->group, &d->endpoint, &key);
+		pile_kernel_destination_remove(k, &key);
+		s->known[i] = s->known[--s->n_known];
+	}
+}
+
+void pile_dependencies_sample(struct pile_sense *s, struct pile_kernel *k, uint64_t now_ns,
+			      struct pile_sample *ret)
+{
+	if (sweep_due(s, k, now_ns))
+		connects_sweep(s, k, now_ns);
+	if (s->tick % 10 == 5) {
+		destinations_learn(s, k);
+		destinations_forget(s, k, now_ns);
+	}
+	for (uint32_t i = 0; i < s->n_known; i++)
+		totals_refresh(k, &s->known[i]);
+	ret->n_dependencies = s->n_known;
+	memcpy(ret->dependencies, s->known, sizeof(s->known[0]) * s->n_known);
+	ret->dependencies_lost = s->destinations_lost;
+}

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "sense/sense.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <time.h>
+
+#define SWEEP_EVERY_TICKS 10 /* design.md: truth once a second */
+
+int pile_sense_init(struct pile_sense *s)
+{
+	memset(s, 0, sizeof(*s));
+	s->meminfo_fd = open("/proc/meminfo", O_RDONLY | O_CLOEXEC);
+	if (s->meminfo_fd < 0)
+		return -errno;
+	s->n_cpus = (uint32_t)MAX(sysconf(_SC_NPROCESSORS_ONLN), 1);
+	return 0;
+}
+
+void pile_sense_fini(struct pile_sense *s)
+{
+	if (s->meminfo_fd >= 0)
+		close(s->meminfo_fd);
+	s->meminfo_fd = -1;
+}
+
+void pile_sense_group_reset(struct pile_sense *s, uint32_t group)
+{
+	memset(&s->groups[group], 0, sizeof(s->groups[group]));
+	s->busy[group] = 0;
+	for (uint32_t i = 0; i < s->n_known;) {
+		if (s->known[i].group == group)
+			s->known[i] = s->known[--s->n_known];
+		else
+			i++;
+	}
+}
+
+static uint64_t clock_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * NS_PER_SEC + (uint64_t)t.tv_nsec;
+}
+
+/*
+ * Truth once a second: flip the wheels, sweep a tick later (so that nobody still counts into the old one by a stale
+ * look at the generation), settle a tick after that.
+ */
+static void truth_step(struct pile_sense *s, struct pile_kernel *k, struct pile_groups *g)
+{
+	uint64_t from;
+
+	switch (s->tick % SWEEP_EVERY_TICKS) {
+	case 0:
+		pile_kernel_generation_flip(k);
+		break;
+	case 1:
+		from = clock_ns();
+		pile_requests_sweep(s, k, g);
+		s->sweep_cost_ns = clock_ns() - from;
+		s->sweeps++;
+		break;
+	case 2:
+		/* only what a sweep has gone over may be called left behind */
+		if (s->sweeps > 0)
+			for (uint32_t i = 0; i < g->n_groups; i++)
+				if (g->groups[i].used)
+					s->groups[i].drift += pile_kernel_wheel_settle(k, i);
+		break;
+	default:
+		break;
+	}
+}
+
+void pile_sense_tick(struct pile_sense *s, struct pile_kernel *k, struct pile_groups *g, uint64_t now_ns,
+		     struct pile_sample *ret)
+{
+	ret->now_ns = now_ns;
+	ret->late_ns = 0;
+	if (s->last_ns && now_ns - s->last_ns > PILE_TICK_NS)
+		ret->late_ns = now_ns - s->last_ns - PILE_TICK_NS;
+	s->last_ns = now_ns;
+	ret->n_cpus = s->n_cpus;
+	truth_step(s, k, g);
+	pile_requests_sample(s, k, g, now_ns, ret);
+	pile_dependencies_sample(s, k, now_ns, ret);
+	pile_memory_sample(s, g, now_ns, ret);
+	s->tick++;
+}
