@@ -1,0 +1,420 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "decide/breaker.h"
+
+#include <string.h>
+
+#include "decide/decide.h"
+#include "decide/halfopen.h"
+#include "util/macro.h"
+
+#define PROBE_MIN_NS (200 * NS_PER_MS) /* policy.h: probe_every 200 ms .. 2 s */
+#define JITTER_PERMILLE 200	       /* product.md: +-20 % */
+
+static const struct pile_sample_dependency nothing_seen;
+
+void pile_breakers_init(struct pile_breakers *breakers)
+{
+	memset(breakers, 0, sizeof(*breakers));
+}
+
+static uint64_t since(uint64_t now_ns, uint64_t then_ns)
+{
+	return now_ns > then_ns ? now_ns - then_ns : 0;
+}
+
+uint64_t pile_breaker_probe_period(uint64_t every_ns, uint32_t host_seed, uint32_t key, uint64_t count)
+{
+	uint64_t hash = (((uint64_t)host_seed << 32) | key) + count * 0x9e3779b97f4a7c15ULL;
+	uint64_t permille;
+
+	hash = (hash ^ (hash >> 30)) * 0xbf58476d1ce4e5b9ULL; /* splitmix64 */
+	hash = (hash ^ (hash >> 27)) * 0x94d049bb133111ebULL;
+	hash ^= hash >> 31;
+	permille = 1000 - JITTER_PERMILLE + hash % (2 * JITTER_PERMILLE + 1);
+	every_ns = CLAMP(every_ns, PROBE_MIN_NS, PILE_BREAKER_PROBE_MAX_NS);
+	return CLAMP(every_ns * permille / 1000, PROBE_MIN_NS, PILE_BREAKER_PROBE_MAX_NS);
+}
+
+static bool is_exempt(const struct pile_policy_group *config, const struct pile_endpoint *endpoint)
+{
+	for (uint32_t i = 0; i < MIN(config->n_exempt, PILE_EXEMPT_MAX); i++)
+		if (pile_endpoint_matches(&config->exempt[i], endpoint))
+			return true;
+	return false;
+}
+
+enum pile_blocked pile_breaker_blocked(const struct pile_breakers *breakers, const struct pile_decide_view *view,
+				       const struct pile_network *network, uint32_t group,
+				       const struct pile_endpoint *endpoint, uint64_t now_ns)
+{
+	const struct pile_decide_group *g = &view->groups[group];
+
+	if (g->foreign)
+		return PILE_BLOCKED_FOREIGN;
+	if (is_exempt(&g->config, endpoint))
+		return PILE_BLOCKED_EXEMPT;
+	if (pile_hands_find(&breakers->hands, group, endpoint, false, now_ns))
+		return PILE_BLOCKED_RELEASED;
+	if (network && network->suspect)
+		return PILE_BLOCKED_NETWORK;
+	if (view->mode != PILE_MODE_ENFORCE)
+		return PILE_BLOCKED_OBSERVE;
+	if (!(g->config.enforce & PILE_RUNG_FAIL_FAST))
+		return PILE_BLOCKED_RUNG;
+	/* last: in observe mode nothing is attached, and that is not the reason */
+	return g->gate_ready ? PILE_BLOCKED_NO : PILE_BLOCKED_KERNEL;
+}
+
+static const struct pile_sample_dependency *seen(const struct pile_sample *sample, const struct pile_breaker *b)
+{
+	for (uint32_t i = 0; i < MIN(sample->n_dependencies, PILE_SAMPLE_DEPENDENCIES_MAX); i++) {
+		const struct pile_sample_dependency *dep = &sample->dependencies[i];
+
+		if (dep->group == b->group && dep->endpoint.port == b->endpoint.port &&
+		    pile_endpoint_equal(&dep->endpoint, &b->endpoint))
+			return dep;
+	}
+	return NULL;
+}
+
+static struct pile_breaker *find(struct pile_breakers *breakers, uint32_t group, const struct pile_endpoint *endpoint)
+{
+	for (unsigned int i = 0; i < PILE_BREAKERS_MAX; i++) {
+		struct pile_breaker *b = &breakers->table[i];
+
+		if (b->state != PILE_BREAKER_FREE && !b->orphan && b->group == group &&
+		    pile_endpoint_equal(&b->endpoint, endpoint))
+			return b;
+	}
+	return NULL;
+}
+
+const struct pile_breaker *pile_breakers_find(const struct pile_breakers *breakers, uint32_t group,
+					      const struct pile_endpoint *endpoint)
+{
+	return find((struct pile_breakers *)breakers, group, endpoint);
+}
+
+bool pile_breakers_open_in(const struct pile_breakers *breakers, uint32_t group)
+{
+	for (unsigned int i = 0; i < PILE_BREAKERS_MAX; i++)
+		if (breakers->table[i].state != PILE_BREAKER_FREE && breakers->table[i].group == group)
+			return true;
+	return false;
+}
+
+static struct pile_intent *say(const struct pile_breaker *b, enum pile_intent_kind kind, struct pile_intents *out)
+{
+	struct pile_intent *intent = pile_intents_add(out, kind, b->group);
+
+	if (!intent)
+		return NULL;
+	intent->endpoint = b->endpoint;
+	intent->blocked = b->blocked;
+	intent->explain_id = b->explain_id;
+	intent->allow = b->allow;
+	intent->probe_every_ns = b->probe_every_ns;
+	intent->refuse_errno = b->refuse_errno;
+	intent->why = b->why;
+	return intent;
+}
+
+static void remember(struct pile_breakers *breakers, const struct pile_breaker *b, uint64_t now_ns)
+{
+	struct pile_breaker_memory *place = &breakers->closed[0];
+
+	for (unsigned int i = 0; i < PILE_BREAKERS_MAX; i++) {
+		struct pile_breaker_memory *memory = &breakers->closed[i];
+
+		if (memory->key == b->key && memory->closed_ns) {
+			place = memory;
+			break;
+		}
+		if (memory->closed_ns < place->closed_ns)
+			place = memory;
+	}
+	*place = (struct pile_breaker_memory) { .key = b->key, .flaps = b->flaps, .closed_ns = MAX(now_ns, 1) };
+}
+
+static uint32_t count_flap(struct pile_breakers *breakers, uint32_t key, uint64_t now_ns)
+{
+	for (unsigned int i = 0; i < PILE_BREAKERS_MAX; i++) {
+		const struct pile_breaker_memory *memory = &breakers->closed[i];
+
+		if (memory->closed_ns && memory->key == key && since(now_ns, memory->closed_ns) < PILE_BREAKER_FLAP_NS) {
+			breakers->flaps++;
+			return memory->flaps + 1;
+		}
+	}
+	return 0;
+}
+
+static void finish(struct pile_breakers *breakers, struct pile_breaker *b, uint64_t now_ns,
+		   enum pile_close_reason reason, struct pile_intents *out)
+{
+	struct pile_proof *proof = pile_proofs_find(&breakers->proofs, b->group, &b->endpoint);
+	struct pile_intent *intent = say(b, PILE_INTENT_BREAKER_CLOSE, out);
+
+	if (!intent)
+		return; /* no room this tick: the next one says it */
+	intent->allow = 0;
+	intent->close_reason = reason;
+	intent->outage_ns = since(now_ns, b->opened_ns);
+	if (!b->blocked) {
+		breakers->closed_total++;
+		remember(breakers, b, now_ns);
+		/* whatever the reason, opening again takes the same proof again */
+		if (proof && !b->orphan)
+			pile_proof_restart(proof, now_ns);
+	}
+	memset(b, 0, sizeof(*b));
+}
+
+static void count_probes(struct pile_breaker *b, const struct pile_sample *sample, bool *ret_answered, bool *ret_failed)
+{
+	*ret_answered = *ret_failed = false;
+	for (uint32_t i = 0; i < MIN(sample->n_probes, PILE_SAMPLE_PROBES_MAX); i++) {
+		const struct pile_sample_probe *probe = &sample->probes[i];
+
+		if (probe->group != b->group || !pile_endpoint_equal(&probe->endpoint, &b->endpoint))
+			continue;
+		b->probes++;
+		*ret_answered = probe->answered; /* the last one counts */
+		*ret_failed = !probe->answered;
+		if (!probe->answered)
+			b->probes_failed++;
+	}
+}
+
+static bool is_gone(struct pile_breaker *b, const struct pile_breaker_context *context, enum pile_blocked blocked)
+{
+	const struct pile_sample_group *g = &context->sample->groups[b->group];
+
+	if (b->orphan || !context->view->groups[b->group].used || !g->used)
+		return true;
+	/* a unit that restarts, and the gate of an open one: back within a second or so */
+	if (g->present && (blocked != PILE_BLOCKED_KERNEL || b->blocked)) {
+		b->absent_ns = 0;
+		return false;
+	}
+	if (!b->absent_ns)
+		b->absent_ns = context->now_ns;
+	return since(context->now_ns, b->absent_ns) > PILE_BREAKER_ABSENT_NS;
+}
+
+static void move_real(struct pile_breakers *breakers, struct pile_breaker *b, const struct pile_breaker_context *context,
+		      const struct pile_sample_dependency *dep, bool succeeded, struct pile_intents *out)
+{
+	const struct pile_policy_group *config = &context->view->groups[b->group].config;
+	enum pile_halfopen step = PILE_HALFOPEN_STAY;
+	bool answered, failed;
+
+	count_probes(b, context->sample, &answered, &failed);
+	b->refuse_errno = config->refuse_errno;
+	b->probe_every_ns = pile_breaker_probe_period(config->probe_every_ns, context->view->host_seed, b->key,
+						      b->probes);
+	if (b->by_hand) {
+		if (!pile_hands_find(&breakers->hands, b->group, &b->endpoint, true, context->now_ns)) {
+			finish(breakers, b, context->now_ns, PILE_CLOSE_RELEASED, out);
+			return;
+		}
+	} else if (b->state == PILE_BREAKER_HALF) {
+		step = pile_halfopen_move(b, dep, failed, context->now_ns);
+	} else if (answered || succeeded) {
+		pile_halfopen_begin(b, dep, context->now_ns);
+		step = PILE_HALFOPEN_STEP;
+	}
+	if (step == PILE_HALFOPEN_STEP)
+		say(b, PILE_INTENT_BREAKER_ALLOW, out);
+	if (step == PILE_HALFOPEN_DONE)
+		finish(breakers, b, context->now_ns, PILE_CLOSE_ANSWERED, out);
+	else
+		say(b, PILE_INTENT_BREAKER_RENEW, out);
+}
+
+static void move_virtual(struct pile_breakers *breakers, struct pile_breaker *b,
+			 const struct pile_breaker_context *context, enum pile_blocked blocked, bool succeeded,
+			 struct pile_intents *out)
+{
+	uint64_t now_ns = context->now_ns;
+
+	if (succeeded)
+		finish(breakers, b, now_ns, PILE_CLOSE_ANSWERED, out);
+	else if (since(now_ns, b->pending_ns) > PILE_BREAKER_QUIET_NS)
+		finish(breakers, b, now_ns, PILE_CLOSE_GONE, out);
+	else if (blocked == PILE_BLOCKED_NO && !context->late)
+		finish(breakers, b, now_ns, PILE_CLOSE_SWITCHED, out);
+}
+
+static void move(struct pile_breakers *breakers, struct pile_breaker *b, const struct pile_breaker_context *context,
+		 struct pile_intents *out)
+{
+	const struct pile_sample_dependency *dep = seen(context->sample, b);
+	/* a network that is named keeps new episodes from opening; those that are open stay */
+	enum pile_blocked blocked = pile_breaker_blocked(breakers, context->view, b->blocked ? context->network : NULL,
+							 b->group, &b->endpoint, context->now_ns);
+	bool succeeded;
+
+	if (is_gone(b, context, blocked)) {
+		finish(breakers, b, context->now_ns, PILE_CLOSE_GONE, out);
+		return;
+	}
+	if (!dep)
+		dep = &nothing_seen;
+	succeeded = dep->established > b->established;
+	if (dep != &nothing_seen)
+		pile_halfopen_follow(b, dep);
+	if (dep->connecting)
+		b->pending_ns = context->now_ns;
+	if (b->blocked)
+		move_virtual(breakers, b, context, blocked, succeeded, out);
+	else if (blocked != PILE_BLOCKED_NO && blocked != PILE_BLOCKED_KERNEL)
+		finish(breakers, b, context->now_ns,
+		       blocked == PILE_BLOCKED_RELEASED ? PILE_CLOSE_RELEASED : PILE_CLOSE_POLICY, out);
+	else
+		move_real(breakers, b, context, dep, succeeded, out);
+}
+
+/* A free place, or that of the episode with the smallest share (virtual ones first), if smaller than @share. */
+static struct pile_breaker *make_room(struct pile_breakers *breakers, uint32_t share, bool real, uint64_t now_ns,
+				      struct pile_intents *out)
+{
+	struct pile_breaker *least = NULL;
+	uint32_t least_rank = share + (real ? 2000 : 0);
+
+	for (unsigned int i = 0; i < PILE_BREAKERS_MAX; i++) {
+		struct pile_breaker *b = &breakers->table[i];
+		uint32_t rank = b->why.share_permille + (b->blocked ? 0 : 2000) + (b->by_hand ? 4000 : 0);
+
+		if (b->state == PILE_BREAKER_FREE)
+			return b;
+		if (rank < least_rank) {
+			least = b;
+			least_rank = rank;
+		}
+	}
+	if (least)
+		finish(breakers, least, now_ns, PILE_CLOSE_ROOM, out);
+	return least && least->state == PILE_BREAKER_FREE ? least : NULL;
+}
+
+static void open_episode(struct pile_breakers *breakers, const struct pile_breaker_context *context, uint32_t group,
+			 const struct pile_endpoint *endpoint, enum pile_blocked blocked, const struct pile_why *why,
+			 struct pile_intents *out)
+{
+	const struct pile_policy_group *config = &context->view->groups[group].config;
+	struct pile_breaker *b = make_room(breakers, why->share_permille, !blocked, context->now_ns, out);
+	const struct pile_sample_dependency *dep;
+
+	if (!b || out->n + 1 >= PILE_INTENTS_MAX)
+		return;
+	*b = (struct pile_breaker) {
+		.state = PILE_BREAKER_OPEN, .key = pile_proof_key(group, endpoint), .group = group, .endpoint = *endpoint,
+		.blocked = blocked, .by_hand = why->by_hand, .opened_ns = context->now_ns,
+		.pending_ns = context->now_ns, .refuse_errno = config->refuse_errno, .why = *why,
+	};
+	dep = seen(context->sample, b);
+	b->established = dep ? dep->established : 0;
+	b->explain_id = (*context->next_explain_id)++;
+	if (!*context->next_explain_id)
+		*context->next_explain_id = 1;
+	b->probe_every_ns = pile_breaker_probe_period(config->probe_every_ns, context->view->host_seed, b->key, 0);
+	if (blocked) {
+		breakers->would_open++;
+	} else {
+		breakers->opened++;
+		b->flaps = count_flap(breakers, b->key, context->now_ns);
+	}
+	say(b, PILE_INTENT_BREAKER_OPEN, out);
+	if (!blocked)
+		say(b, PILE_INTENT_BREAKER_RENEW, out);
+}
+
+static void follow_hands(struct pile_breakers *breakers, const struct pile_breaker_context *context,
+			 struct pile_intents *out)
+{
+	for (unsigned int i = 0; i < PILE_HANDS_MAX; i++) {
+		const struct pile_hand *hand = &breakers->hands.table[i];
+		struct pile_why why = { .by_hand = true, .share_permille = 1000 };
+		struct pile_breaker *b;
+
+		if (!hand->used || !hand->hold || !context->view->groups[hand->group].used ||
+		    !context->sample->groups[hand->group].present ||
+		    pile_breaker_blocked(breakers, context->view, NULL, hand->group, &hand->endpoint, context->now_ns))
+			continue;
+		b = find(breakers, hand->group, &hand->endpoint);
+		if (b && !b->blocked) {
+			if (b->state == PILE_BREAKER_HALF)
+				pile_halfopen_fail(b);
+			b->by_hand = true;
+			continue;
+		}
+		if (b)
+			finish(breakers, b, context->now_ns, PILE_CLOSE_SWITCHED, out);
+		pile_risk_explain(&context->risk[hand->group], context->sample->groups[hand->group].waiting, &why);
+		open_episode(breakers, context, hand->group, &hand->endpoint, PILE_BLOCKED_NO, &why, out);
+	}
+}
+
+static void explain_proof(const struct pile_proof *p, const struct pile_breaker_context *context, struct pile_why *why)
+{
+	*why = (struct pile_why) {
+		.connecting = p->connecting, .stuck = p->stuck, .oldest_ns = p->oldest_ns,
+		.no_success_ns = since(context->now_ns, p->onset_ns), .share_permille = p->share_permille,
+		.always = context->view->groups[p->group].config.fail_fast == PILE_FAIL_FAST_ALWAYS,
+	};
+	pile_risk_explain(&context->risk[p->group], context->sample->groups[p->group].waiting, why);
+}
+
+static void follow_proofs(struct pile_breakers *breakers, const struct pile_breaker_context *context,
+			  struct pile_intents *out)
+{
+	for (unsigned int i = 0; i < PILE_PROOFS_MAX; i++) {
+		const struct pile_proof *p = &breakers->proofs.table[i];
+		const struct pile_policy_group *config = &context->view->groups[p->group].config;
+		struct pile_why why;
+
+		if (!p->used || !p->dead || !context->sample->groups[p->group].present ||
+		    (config->fail_fast != PILE_FAIL_FAST_ALWAYS && !pile_risk_at_risk(&context->risk[p->group])))
+			continue;
+		/* others look dead too: their proofs are due, and then it is our own network */
+		if (context->network->forming && !context->network->suspect &&
+		    p->elapsed_ns < config->dead_after_ns + PILE_NETWORK_FORMING_NS)
+			continue;
+		if (find(breakers, p->group, &p->endpoint))
+			continue;
+		explain_proof(p, context, &why);
+		open_episode(breakers, context, p->group, &p->endpoint,
+			     pile_breaker_blocked(breakers, context->view, context->network, p->group, &p->endpoint,
+						  context->now_ns),
+			     &why, out);
+	}
+}
+
+void pile_breakers_update(struct pile_breakers *breakers, const struct pile_breaker_context *context,
+			  struct pile_intents *out)
+{
+	pile_hands_expire(&breakers->hands, context->now_ns);
+	for (unsigned int i = 0; i < PILE_BREAKERS_MAX; i++)
+		if (breakers->table[i].state != PILE_BREAKER_FREE)
+			move(breakers, &breakers->table[i], context, out);
+	if (context->late)
+		return;
+	follow_hands(breakers, context, out);
+	follow_proofs(breakers, context, out);
+}
+
+void pile_breakers_renew(const struct pile_breakers *breakers, struct pile_intents *out)
+{
+	for (unsigned int i = 0; i < PILE_BREAKERS_MAX; i++)
+		if (breakers->table[i].state != PILE_BREAKER_FREE && !breakers->table[i].blocked)
+			say(&breakers->table[i], PILE_INTENT_BREAKER_RENEW, out);
+}
+
+void pile_breakers_close_all(struct pile_breakers *breakers, uint64_t now_ns, enum pile_close_reason reason,
+			     struct pile_intents *out)
+{
+	for (unsigned int i = 0; i < PILE_BREAKERS_MAX; i++)
+		if (breakers->table[i].state != PILE_BREAKER_FREE)
+			finish(breakers, &breakers->table[i], now_ns, reason, out);
+}

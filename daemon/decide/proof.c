@@ -1,0 +1,284 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "decide/proof.h"
+
+#include <string.h>
+#include <sys/socket.h>
+
+#include "util/macro.h"
+
+#define BLIP_MARGIN_NS (400 * NS_PER_MS)   /* dead_after 2.4 s - 2 s that a retransmission survives */
+#define UNANSWERED_NS (300 * NS_PER_MS)	   /* longer than any round trip on the ground */
+#define DEAD_AFTER_MIN_NS NS_PER_SEC	   /* policy.h: 1 s .. 60 s */
+#define SUSPECT_NS NS_PER_SEC
+#define PENDING_SLACK_NS (50 * NS_PER_MS)  /* "the oldest" is as old as the sweep that saw it */
+#define QUIET_NS NS_PER_SEC		   /* nothing pending for so long: the clock stops */
+#define FORGET_NS (5 * NS_PER_SEC)
+
+/* When Linux sends a SYN again, in seconds after connect(): tcp(7), tcp_syn_retries, initial RTO 1 s, doubling. */
+static const uint8_t syn_schedule_s[] = { 1, 3, 7, 15, 31, 63 };
+
+static uint32_t hash_bytes(uint32_t hash, const void *data, size_t size)
+{
+	const uint8_t *bytes = data;
+
+	for (size_t i = 0; i < size; i++)
+		hash = (hash ^ bytes[i]) * 16777619u; /* FNV-1a */
+	return hash;
+}
+
+uint32_t pile_proof_key(uint32_t group, const struct pile_endpoint *endpoint)
+{
+	uint32_t hash = hash_bytes(2166136261u, &group, sizeof(group));
+
+	if (endpoint->family == AF_UNIX)
+		return hash_bytes(hash, endpoint->path, strnlen(endpoint->path, sizeof(endpoint->path)));
+	hash = hash_bytes(hash, endpoint->addr, sizeof(endpoint->addr));
+	return hash_bytes(hash, &endpoint->port, sizeof(endpoint->port));
+}
+
+static struct pile_proof *find(struct pile_proofs *proofs, uint32_t key, uint32_t group,
+			       const struct pile_endpoint *endpoint)
+{
+	for (unsigned int i = 0; i < PILE_PROOFS_MAX; i++) {
+		struct pile_proof *p = &proofs->table[i];
+
+		if (p->used && p->key == key && p->group == group && pile_endpoint_equal(&p->endpoint, endpoint))
+			return p;
+	}
+	return NULL;
+}
+
+struct pile_proof *pile_proofs_find(struct pile_proofs *proofs, uint32_t group, const struct pile_endpoint *endpoint)
+{
+	return find(proofs, pile_proof_key(group, endpoint), group, endpoint);
+}
+
+bool pile_proofs_suspect(const struct pile_proofs *proofs, uint32_t group)
+{
+	for (unsigned int i = 0; i < PILE_PROOFS_MAX; i++) {
+		const struct pile_proof *p = &proofs->table[i];
+
+		if (p->used && p->group == group && (p->suspect || p->dead))
+			return true;
+	}
+	return false;
+}
+
+void pile_proof_restart(struct pile_proof *proof, uint64_t now_ns)
+{
+	proof->alive_ns = MAX(proof->alive_ns, now_ns);
+	proof->onset_ns = 0;
+	proof->elapsed_ns = 0;
+	proof->attempts = 0;
+	proof->suspect = proof->dead = false;
+}
+
+void pile_proofs_forget(struct pile_proofs *proofs, uint32_t group)
+{
+	for (unsigned int i = 0; i < PILE_PROOFS_MAX; i++)
+		if (proofs->table[i].group == group)
+			proofs->table[i].used = false;
+	proofs->watched_ns[group] = 0;
+}
+
+/* A place for @dep: a free one, or that of the destination with the fewest connects, if it has fewer. */
+static struct pile_proof *add(struct pile_proofs *proofs, uint32_t key, const struct pile_sample_dependency *dep)
+{
+	struct pile_proof *place = NULL;
+
+	for (unsigned int i = 0; i < PILE_PROOFS_MAX; i++) {
+		struct pile_proof *p = &proofs->table[i];
+
+		if (!p->used) {
+			place = p;
+			break;
+		}
+		if (p->connecting < (place ? place->connecting : dep->connecting))
+			place = p;
+	}
+	if (!place)
+		return NULL;
+	memset(place, 0, sizeof(*place));
+	place->used = true;
+	place->key = key;
+	place->group = dep->group;
+	place->endpoint = dep->endpoint;
+	place->started = dep->started;
+	place->established = dep->established;
+	place->refused_by_peer = dep->refused_by_peer;
+	place->alive_ns = MAX(proofs->watched_ns[dep->group], 1);
+	return place;
+}
+
+/* Signs of life, and totals that go back. */
+static void follow_totals(struct pile_proof *p, const struct pile_sample_dependency *dep, uint64_t now_ns)
+{
+	uint64_t established_ns = MIN(dep->last_established_ns, now_ns);
+
+	if (dep->started < p->started || dep->established < p->established ||
+	    dep->refused_by_peer < p->refused_by_peer) {
+		pile_proof_restart(p, now_ns);
+	} else if (dep->refused_by_peer > p->refused_by_peer ||
+		   (dep->established > p->established && !established_ns)) {
+		p->alive_ns = now_ns;
+	}
+	p->alive_ns = MAX(p->alive_ns, established_ns);
+	p->started = dep->started;
+	p->established = dep->established;
+	p->refused_by_peer = dep->refused_by_peer;
+	if (p->onset_ns && p->alive_ns > p->onset_ns)
+		p->onset_ns = 0;
+}
+
+static void start_clock(const struct pile_proofs *proofs, struct pile_proof *p, uint64_t now_ns)
+{
+	uint64_t begun_ns = now_ns - p->oldest_ns;
+	bool ours = begun_ns >= p->alive_ns && begun_ns >= proofs->trusted_ns;
+
+	p->onset_ns = ours ? begun_ns : MAX(p->alive_ns, proofs->trusted_ns);
+	p->onset_ns = MAX(p->onset_ns, 1);
+	p->onset_lost_ns = proofs->lost_ns;
+	p->onset_started = ours ? p->started - MIN(p->started, p->connecting) : p->started;
+	p->first_ns = ours ? p->onset_ns : 0;
+	p->retried_ns = p->fresh_ns = 0;
+}
+
+/* The earliest time that a SYN must have been sent at to count as evidence (clause 4). */
+static uint64_t edge_ns(const struct pile_proofs *proofs, const struct pile_proof *p, uint64_t dead_after_ns)
+{
+	return p->onset_ns + (proofs->lost_ns - p->onset_lost_ns) + dead_after_ns - BLIP_MARGIN_NS;
+}
+
+static void mark_attempts(struct pile_proof *p, const struct pile_sample_dependency *dep, uint64_t edge,
+			  uint64_t now_ns)
+{
+	uint64_t last_ns = MIN(dep->last_started_ns, now_ns);
+
+	if (last_ns <= p->onset_ns)
+		return;
+	if (!p->first_ns)
+		p->first_ns = last_ns;
+	if (!p->retried_ns && last_ns + NS_PER_SEC >= edge)
+		p->retried_ns = last_ns;
+	if (!p->fresh_ns && last_ns >= edge)
+		p->fresh_ns = last_ns;
+}
+
+/* A retransmission of the connect begun at @begun_ns was sent after the edge, and nothing came back. */
+static bool retransmitted(const struct pile_proof *p, uint64_t begun_ns, uint64_t edge, uint64_t now_ns)
+{
+	if (!begun_ns || now_ns - p->oldest_ns > begun_ns + PENDING_SLACK_NS)
+		return false; /* it has ended: what is pending began later */
+	for (unsigned int i = 0; i < ARRAY_LEN(syn_schedule_s); i++) {
+		uint64_t sent_ns = begun_ns + syn_schedule_s[i] * NS_PER_SEC;
+
+		if (sent_ns >= edge && sent_ns + UNANSWERED_NS <= now_ns)
+			return true;
+	}
+	return false;
+}
+
+static bool unanswered(const struct pile_proof *p, uint64_t edge, uint64_t now_ns)
+{
+	return (p->fresh_ns && p->fresh_ns + UNANSWERED_NS <= now_ns) ||
+	       retransmitted(p, p->first_ns, edge, now_ns) || retransmitted(p, p->retried_ns, edge, now_ns);
+}
+
+static void judge(struct pile_proof *p, const struct pile_policy_group *config, bool hurry, uint64_t edge,
+		  uint64_t now_ns)
+{
+	uint64_t need_ns = hurry ? DEAD_AFTER_MIN_NS : MAX(config->dead_after_ns, DEAD_AFTER_MIN_NS);
+	uint32_t stuck_min = config->fail_fast == PILE_FAIL_FAST_ALWAYS ? 1 : PILE_PROOF_STUCK_MIN;
+
+	if (p->share_permille < PILE_PROOF_SHARE_PERMILLE)
+		return;
+	p->suspect = p->stuck >= PILE_PROOF_STUCK_MIN && p->elapsed_ns >= SUSPECT_NS;
+	p->dead = p->stuck >= stuck_min && p->attempts >= PILE_PROOF_ATTEMPTS_MIN && p->elapsed_ns >= need_ns &&
+		  (hurry || unanswered(p, edge, now_ns));
+}
+
+static uint32_t share_of(uint32_t connecting, uint32_t waiting)
+{
+	if (!connecting)
+		return 0;
+	/* requests that we cannot see (waiting 0) must not hide a destination */
+	return connecting >= waiting ? 1000 : (uint32_t)((uint64_t)connecting * 1000 / waiting);
+}
+
+static void follow(struct pile_proofs *proofs, struct pile_proof *p, const struct pile_sample_dependency *dep,
+		   const struct pile_policy_group *config, const struct pile_sample *sample, bool hurry)
+{
+	uint64_t now_ns = sample->now_ns, edge, lost_ns;
+
+	follow_totals(p, dep, now_ns);
+	p->connecting = dep->connecting;
+	p->stuck = MIN(dep->stuck, dep->connecting);
+	p->oldest_ns = dep->connecting ? MIN(dep->oldest_ns, now_ns) : 0;
+	p->share_permille = share_of(p->connecting, sample->groups[dep->group].waiting);
+	if (p->connecting)
+		p->seen_ns = now_ns;
+	if (now_ns - p->seen_ns > QUIET_NS)
+		p->onset_ns = 0;
+	if (!p->onset_ns && p->stuck)
+		start_clock(proofs, p, now_ns);
+	if (!p->onset_ns)
+		return;
+	edge = edge_ns(proofs, p, MAX(config->dead_after_ns, DEAD_AFTER_MIN_NS));
+	mark_attempts(p, dep, edge, now_ns);
+	lost_ns = proofs->lost_ns - p->onset_lost_ns;
+	p->elapsed_ns = now_ns - p->onset_ns > lost_ns ? now_ns - p->onset_ns - lost_ns : 0;
+	p->attempts = p->started - MIN(p->started, p->onset_started);
+	if (p->first_ns == p->onset_ns) /* all that is pending began since; the guard may have come later */
+		p->attempts = MAX(p->attempts, p->connecting);
+	judge(p, config, hurry, edge, now_ns);
+}
+
+static void begin_tick(struct pile_proofs *proofs, const struct pile_policy_group *config[PILE_GROUPS_MAX],
+		       const struct pile_sample *sample, uint64_t lost_ns)
+{
+	if (lost_ns) {
+		proofs->lost_ns += lost_ns;
+		proofs->trusted_ns = sample->now_ns;
+	}
+	for (unsigned int i = 0; i < PILE_GROUPS_MAX; i++) {
+		if (!config[i])
+			proofs->watched_ns[i] = 0;
+		else if (!proofs->watched_ns[i])
+			proofs->watched_ns[i] = sample->now_ns;
+	}
+	for (unsigned int i = 0; i < PILE_PROOFS_MAX; i++) {
+		struct pile_proof *p = &proofs->table[i];
+
+		if (!p->used)
+			continue;
+		p->connecting = p->stuck = p->share_permille = 0;
+		p->oldest_ns = p->elapsed_ns = p->attempts = 0;
+		p->suspect = p->dead = false;
+		if (lost_ns) /* these were marked against an edge that has moved */
+			p->retried_ns = p->fresh_ns = 0;
+		if (!config[p->group] || sample->now_ns - p->seen_ns > FORGET_NS)
+			p->used = false;
+	}
+}
+
+void pile_proofs_update(struct pile_proofs *proofs, const struct pile_policy_group *config[PILE_GROUPS_MAX],
+			const struct pile_risk *risk, const struct pile_sample *sample, uint64_t lost_ns)
+{
+	uint32_t n = MIN(sample->n_dependencies, PILE_SAMPLE_DEPENDENCIES_MAX);
+
+	begin_tick(proofs, config, sample, lost_ns);
+	for (uint32_t i = 0; i < n; i++) {
+		const struct pile_sample_dependency *dep = &sample->dependencies[i];
+		struct pile_proof *p;
+		uint32_t key;
+
+		if (dep->group >= PILE_GROUPS_MAX || !config[dep->group])
+			continue;
+		key = pile_proof_key(dep->group, &dep->endpoint);
+		p = find(proofs, key, dep->group, &dep->endpoint);
+		if (!p && dep->connecting)
+			p = add(proofs, key, dep);
+		if (p)
+			follow(proofs, p, dep, config[dep->group], sample, risk[dep->group].hurry);
+	}
+}
