@@ -6,10 +6,13 @@
 #include <sys/socket.h>
 
 #include "policy/claim.h"
+#include "policy/schema.h"
 #include "util/quantity.h"
 
-#define STUCK_VISIBLE_NS NS_PER_SEC /* twice the 500 ms after which a pending connect counts as stuck */
-#define MEMORY_MIN (1ULL << 20)	    /* less is a slip of the unit: no worker fits */
+/* Twice the 500 ms after which a pending connect counts as stuck (struct pile_sample_dependency).
+ */
+#define STUCK_VISIBLE_NS NS_PER_SEC
+#define MEMORY_MIN (1ULL << 20) /* less is a slip of the unit: no worker fits */
 
 /** A verdict in the making: which key is wrong; the caller adds which group. */
 struct fault {
@@ -26,11 +29,15 @@ struct range {
 	const char *advice;
 };
 
-#define RANGE(key, field, ...) { key, offsetof(struct pile_policy_group, field), __VA_ARGS__ }
+#define RANGE(key, field, ...)                                              \
+	{                                                                   \
+		key, offsetof(struct pile_policy_group, field), __VA_ARGS__ \
+	}
 
 /*
- * dead_after: below 1 s one lost SYN (sent again after 1 s) is a death. probe_every: design.md, never rarer than 2 s.
- * connect_deadline: the first retransmission needs 200 ms to be of use; above 60 s the kernel's own end is near.
+ * dead_after: below 1 s one lost SYN (sent again after 1 s) is a death. probe_every: design.md,
+ * never rarer than 2 s. connect_deadline: the first retransmission needs 200 ms to be of use; above
+ * 60 s the kernel's own end is near.
  */
 static const struct range ranges[] = {
 	RANGE("dead_after", dead_after_ns, NS_PER_SEC, 60 * NS_PER_SEC, false, "write 1s to 1min"),
@@ -40,8 +47,6 @@ static const struct range ranges[] = {
 	      "write 300ms to 1min, or none"),
 };
 
-static const int refuse_errnos[] = { ECONNREFUSED, ENETUNREACH, EHOSTUNREACH, ETIMEDOUT };
-
 static int check_name(const struct pile_policy_group *g, struct fault *f)
 {
 	static const char first[] = "abcdefghijklmnopqrstuvwxyz0123456789";
@@ -50,28 +55,31 @@ static int check_name(const struct pile_policy_group *g, struct fault *f)
 	f->key = "name";
 	if (g->name[0] && strchr(first, g->name[0]) && !g->name[strspn(g->name, others)])
 		return 0;
-	return pile_error_set(f->err, EINVAL,
-			      "name: '%s' is not a group's name: write small letters, digits, '.', '_' and "
-			      "'-', beginning with a letter or digit",
-			      g->name);
+	return pile_error_set(
+		f->err, EINVAL,
+		"name: '%s' is not a group's name: write small letters, digits, '.', '_' and "
+		"'-', beginning with a letter or digit",
+		g->name);
 }
 
 static int check_place(const struct pile_policy_group *g, struct fault *f)
 {
 	if (!g->unit[0] && !g->cgroup[0]) {
 		f->key = "name";
-		return pile_error_set(f->err, EINVAL,
-				      "group '%s' has no processes: write unit: NAME.service or cgroup: /PATH",
-				      g->name);
+		return pile_error_set(
+			f->err, EINVAL,
+			"group '%s' has no processes: write unit: NAME.service or cgroup: /PATH",
+			g->name);
 	}
 	if (g->unit[0] && g->cgroup[0]) {
 		f->key = "cgroup";
 		return pile_error_set(f->err, EINVAL,
-				      "cgroup: group '%s' has a unit as well: keep one of the two", g->name);
+				      "cgroup: group '%s' has a unit as well: keep one of the two",
+				      g->name);
 	}
 	f->key = g->unit[0] ? "unit" : "cgroup";
-	return g->unit[0] ? pile_claim_check_unit(g->unit, f->err) :
-			    pile_claim_check_cgroup(g->cgroup, f->err);
+	return g->unit[0] ? pile_claim_check_unit(g->unit, f->err)
+			  : pile_claim_check_cgroup(g->cgroup, f->err);
 }
 
 static int check_ranges(const struct pile_policy_group *g, struct fault *f)
@@ -86,7 +94,8 @@ static int check_ranges(const struct pile_policy_group *g, struct fault *f)
 			continue;
 		f->key = r->key;
 		return pile_error_set(f->err, EINVAL, "%s: %s is out of range: %s", r->key,
-				      pile_quantity_format_duration(value, text, sizeof(text)), r->advice);
+				      pile_quantity_format_duration(value, text, sizeof(text)),
+				      r->advice);
 	}
 	return 0;
 }
@@ -99,55 +108,61 @@ static int check_deadline(const struct pile_policy_group *g, struct fault *f)
 	    g->connect_deadline_ns >= STUCK_VISIBLE_NS)
 		return 0;
 	f->key = "connect_deadline";
-	return pile_error_set(f->err, EINVAL,
-			      "connect_deadline: %s ends connects before fail_fast can see them stuck (500ms): "
-			      "write 1s or more, or take fail_fast out of enforce",
-			      pile_quantity_format_duration(g->connect_deadline_ns, text, sizeof(text)));
+	return pile_error_set(
+		f->err, EINVAL,
+		"connect_deadline: %s ends connects before fail_fast can see them stuck (500ms): "
+		"write 1s or more, or take fail_fast out of enforce",
+		pile_quantity_format_duration(g->connect_deadline_ns, text, sizeof(text)));
 }
 
 static int check_pool(const struct pile_policy_group *g, struct fault *f)
 {
 	if (g->workers_max && g->workers == PILE_WORKERS_EVENTS) {
 		f->key = "workers_max";
-		return pile_error_set(f->err, EINVAL,
-				      "workers_max: a worker of workers: events holds any number of requests, "
-				      "so this is no cap: leave it out");
+		return pile_error_set(
+			f->err, EINVAL,
+			"workers_max: a worker of workers: events holds any number of requests, "
+			"so this is no cap: leave it out");
 	}
 	if (!g->workers_max || g->baseline_waiting <= g->workers_max / 2)
 		return 0;
 	f->key = "baseline_waiting";
-	return pile_error_set(f->err, EINVAL,
-			      "baseline_waiting: %u is more than half of workers_max (%u), where a group counts "
-			      "as at risk: write at most %u, or learn",
-			      g->baseline_waiting, g->workers_max, g->workers_max / 2);
+	return pile_error_set(
+		f->err, EINVAL,
+		"baseline_waiting: %u is more than half of workers_max (%u), where a group counts "
+		"as at risk: write at most %u, or learn",
+		g->baseline_waiting, g->workers_max, g->workers_max / 2);
 }
 
 static int check_memory(const struct pile_policy_group *g, struct fault *f)
 {
 	f->key = "memory_budget";
 	if (g->memory_budget_bytes && g->memory_budget_permille)
-		return pile_error_set(f->err, EINVAL,
-				      "memory_budget: given as a size and as a share: keep one of the two");
+		return pile_error_set(
+			f->err, EINVAL,
+			"memory_budget: given as a size and as a share: keep one of the two");
 	if (g->memory_budget_permille > 1000)
-		return pile_error_set(f->err, EINVAL, "memory_budget: more than the host has: write at most "
-						      "100%%");
-	if (g->memory_budget_bytes && g->memory_budget_bytes < MEMORY_MIN)
 		return pile_error_set(f->err, EINVAL,
-				      "memory_budget: %llu bytes hold no worker: write 1MiB or more, or host",
-				      (unsigned long long)g->memory_budget_bytes);
+				      "memory_budget: more than the host has: write at most 100%%");
+	if (g->memory_budget_bytes && g->memory_budget_bytes < MEMORY_MIN)
+		return pile_error_set(
+			f->err, EINVAL,
+			"memory_budget: %llu bytes hold no worker: write 1MiB or more, or host",
+			(unsigned long long)g->memory_budget_bytes);
 	return 0;
 }
 
 static int check_refuse(const struct pile_policy_group *g, struct fault *f)
 {
 	f->key = "refuse_with";
-	for (size_t i = 0; i < ARRAY_LEN(refuse_errnos); i++)
-		if (g->refuse_errno == refuse_errnos[i])
+	for (size_t i = 0; i < ARRAY_LEN(pile_schema_errnos); i++)
+		if (g->refuse_errno == pile_schema_errnos[i].val)
 			return 0;
-	return pile_error_set(f->err, EINVAL,
-			      "refuse_with: errno %d is not what connect() says of a dead destination: "
-			      "write ECONNREFUSED",
-			      g->refuse_errno);
+	return pile_error_set(
+		f->err, EINVAL,
+		"refuse_with: errno %d is not what connect() says of a dead destination: "
+		"write ECONNREFUSED",
+		g->refuse_errno);
 }
 
 static int check_enforce(const struct pile_policy_group *g, struct fault *f)
@@ -155,9 +170,10 @@ static int check_enforce(const struct pile_policy_group *g, struct fault *f)
 	f->key = "enforce";
 	if (!(g->enforce & ~(uint32_t)PILE_RUNG_FAIL_FAST))
 		return 0;
-	return pile_error_set(f->err, EINVAL,
-			      "enforce: a rung that is not in this version, which has only fail_fast: "
-			      "write [fail_fast] or []");
+	return pile_error_set(
+		f->err, EINVAL,
+		"enforce: a rung that is not in this version, which has only fail_fast: "
+		"write [fail_fast] or []");
 }
 
 static bool covers_everything(const struct pile_endpoint *ep)
@@ -179,16 +195,19 @@ static int check_exempt(const struct pile_policy_group *g, struct fault *f)
 		pile_endpoint_format(ep, text, sizeof(text));
 		if (ep->family != AF_INET && ep->family != AF_INET6)
 			return pile_error_set(f->err, EINVAL,
-					      "exempt: '%s' is not an IP address: leave it out", text);
-		if (covers_everything(ep))
-			return pile_error_set(f->err, EINVAL,
-					      "exempt: '%s' covers every destination: take fail_fast out of "
-					      "enforce instead",
+					      "exempt: '%s' is not an IP address: leave it out",
 					      text);
+		if (covers_everything(ep))
+			return pile_error_set(
+				f->err, EINVAL,
+				"exempt: '%s' covers every destination: take fail_fast out of "
+				"enforce instead",
+				text);
 		for (uint32_t j = 0; j < i; j++)
 			if (pile_endpoint_equal(ep, &g->exempt[j]))
 				return pile_error_set(f->err, EINVAL,
-						      "exempt: '%s' is given twice: remove one", text);
+						      "exempt: '%s' is given twice: remove one",
+						      text);
 	}
 	f->index = 0;
 	return 0;
@@ -201,46 +220,55 @@ static const group_rule group_rules[] = {
 	check_memory, check_refuse, check_enforce, check_exempt,
 };
 
-static int check_twice(const struct pile_policy_group *a, const struct pile_policy_group *b, struct fault *f)
+static int check_twice(const struct pile_policy_group *a, const struct pile_policy_group *b,
+		       struct fault *f)
 {
 	f->key = "name";
 	if (!strcmp(a->name, b->name))
 		return pile_error_set(f->err, EINVAL,
-				      "name: '%s' is the name of an earlier group: write another", b->name);
+				      "name: '%s' is the name of an earlier group: write another",
+				      b->name);
 	return 0;
 }
 
-static int check_listen(const struct pile_policy_group *a, const struct pile_policy_group *b, struct fault *f)
+static int check_listen(const struct pile_policy_group *a, const struct pile_policy_group *b,
+			struct fault *f)
 {
 	char text[PILE_ENDPOINT_TEXT_MAX];
 
 	f->key = "listen";
-	if (!pile_endpoint_matches(&a->listen, &b->listen) && !pile_endpoint_matches(&b->listen, &a->listen))
+	if (!pile_endpoint_matches(&a->listen, &b->listen) &&
+	    !pile_endpoint_matches(&b->listen, &a->listen))
 		return 0;
-	return pile_error_set(f->err, EINVAL, "listen: '%s' belongs to group '%s' already: name another listener",
+	return pile_error_set(f->err, EINVAL,
+			      "listen: '%s' belongs to group '%s' already: name another listener",
 			      pile_endpoint_format(&b->listen, text, sizeof(text)), a->name);
 }
 
-static int check_claims(const struct pile_policy_group *a, const struct pile_policy_group *b, struct fault *f)
+static int check_claims(const struct pile_policy_group *a, const struct pile_policy_group *b,
+			struct fault *f)
 {
 	enum pile_claim claim = pile_claim_compare(a, b);
 	const char *place = b->unit[0] ? b->unit : b->cgroup;
 
 	f->key = b->unit[0] ? "unit" : "cgroup";
 	if (claim == PILE_CLAIM_INSIDE)
-		return pile_error_set(f->err, EINVAL,
-				      "%s: '%.200s' and group '%s' hold the same processes, one inside the other: "
-				      "keep one of the two",
-				      f->key, place, a->name);
+		return pile_error_set(
+			f->err, EINVAL,
+			"%s: '%.200s' and group '%s' hold the same processes, one inside the other: "
+			"keep one of the two",
+			f->key, place, a->name);
 	if (claim == PILE_CLAIM_APART || (a->listen.family && b->listen.family))
 		return 0; /* check_listen() saw to it that the listeners differ */
-	return pile_error_set(f->err, EINVAL,
-			      "%s: '%.200s' is guarded by group '%s' already: give each of the two a listen of "
-			      "its own",
-			      f->key, place, a->name);
+	return pile_error_set(
+		f->err, EINVAL,
+		"%s: '%.200s' is guarded by group '%s' already: give each of the two a listen of "
+		"its own",
+		f->key, place, a->name);
 }
 
-typedef int (*pair_rule)(const struct pile_policy_group *, const struct pile_policy_group *, struct fault *);
+typedef int (*pair_rule)(const struct pile_policy_group *, const struct pile_policy_group *,
+			 struct fault *);
 
 static const pair_rule pair_rules[] = { check_twice, check_listen, check_claims };
 
@@ -264,9 +292,10 @@ int pile_check_policy(const struct pile_policy *policy, char *ret_path, size_t s
 
 	if (policy->memory_reserve_bytes && policy->memory_reserve_bytes < MEMORY_MIN) {
 		snprintf(ret_path, size, "memory_reserve");
-		return pile_error_set(err, EINVAL,
-				      "memory_reserve: %llu bytes keep no login alive: write 64MiB, or auto",
-				      (unsigned long long)policy->memory_reserve_bytes);
+		return pile_error_set(
+			err, EINVAL,
+			"memory_reserve: %llu bytes keep no login alive: write 64MiB, or auto",
+			(unsigned long long)policy->memory_reserve_bytes);
 	}
 	for (uint32_t i = 0; i < policy->n_groups; i++) {
 		int r = check_group(policy, i, &f);

@@ -63,17 +63,20 @@ static enum pile_claim compare_paths(const char *a, const char *b)
 	return path_holds(a, b) || path_holds(b, a) ? PILE_CLAIM_INSIDE : PILE_CLAIM_APART;
 }
 
-/* The last component decides whether the path is the unit, or lies inside it; a slice may hold the unit. */
+/* The last component decides whether the path is the unit, or lies inside it; a slice may hold the
+ * unit. */
 static enum pile_claim compare_mixed(const char *unit, const char *path)
 {
 	const char *last = strrchr(path, '/') + 1;
 
 	if (!strcmp(last, unit))
 		return PILE_CLAIM_SAME;
-	return path_names(path, unit) || slice_holds(last, unit) ? PILE_CLAIM_INSIDE : PILE_CLAIM_APART;
+	return path_names(path, unit) || slice_holds(last, unit) ? PILE_CLAIM_INSIDE
+								 : PILE_CLAIM_APART;
 }
 
-enum pile_claim pile_claim_compare(const struct pile_policy_group *a, const struct pile_policy_group *b)
+enum pile_claim pile_claim_compare(const struct pile_policy_group *a,
+				   const struct pile_policy_group *b)
 {
 	if (a->unit[0] && b->unit[0])
 		return compare_units(a->unit, b->unit);
@@ -92,29 +95,34 @@ static const char *find_kind(const char *unit, const char *const *names, size_t 
 
 int pile_claim_check_unit(const char *unit, struct pile_error *err)
 {
-	static const char valid[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789:_.\\-@";
+	static const char valid[] =
+		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789:_.\\-@";
 	const char *kind = find_kind(unit, kinds, ARRAY_LEN(kinds));
 
 	if (unit[strspn(unit, valid)])
-		return pile_error_set(err, EINVAL,
-				      "unit: '%.200s' is not a unit's name: write it as systemctl does, "
-				      "NAME.service",
-				      unit);
+		return pile_error_set(
+			err, EINVAL,
+			"unit: '%.200s' is not a unit's name: write it as systemctl does, "
+			"NAME.service",
+			unit);
 	if (!kind && find_kind(unit, empty_kinds, ARRAY_LEN(empty_kinds)))
-		return pile_error_set(err, EINVAL,
-				      "unit: '%.200s' holds no processes: name the service that it starts", unit);
+		return pile_error_set(
+			err, EINVAL,
+			"unit: '%.200s' holds no processes: name the service that it starts", unit);
 	if (!kind)
-		return pile_error_set(err, EINVAL,
-				      "unit: '%.200s' is no service, scope or slice: write %.200s.service, or "
-				      "the unit that holds its processes",
-				      unit, unit);
+		return pile_error_set(
+			err, EINVAL,
+			"unit: '%.200s' is no service, scope or slice: write %.200s.service, or "
+			"the unit that holds its processes",
+			unit, unit);
 	if (!strcmp(unit, "-.slice"))
-		return pile_error_set(err, EINVAL,
-				      "unit: '-.slice' is the whole host: name the unit of the workers");
+		return pile_error_set(
+			err, EINVAL,
+			"unit: '-.slice' is the whole host: name the unit of the workers");
 	if (strchr(unit, '@') && strchr(unit, '@') + 1 == unit + strlen(unit) - strlen(kind))
 		return pile_error_set(err, EINVAL,
-				      "unit: '%.200s' is a template: name an instance, %.*sNAME%s", unit,
-				      (int)(strlen(unit) - strlen(kind)), unit, kind);
+				      "unit: '%.200s' is a template: name an instance, %.*sNAME%s",
+				      unit, (int)(strlen(unit) - strlen(kind)), unit, kind);
 	return 0;
 }
 
@@ -135,15 +143,18 @@ static bool is_plain_path(const char *path)
 int pile_claim_check_cgroup(const char *cgroup, struct pile_error *err)
 {
 	if (!strcmp(cgroup, "/"))
-		return pile_error_set(err, EINVAL,
-				      "cgroup: '/' is the whole host: name the cgroup of the workers");
+		return pile_error_set(
+			err, EINVAL,
+			"cgroup: '/' is the whole host: name the cgroup of the workers");
 	if (!strcmp(cgroup, MOUNT) || path_holds(MOUNT, cgroup))
-		return pile_error_set(err, EINVAL, "cgroup: '%.200s' has the mount in it: leave out " MOUNT,
+		return pile_error_set(err, EINVAL,
+				      "cgroup: '%.200s' has the mount in it: leave out " MOUNT,
 				      cgroup);
 	if (!is_plain_path(cgroup))
-		return pile_error_set(err, EINVAL,
-				      "cgroup: '%.200s' is not a plain absolute path: write /NAME or "
-				      "/NAME/NAME, without '.', '..' and a slash at the end",
-				      cgroup);
+		return pile_error_set(
+			err, EINVAL,
+			"cgroup: '%.200s' is not a plain absolute path: write /NAME or "
+			"/NAME/NAME, without '.', '..' and a slash at the end",
+			cgroup);
 	return 0;
 }

@@ -2,7 +2,8 @@
 /*
  * claim.h: which processes a group lays claim to, as far as names alone can say.
  * Pure: no system call, no clock, no allocation. Never logs.
- * A service's slice is not in its name: that "/system.slice" holds "nginx.service" only the host can tell.
+ * A service's slice is not in its name: that "/system.slice" holds "nginx.service" only the host
+ * can tell.
  */
 #pragma once
 
@@ -15,10 +16,13 @@ enum pile_claim {
 };
 
 /** pile_claim_compare - two groups that passed the checks below. Listeners are not looked at. */
-enum pile_claim pile_claim_compare(const struct pile_policy_group *a, const struct pile_policy_group *b);
+enum pile_claim pile_claim_compare(const struct pile_policy_group *a,
+				   const struct pile_policy_group *b);
 
-/** pile_claim_check_unit - a unit that can be guarded: "php8.2-fpm.service". Returns 0 or -EINVAL with text. */
+/** pile_claim_check_unit - a unit that can be guarded: "php8.2-fpm.service". Returns 0 or -EINVAL
+ * with text. */
 int pile_claim_check_unit(const char *unit, struct pile_error *err);
 
-/** pile_claim_check_cgroup - a path below the v2 mount: "/app/workers". Returns 0 or -EINVAL with text. */
+/** pile_claim_check_cgroup - a path below the v2 mount: "/app/workers". Returns 0 or -EINVAL with
+ * text. */
 int pile_claim_check_cgroup(const char *cgroup, struct pile_error *err);

@@ -29,16 +29,22 @@ struct rung {
 };
 
 static const struct rung rungs[] = {
-	{ "fail_fast", PILE_RUNG_FAIL_FAST }, { "shed", 0 }, { "throttle", 0 }, { "evict", 0 }, { "stop", 0 },
+	{ "fail_fast", PILE_RUNG_FAIL_FAST },
+	{ "shed", 0 },
+	{ "throttle", 0 },
+	{ "evict", 0 },
+	{ "stop", 0 },
 };
 
-static int fail_quantity(const char *key, const char *text, int r, const char *what, const char *advice,
-			 struct pile_error *err)
+static int fail_quantity(const char *key, const char *text, int r, const char *what,
+			 const char *advice, struct pile_error *err)
 {
 	if (r == -EDOM)
-		return pile_error_set(err, EINVAL, "%s: '%.64s' has no unit: %s", key, text, advice);
+		return pile_error_set(err, EINVAL, "%s: '%.64s' has no unit: %s", key, text,
+				      advice);
 	if (r == -ERANGE)
-		return pile_error_set(err, EINVAL, "%s: '%.64s' is too much: %s", key, text, advice);
+		return pile_error_set(err, EINVAL, "%s: '%.64s' is too much: %s", key, text,
+				      advice);
 	return pile_error_set(err, EINVAL, "%s: '%.64s' is not %s: %s", key, text, what, advice);
 }
 
@@ -61,8 +67,9 @@ static int convert_deadline(const char *key, const char *text, void *target, str
 	if (r < 0)
 		return r;
 	if (!ns)
-		return pile_error_set(err, EINVAL, "%s: '%.64s' would end every connect: write 1s, or none",
-				      key, text);
+		return pile_error_set(err, EINVAL,
+				      "%s: '%.64s' would end every connect: write 1s, or none", key,
+				      text);
 	*(uint64_t *)target = ns;
 	return 0;
 }
@@ -75,7 +82,8 @@ static int convert_size(const char *key, const char *text, void *target, struct 
 	if (r < 0)
 		return fail_quantity(key, text, r, "a size", WRITE_SIZE, err);
 	if (!bytes)
-		return pile_error_set(err, EINVAL, "%s: '%.64s' is nothing: %s", key, text, WRITE_SIZE);
+		return pile_error_set(err, EINVAL, "%s: '%.64s' is nothing: %s", key, text,
+				      WRITE_SIZE);
 	*(uint64_t *)target = bytes;
 	return 0;
 }
@@ -88,7 +96,8 @@ static int convert_permille(const char *key, const char *text, void *target, str
 	if (r < 0)
 		return fail_quantity(key, text, r, "a share", WRITE_PERCENT, err);
 	if (!permille)
-		return pile_error_set(err, EINVAL, "%s: '%.64s' is nothing: %s", key, text, WRITE_PERCENT);
+		return pile_error_set(err, EINVAL, "%s: '%.64s' is nothing: %s", key, text,
+				      WRITE_PERCENT);
 	*(uint32_t *)target = permille;
 	return 0;
 }
@@ -114,17 +123,20 @@ static int convert_count(const char *key, const char *text, const char *none, ui
 	if (!strcmp(text, none))
 		return 0;
 	if (strspn(text, "0123456789") != n)
-		return pile_error_set(err, EINVAL, "%s: '%.64s' is not a whole number: write 100, or %s", key,
+		return pile_error_set(err, EINVAL,
+				      "%s: '%.64s' is not a whole number: write 100, or %s", key,
 				      text, none);
 	count = n < 10 ? strtoul(text, NULL, 10) : COUNT_MAX + 1ul;
 	if (!count || count > COUNT_MAX)
-		return pile_error_set(err, EINVAL, "%s: '%.64s' is out of range: write 1 to %u, or %s", key,
+		return pile_error_set(err, EINVAL,
+				      "%s: '%.64s' is out of range: write 1 to %u, or %s", key,
 				      text, COUNT_MAX, none);
 	*target = (uint32_t)count;
 	return 0;
 }
 
-static int convert_workers_max(const char *key, const char *text, void *target, struct pile_error *err)
+static int convert_workers_max(const char *key, const char *text, void *target,
+			       struct pile_error *err)
 {
 	return convert_count(key, text, "unknown", target, err);
 }
@@ -138,17 +150,19 @@ static int convert_listen(const char *key, const char *text, void *target, struc
 {
 	if (!strcmp(text, "all") || pile_endpoint_parse(text, false, target) == 0)
 		return 0;
-	return pile_error_set(err, EINVAL,
-			      "%s: '%.128s' is not an address with a port: write /run/app.sock, \"@name\", "
-			      ":9000, 127.0.0.1:9000 or \"[::1]:9000\", or all",
-			      key, text);
+	return pile_error_set(
+		err, EINVAL,
+		"%s: '%.128s' is not an address with a port: write /run/app.sock, \"@name\", "
+		":9000, 127.0.0.1:9000 or \"[::1]:9000\", or all",
+		key, text);
 }
 
-static int copy_text(const char *key, const char *text, char *target, size_t size, struct pile_error *err)
+static int copy_text(const char *key, const char *text, char *target, size_t size,
+		     struct pile_error *err)
 {
 	if (strlen(text) >= size)
-		return pile_error_set(err, EINVAL, "%s: is %zu characters long: write at most %zu", key,
-				      strlen(text), size - 1);
+		return pile_error_set(err, EINVAL, "%s: is %zu characters long: write at most %zu",
+				      key, strlen(text), size - 1);
 	snprintf(target, size, "%s", text);
 	return 0;
 }
@@ -168,10 +182,10 @@ static int convert_cgroup(const char *key, const char *text, void *target, struc
 	return copy_text(key, text, target, PILE_CGROUP_MAX, err);
 }
 
-#define KEY(key, field, convert)                                                                      \
-	{                                                                                             \
-		#key, offsetof(struct pile_schema_group, key), offsetof(struct pile_policy_group, field), \
-			convert                                                                       \
+#define KEY(key, field, convert)                                           \
+	{                                                                  \
+#key, offsetof(struct pile_schema_group, key),             \
+			offsetof(struct pile_policy_group, field), convert \
 	}
 
 static const struct text_key text_keys[] = {
@@ -203,30 +217,35 @@ static int convert_rung(const char *text, struct pile_policy_group *group, struc
 		group->enforce |= rungs[i].bit;
 		if (rungs[i].bit)
 			return 0;
-		return pile_error_set(err, EINVAL,
-				      "enforce: '%s' is not in this version, which has only fail_fast: "
-				      "write [fail_fast] or []",
-				      text);
+		return pile_error_set(
+			err, EINVAL,
+			"enforce: '%s' is not in this version, which has only fail_fast: "
+			"write [fail_fast] or []",
+			text);
 	}
 	near = pile_hint_nearest(text, next_rung, NULL);
-	return pile_error_set(err, EINVAL, "enforce: '%.64s' is not a rung%s%s: write [fail_fast] or []", text,
+	return pile_error_set(err, EINVAL,
+			      "enforce: '%.64s' is not a rung%s%s: write [fail_fast] or []", text,
 			      near ? ", did you mean " : "", near ? near : "");
 }
 
-/* Port 0 is every port. A unix path is never refused anyway: what is written must mean something. */
+/* Port 0 is every port. A unix path is never refused anyway: what is written must mean something.
+ */
 static int convert_exempt(const char *text, struct pile_policy_group *group, struct pile_error *err)
 {
 	struct pile_endpoint *ep = &group->exempt[group->n_exempt];
 
 	if (text[0] == '/' || text[0] == '@')
-		return pile_error_set(err, EINVAL,
-				      "exempt: '%.128s' is a unix socket, which is never refused: leave it out",
-				      text);
+		return pile_error_set(
+			err, EINVAL,
+			"exempt: '%.128s' is a unix socket, which is never refused: leave it out",
+			text);
 	if (pile_endpoint_parse(text, true, ep) < 0)
-		return pile_error_set(err, EINVAL,
-				      "exempt: '%.128s' is not an address: write 10.9.0.2:3306, 10.9.0.2, "
-				      "\"[2001:db8::1]:443\" or :3306 (no names)",
-				      text);
+		return pile_error_set(
+			err, EINVAL,
+			"exempt: '%.128s' is not an address: write 10.9.0.2:3306, 10.9.0.2, "
+			"\"[2001:db8::1]:443\" or :3306 (no names)",
+			text);
 	group->n_exempt++;
 	return 0;
 }
@@ -234,7 +253,8 @@ static int convert_exempt(const char *text, struct pile_policy_group *group, str
 typedef int (*entry_converter)(const char *, struct pile_policy_group *, struct pile_error *);
 
 static int convert_list(const char *key, char **entries, uint32_t n, entry_converter convert,
-			struct pile_policy_group *group, char *ret_key, size_t size, struct pile_error *err)
+			struct pile_policy_group *group, char *ret_key, size_t size,
+			struct pile_error *err)
 {
 	for (uint32_t i = 0; i < n; i++) {
 		int r = convert(entries[i], group, err);
@@ -247,8 +267,8 @@ static int convert_list(const char *key, char **entries, uint32_t n, entry_conve
 	return 0;
 }
 
-static int convert_texts(const struct pile_schema_group *from, struct pile_policy_group *to, char *ret_key,
-			 size_t size, struct pile_error *err)
+static int convert_texts(const struct pile_schema_group *from, struct pile_policy_group *to,
+			 char *ret_key, size_t size, struct pile_error *err)
 {
 	for (size_t i = 0; i < ARRAY_LEN(text_keys); i++) {
 		const struct text_key *k = &text_keys[i];
@@ -263,8 +283,8 @@ static int convert_texts(const struct pile_schema_group *from, struct pile_polic
 	return 0;
 }
 
-static int convert_group(const struct pile_schema_group *from, struct pile_policy_group *to, char *ret_key,
-			 size_t size, struct pile_error *err)
+static int convert_group(const struct pile_schema_group *from, struct pile_policy_group *to,
+			 char *ret_key, size_t size, struct pile_error *err)
 {
 	int r;
 
@@ -275,23 +295,24 @@ static int convert_group(const struct pile_schema_group *from, struct pile_polic
 		to->refuse_errno = from->refuse_with;
 	r = convert_texts(from, to, ret_key, size, err);
 	if (r == 0)
-		r = convert_list("enforce", from->enforce, from->n_enforce, convert_rung, to, ret_key, size,
-				 err);
+		r = convert_list("enforce", from->enforce, from->n_enforce, convert_rung, to,
+				 ret_key, size, err);
 	if (r == 0)
-		r = convert_list("exempt", from->exempt, from->n_exempt, convert_exempt, to, ret_key, size,
-				 err);
+		r = convert_list("exempt", from->exempt, from->n_exempt, convert_exempt, to,
+				 ret_key, size, err);
 	return r;
 }
 
-int pile_convert_policy(const struct pile_schema_root *root, struct pile_policy *policy, char *ret_path,
-			size_t size, struct pile_error *err)
+int pile_convert_policy(const struct pile_schema_root *root, struct pile_policy *policy,
+			char *ret_path, size_t size, struct pile_error *err)
 {
 	char key[32] = "";
 	int r;
 
 	policy->mode = root->mode;
 	if (root->memory_reserve && strcmp(root->memory_reserve, "auto")) {
-		r = convert_size("memory_reserve", root->memory_reserve, &policy->memory_reserve_bytes, err);
+		r = convert_size("memory_reserve", root->memory_reserve,
+				 &policy->memory_reserve_bytes, err);
 		if (r < 0) {
 			snprintf(ret_path, size, "memory_reserve");
 			return r;

@@ -34,7 +34,8 @@ static void begin(struct sentence *s)
 	append(s, "%s", s->n++ ? "; " : "");
 }
 
-static const struct pile_policy_group *find_group(const struct pile_policy *policy, const char *name)
+static const struct pile_policy_group *find_group(const struct pile_policy *policy,
+						  const char *name)
 {
 	for (uint32_t i = 0; i < policy->n_groups; i++)
 		if (!strcmp(policy->groups[i].name, name))
@@ -49,7 +50,8 @@ static uint32_t rungs_of(const struct pile_policy *policy, const char *name)
 	return group ? group->enforce : 0;
 }
 
-static void diff_top(struct sentence *s, const struct pile_policy *from, const struct pile_policy *to)
+static void diff_top(struct sentence *s, const struct pile_policy *from,
+		     const struct pile_policy *to)
 {
 	char was[32], is[32];
 
@@ -64,19 +66,24 @@ static void diff_top(struct sentence *s, const struct pile_policy *from, const s
 	       pile_format_reserve(from, was, sizeof(was)));
 }
 
-/* The line that matters most comes first, and is one for all groups: who may act now that might not before. */
-static void diff_enforce(struct sentence *s, const struct pile_policy *from, const struct pile_policy *to)
+/* The line that matters most comes first, and is one for all groups: who may act now that might not
+ * before. */
+static void diff_enforce(struct sentence *s, const struct pile_policy *from,
+			 const struct pile_policy *to)
 {
 	const uint32_t rung = PILE_RUNG_FAIL_FAST;
 	unsigned int gained = 0, lost = 0;
 
 	for (uint32_t i = 0; i < to->n_groups; i++)
-		gained += to->groups[i].enforce & rung && !(rungs_of(from, to->groups[i].name) & rung);
+		gained += to->groups[i].enforce & rung &&
+			  !(rungs_of(from, to->groups[i].name) & rung);
 	for (uint32_t i = 0; i < from->n_groups; i++)
-		lost += from->groups[i].enforce & rung && !(rungs_of(to, from->groups[i].name) & rung);
+		lost += from->groups[i].enforce & rung &&
+			!(rungs_of(to, from->groups[i].name) & rung);
 	if (gained) {
 		begin(s);
-		append(s, "%u group%s fail_fast (was: none)", gained, gained == 1 ? " enforces" : "s enforce");
+		append(s, "%u group%s fail_fast (was: none)", gained,
+		       gained == 1 ? " enforces" : "s enforce");
 	}
 	if (lost) {
 		begin(s);
@@ -102,8 +109,8 @@ static void diff_presence(struct sentence *s, const struct pile_policy *policy,
 			append(s, "%s%s", k++ ? ", " : ": ", policy->groups[i].name);
 }
 
-static const char *value_of(const struct pile_format_key *key, const struct pile_policy_group *group,
-			    char *buf, size_t size)
+static const char *value_of(const struct pile_format_key *key,
+			    const struct pile_policy_group *group, char *buf, size_t size)
 {
 	buf[0] = '\0';
 	key->value(group, buf, size);
@@ -123,7 +130,8 @@ static void diff_group(struct sentence *s, const struct pile_policy_group *from,
 		/* enforce was told above, for all groups at once */
 		if (!strcmp(key->name, "enforce"))
 			continue;
-		if (!strcmp(value_of(key, from, was, sizeof(was)), value_of(key, to, is, sizeof(is))))
+		if (!strcmp(value_of(key, from, was, sizeof(was)),
+			    value_of(key, to, is, sizeof(is))))
 			continue;
 		begin(s);
 		append(s, "%s: %s is %s (was: %s)", to->name, key->name, is, was);
@@ -131,7 +139,8 @@ static void diff_group(struct sentence *s, const struct pile_policy_group *from,
 }
 
 /* Same groups in another order: another text and hash, so it must not read "nothing changes". */
-static void diff_order(struct sentence *s, const struct pile_policy *from, const struct pile_policy *to)
+static void diff_order(struct sentence *s, const struct pile_policy *from,
+		       const struct pile_policy *to)
 {
 	for (uint32_t i = 0; !s->n && i < to->n_groups && i < from->n_groups; i++) {
 		if (!strcmp(from->groups[i].name, to->groups[i].name))
@@ -148,8 +157,8 @@ static void close_sentence(struct sentence *s)
 		snprintf(s->buf + s->size - 4, 4, "...");
 }
 
-unsigned int pile_diff_format(const struct pile_policy *from, const struct pile_policy *to, char *buf,
-			      size_t size)
+unsigned int pile_diff_format(const struct pile_policy *from, const struct pile_policy *to,
+			      char *buf, size_t size)
 {
 	struct sentence s = { .buf = buf, .size = size };
 

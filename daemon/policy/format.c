@@ -12,8 +12,11 @@ struct scale {
 };
 
 static const struct scale size_scales[] = {
-	{ "TiB", 1ULL << 40 }, { "GiB", 1ULL << 30 }, { "MiB", 1ULL << 20 },
-	{ "KiB", 1ULL << 10 }, { "B", 1 },
+	{ "TiB", 1ULL << 40 },
+	{ "GiB", 1ULL << 30 },
+	{ "MiB", 1ULL << 20 },
+	{ "KiB", 1ULL << 10 },
+	{ "B", 1 },
 };
 
 /* Whole hours and minutes; decimals from seconds down ("2.4s"). Below 1 us: decimals of us. */
@@ -49,15 +52,17 @@ static void exact_duration(uint64_t ns, char *buf, size_t size)
 	size_t n;
 
 	/* From seconds down: the largest unit that three decimals make exact. */
-	while (s < last && (ns < s->factor ||
-			    ns % (s - duration_scales < DURATION_SECONDS ? s->factor : s->factor / 1000)))
+	while (s < last &&
+	       (ns < s->factor ||
+		ns % (s - duration_scales < DURATION_SECONDS ? s->factor : s->factor / 1000)))
 		s++;
 	thousandths = (unsigned int)(ns % s->factor / MAX(s->factor / 1000, 1));
 	if (!thousandths) {
 		snprintf(buf, size, "%llu%s", (unsigned long long)(ns / s->factor), s->name);
 		return;
 	}
-	n = (size_t)snprintf(buf, size, "%llu.%03u", (unsigned long long)(ns / s->factor), thousandths);
+	n = (size_t)snprintf(buf, size, "%llu.%03u", (unsigned long long)(ns / s->factor),
+			     thousandths);
 	n = MIN(n, size - 1);
 	while (n && buf[n - 1] == '0')
 		n--;
@@ -67,7 +72,8 @@ static void exact_duration(uint64_t ns, char *buf, size_t size)
 /* libcyaml reads "null" as a text; other YAML readers do not. */
 static bool is_yaml_word(const char *text)
 {
-	static const char *const words[] = { "null", "true", "false", "yes", "no", "on", "off", "y", "n" };
+	static const char *const words[] = { "null", "true", "false", "yes", "no",
+					     "on",   "off",  "y",     "n" };
 
 	for (size_t i = 0; i < ARRAY_LEN(words); i++)
 		if (!strcasecmp(text, words[i]))
@@ -75,10 +81,12 @@ static bool is_yaml_word(const char *text)
 	return false;
 }
 
-/* What begins with a digit may read as a number (1e3, 0x10), what holds ':' or '#' as something else again. */
+/* What begins with a digit may read as a number (1e3, 0x10), what holds ':' or '#' as something
+ * else again. */
 static bool reads_plain(const char *text)
 {
-	static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._/%@-";
+	static const char plain[] =
+		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._/%@-";
 
 	return (isalpha((unsigned char)text[0]) || text[0] == '/') && !text[strspn(text, plain)] &&
 	       !is_yaml_word(text);
@@ -171,7 +179,8 @@ static void value_enforce(const struct pile_policy_group *g, char *buf, size_t s
 static void value_fail_fast(const struct pile_policy_group *g, char *buf, size_t size)
 {
 	snprintf(buf, size, "%s",
-		 strval_name(pile_schema_fail_fasts, ARRAY_LEN(pile_schema_fail_fasts), g->fail_fast));
+		 strval_name(pile_schema_fail_fasts, ARRAY_LEN(pile_schema_fail_fasts),
+			     g->fail_fast));
 }
 
 static void value_dead_after(const struct pile_policy_group *g, char *buf, size_t size)
@@ -257,7 +266,8 @@ static void write_group(const struct pile_policy_group *group, FILE *f)
 		value[0] = '\0';
 		pile_format_keys[i].value(group, value, sizeof(value));
 		if (value[0])
-			fprintf(f, "%s%s: %s\n", i ? "    " : "  - ", pile_format_keys[i].name, value);
+			fprintf(f, "%s%s: %s\n", i ? "    " : "  - ", pile_format_keys[i].name,
+				value);
 	}
 }
 

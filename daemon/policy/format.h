@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * format.h: the canonical text of each key of a policy: one table for `policy show`, the hash and the diff.
- * Every key is written, in this order, defaults included, so equal policies have equal texts.
- * Owns nothing. Pure; never blocks; never logs.
+ * format.h: the canonical text of each key of a policy: one table for `policy show`, the hash and
+ * the diff. Every key is written, in this order, defaults included, so equal policies have equal
+ * texts. Owns nothing. Pure; never blocks; never logs.
  */
 #pragma once
 
@@ -10,7 +10,8 @@
 
 #include "policy/policy.h"
 
-#define PILE_FORMAT_VALUE_MAX 1280 /* 16 exemptions of at most 48 characters, quoted, with commas */
+#define PILE_FORMAT_VALUE_MAX 1280 /* 16 exemptions of at most 48 characters, quoted, with commas \
+				    */
 #define PILE_FORMAT_KEYS 15
 
 /** One key of a group and how its value is written (YAML, on one line). */

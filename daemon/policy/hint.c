@@ -14,8 +14,7 @@ struct advice {
 
 /* The first that fits; libyaml 0.2.5's words. The last fits all. */
 static const struct advice advices[] = {
-	{ "found character that cannot start any token", '\t',
-	  "a tab: indent with spaces" },
+	{ "found character that cannot start any token", '\t', "a tab: indent with spaces" },
 	{ "found character that cannot start any token", '@',
 	  "a text that begins with '@' must be quoted: \"@name\"" },
 	{ "found character that cannot start any token", '%',
@@ -32,12 +31,10 @@ static const struct advice advices[] = {
 	{ "did not find expected '-' indicator", 0,
 	  "the next entry of the list was expected here: begin it with '-', "
 	  "aligned with the entries above" },
-	{ "did not find expected ',' or ']'", 0,
-	  "a list was not closed: write [one, two]" },
+	{ "did not find expected ',' or ']'", 0, "a list was not closed: write [one, two]" },
 	{ "did not find expected ',' or '}'", 0,
 	  "a mapping was not closed: write one 'key: value' a line instead" },
-	{ "could not find expected ':'", 0,
-	  "a ':' is missing: write 'key: value'" },
+	{ "could not find expected ':'", 0, "a ':' is missing: write 'key: value'" },
 	{ "found unexpected end of stream", 0,
 	  "a quote was not closed before the end of the file" },
 	{ "found unknown escape character", 0,
@@ -78,7 +75,8 @@ static char char_at(const char *text, size_t size, const yaml_mark_t *mark)
 	return i < size ? text[i] : 0;
 }
 
-int pile_hint_syntax(const yaml_parser_t *parser, const char *text, size_t size, struct pile_error *err)
+int pile_hint_syntax(const yaml_parser_t *parser, const char *text, size_t size,
+		     struct pile_error *err)
 {
 	const yaml_mark_t *mark = &parser->problem_mark;
 	const char *problem = parser->problem ? parser->problem : "cannot be read";
@@ -89,7 +87,8 @@ int pile_hint_syntax(const yaml_parser_t *parser, const char *text, size_t size,
 	if (parser->error == YAML_READER_ERROR) {
 		count_place(text, MIN(parser->problem_offset, size), &line, &column);
 		return pile_error_set_at(err, EINVAL, NULL, line, column,
-					 "not text (%s): write UTF-8 without control characters", problem);
+					 "not text (%s): write UTF-8 without control characters",
+					 problem);
 	}
 	return pile_error_set_at(err, EINVAL, NULL, (unsigned int)mark->line + 1,
 				 (unsigned int)mark->column + 1, "not YAML (%s): %s", problem,
@@ -129,7 +128,8 @@ const char *pile_hint_nearest(const char *word, const char *(*next)(const void *
 		size_t d = distance(word, known);
 
 		/* Two letters, or one in three: "moed" is near to "mode", "colour" to nothing. */
-		if (d > MAX(MAX(strlen(known), strlen(word)) / 3, 2) || (best && d >= best_distance))
+		if (d > MAX(MAX(strlen(known), strlen(word)) / 3, 2) ||
+		    (best && d >= best_distance))
 			continue;
 		best = known;
 		best_distance = d;

@@ -15,12 +15,14 @@
  * @parser: after a failed yaml_parser_parse(); @text, @size: its input
  * Returns -EINVAL, or -ENOMEM when that was the problem.
  */
-int pile_hint_syntax(const yaml_parser_t *parser, const char *text, size_t size, struct pile_error *err);
+int pile_hint_syntax(const yaml_parser_t *parser, const char *text, size_t size,
+		     struct pile_error *err);
 
 /**
  * pile_hint_nearest - the word that was probably meant
  * @next: gives the i-th known word, NULL at the end
- * Returns one of the known words, or NULL when none is near (more than two letters and more than a third of them differ).
+ * Returns one of the known words, or NULL when none is near (more than two letters and more than a
+ * third of them differ).
  */
 const char *pile_hint_nearest(const char *word, const char *(*next)(const void *words, size_t i),
 			      const void *words);

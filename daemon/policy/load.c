@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Text -> tree with places -> shape -> libcyaml -> numbers -> rules -> hash; each step may refuse, none logs. */
+/* Text -> tree with places -> shape -> libcyaml -> numbers -> rules -> hash; each step may refuse,
+ * none logs. */
 #include "policy/load.h"
 
 #include <errno.h>
@@ -39,7 +40,13 @@ static int fail_file(struct pile_error *err, int code, const char *path, const c
 	return pile_error_set_at(err, code, path, 0, 0, "%s", text);
 }
 
-int pile_load_read(int dir_fd, const char *path, char **ret, size_t *ret_size, struct pile_error *err)
+static int fail_errno(struct pile_error *err, int code, const char *path)
+{
+	return pile_error_set_at(err, code, path, 0, 0, "cannot be read: %s", strerror(code));
+}
+
+int pile_load_read(int dir_fd, const char *path, char **ret, size_t *ret_size,
+		   struct pile_error *err)
 {
 	_cleanup_close_ int fd = -1;
 	_cleanup_free_ char *buf = NULL;
@@ -50,16 +57,17 @@ int pile_load_read(int dir_fd, const char *path, char **ret, size_t *ret_size, s
 	/* O_NONBLOCK: a FIFO in the file's place must not stop the guard. */
 	fd = openat(dir_fd, path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 	if (fd < 0 || fstat(fd, &st) < 0)
-		return fail_file(err, errno, path, strerror(errno));
+		return fail_errno(err, errno, path);
 	if (!S_ISREG(st.st_mode))
-		return fail_file(err, EINVAL, path, "not a regular file: write the policy into one");
+		return fail_file(err, EINVAL, path,
+				 "not a regular file: write the policy into one");
 	/* The size is found by reading: files in /proc say 0, and others may grow. */
 	buf = malloc(PILE_LOAD_SIZE_MAX + 1);
 	if (!buf)
 		return fail_file(err, ENOMEM, path, "out of memory");
 	r = read_all(fd, buf, PILE_LOAD_SIZE_MAX + 1, &size);
 	if (r < 0)
-		return fail_file(err, r, path, strerror(-r));
+		return fail_errno(err, -r, path);
 	if (size > PILE_LOAD_SIZE_MAX)
 		return fail_file(err, EFBIG, path, "larger than 1 MiB: a policy is some kilobytes");
 	*ret = TAKE_PTR(buf);
@@ -98,7 +106,7 @@ static int load_tree(const struct pile_locate *tree, const char *text, size_t si
 	return r < 0 ? place(tree, path, r, err) : 0;
 }
 
-/* "---", "~" and comments alone are an empty policy as well. */
+/* "---" and comments alone are an empty policy as well. */
 static bool is_empty(const struct pile_locate *tree)
 {
 	return !tree->n || tree->nodes[0].empty;

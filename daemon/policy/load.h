@@ -40,13 +40,16 @@ int pile_load_format(const struct pile_policy *policy, char **ret);
  */
 int pile_load_seal(struct pile_policy *policy);
 
-/** pile_load_builtin - pile_policy_init() with its hash: what is in force without any file. Returns 0 or -ENOMEM. */
+/** pile_load_builtin - pile_policy_init() with its hash: what is in force without any file. Returns
+ * 0 or -ENOMEM. */
 int pile_load_builtin(struct pile_policy *ret);
 
 /**
  * pile_load_read - one regular file of at most 1 MiB, whole
  * @dir_fd: where a relative @path begins (AT_FDCWD: here)
  * @ret: heap, the caller frees; not NUL-terminated
- * Returns 0 or negative errno (-ENOENT, -EFBIG, -EINVAL not a regular file) with err->file and text set.
+ * Returns 0 or negative errno (-ENOENT, -EFBIG, -EINVAL not a regular file) with err->file and text
+ * set.
  */
-int pile_load_read(int dir_fd, const char *path, char **ret, size_t *ret_size, struct pile_error *err);
+int pile_load_read(int dir_fd, const char *path, char **ret, size_t *ret_size,
+		   struct pile_error *err);

@@ -72,7 +72,8 @@ static int add_node(struct builder *b, enum pile_locate_kind kind, const yaml_ma
 	int r;
 
 	if (tree->n >= PILE_LOCATE_NODES_MAX)
-		return fail_at(b, mark, "too many values for a policy: split the hosts, not the file");
+		return fail_at(b, mark,
+			       "too many values for a policy: split the hosts, not the file");
 	r = grow(tree);
 	if (r < 0)
 		return r;
@@ -92,7 +93,8 @@ static bool wants_key(const struct builder *b)
 	       b->tree->nodes[b->stack[b->depth - 1].node].kind == PILE_LOCATE_MAPPING;
 }
 
-/* Values end up in logs, terminals and paths: nothing there may move a cursor or look like something else. */
+/* Values end up in logs, terminals and paths: nothing there may move a cursor or look like
+ * something else. */
 static bool is_printable(const char *text, size_t length)
 {
 	for (size_t i = 0; i < length; i++)
@@ -101,8 +103,8 @@ static bool is_printable(const char *text, size_t length)
 	return true;
 }
 
-static int refuse_decoration(struct builder *b, const yaml_event_t *event, const yaml_char_t *anchor,
-			     const yaml_char_t *tag)
+static int refuse_decoration(struct builder *b, const yaml_event_t *event,
+			     const yaml_char_t *anchor, const yaml_char_t *tag)
 {
 	if (anchor)
 		return fail_at(b, &event->start_mark,
@@ -199,9 +201,12 @@ static int on_document_start(struct builder *b, const yaml_event_t *event)
 typedef int (*event_handler)(struct builder *, const yaml_event_t *);
 
 static const event_handler handlers[] = {
-	[YAML_DOCUMENT_START_EVENT] = on_document_start, [YAML_ALIAS_EVENT] = on_alias,
-	[YAML_SCALAR_EVENT] = on_scalar,		 [YAML_SEQUENCE_START_EVENT] = on_list_start,
-	[YAML_SEQUENCE_END_EVENT] = on_level_end,	 [YAML_MAPPING_START_EVENT] = on_mapping_start,
+	[YAML_DOCUMENT_START_EVENT] = on_document_start,
+	[YAML_ALIAS_EVENT] = on_alias,
+	[YAML_SCALAR_EVENT] = on_scalar,
+	[YAML_SEQUENCE_START_EVENT] = on_list_start,
+	[YAML_SEQUENCE_END_EVENT] = on_level_end,
+	[YAML_MAPPING_START_EVENT] = on_mapping_start,
 	[YAML_MAPPING_END_EVENT] = on_level_end,
 };
 
@@ -229,7 +234,8 @@ static int build(struct builder *b, yaml_parser_t *parser, const char *text, siz
 	return r;
 }
 
-int pile_locate_parse(const char *text, size_t size, struct pile_locate *ret, struct pile_error *err)
+int pile_locate_parse(const char *text, size_t size, struct pile_locate *ret,
+		      struct pile_error *err)
 {
 	_cleanup_(pile_locate_fini) struct pile_locate tree = { 0 };
 	struct builder b = { .tree = &tree, .err = err };
@@ -284,8 +290,8 @@ static const struct pile_locate_node *step(const struct pile_locate *tree,
 
 	node = pile_locate_first(tree, node);
 	while (node) {
-		if (indexed ? index-- == 0 :
-			      node->key && !strncmp(node->key, name, length) && !node->key[length])
+		if (indexed ? index-- == 0
+			    : node->key && !strncmp(node->key, name, length) && !node->key[length])
 			break;
 		node = pile_locate_next(tree, node);
 	}

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * locate.h: a YAML text as a tree that knows the line and column of every key and value.
- * libcyaml fills structs but keeps no places; this finds them, and refuses what a policy never needs
- * (anchors, aliases, tags, second documents, depth, bytes outside printable ASCII in values).
- * Owned by the caller (init by parse, fini). Slow thread and pileguardctl: allocates, does not block, never logs.
+ * libcyaml fills structs but keeps no places; this finds them, and refuses what a policy never
+ * needs (anchors, aliases, tags, second documents, depth, bytes outside printable ASCII in values).
+ * Owned by the caller (init by parse, fini). Slow thread and pileguardctl: allocates, does not
+ * block, never logs.
  */
 #pragma once
 
@@ -22,17 +23,18 @@ enum pile_locate_kind {
 	PILE_LOCATE_MAPPING,
 };
 
-/** One value and, in a mapping, its key. Lines and columns count from 1. Indexes: 0 is none (and the root). */
+/** One value and, in a mapping, its key. Lines and columns count from 1. Indexes: 0 is none (and
+ * the root). */
 struct pile_locate_node {
 	enum pile_locate_kind kind;
-	bool empty;	   /* a plain scalar without a character: "key:" */
-	uint32_t child;	   /* first child */
-	uint32_t next;	   /* next sibling */
+	bool empty;	/* a plain scalar without a character: "key:" */
+	uint32_t child; /* first child */
+	uint32_t next;	/* next sibling */
 	uint32_t n_children;
 	unsigned int line, column;
 	unsigned int key_line, key_column;
-	char *key;	   /* NULL outside of mappings */
-	char *text;	   /* scalars only */
+	char *key;  /* NULL outside of mappings */
+	char *text; /* scalars only */
 };
 
 struct pile_locate {
@@ -45,7 +47,8 @@ struct pile_locate {
  * @ret: on success the tree (n == 0: nothing but comments), to be given to pile_locate_fini()
  * Returns 0; -EINVAL with line, column and text set; -ENOMEM.
  */
-int pile_locate_parse(const char *text, size_t size, struct pile_locate *ret, struct pile_error *err);
+int pile_locate_parse(const char *text, size_t size, struct pile_locate *ret,
+		      struct pile_error *err);
 
 /** pile_locate_fini - free the tree; harmless on a zeroed one. */
 void pile_locate_fini(struct pile_locate *tree);

@@ -68,7 +68,8 @@ struct pile_policy {
 
 /**
  * pile_policy_init - the built-in policy: observe, no groups
- * Defaults are product.md's table. Never fails. Its hash is left empty: pile_load_builtin() sets that as well.
+ * Defaults are product.md's table. Never fails.
+ * Its hash is left empty: pile_load_builtin() sets that as well.
  */
 void pile_policy_init(struct pile_policy *policy);
 

@@ -10,13 +10,15 @@
 #define OPTIONAL_ENUM (CYAML_FLAG_OPTIONAL | CYAML_FLAG_STRICT)
 #define OPTIONAL_LIST (CYAML_FLAG_OPTIONAL | CYAML_FLAG_POINTER_NULL)
 
-#define GROUP_TEXT(key) \
-	CYAML_FIELD_STRING_PTR(#key, CYAML_FLAG_OPTIONAL, struct pile_schema_group, key, 1, TEXT_MAX)
-#define GROUP_LIST(key)                                                                     \
+#define GROUP_TEXT(key)                                                                     \
+	CYAML_FIELD_STRING_PTR(#key, CYAML_FLAG_OPTIONAL, struct pile_schema_group, key, 1, \
+			       TEXT_MAX)
+#define GROUP_LIST(key)                                                                         \
 	CYAML_FIELD_SEQUENCE_COUNT(#key, OPTIONAL_LIST, struct pile_schema_group, key, n_##key, \
 				   &list_entry, 0, PILE_SCHEMA_LIST_MAX)
-#define GROUP_ENUM(key, words) \
-	CYAML_FIELD_ENUM(#key, OPTIONAL_ENUM, struct pile_schema_group, key, words, ARRAY_LEN(words))
+#define GROUP_ENUM(key, words)                                                      \
+	CYAML_FIELD_ENUM(#key, OPTIONAL_ENUM, struct pile_schema_group, key, words, \
+			 ARRAY_LEN(words))
 
 const cyaml_strval_t pile_schema_modes[2] = {
 	{ "observe", PILE_MODE_OBSERVE },
@@ -48,7 +50,8 @@ static const cyaml_schema_value_t list_entry = {
 };
 
 static const cyaml_schema_field_t group_fields[] = {
-	CYAML_FIELD_STRING_PTR("name", CYAML_FLAG_DEFAULT, struct pile_schema_group, name, 1, TEXT_MAX),
+	CYAML_FIELD_STRING_PTR("name", CYAML_FLAG_DEFAULT, struct pile_schema_group, name, 1,
+			       TEXT_MAX),
 	GROUP_TEXT(unit),
 	GROUP_TEXT(cgroup),
 	GROUP_TEXT(listen),
@@ -75,8 +78,8 @@ static const cyaml_schema_field_t root_fields[] = {
 			 ARRAY_LEN(pile_schema_modes)),
 	CYAML_FIELD_STRING_PTR("memory_reserve", CYAML_FLAG_OPTIONAL, struct pile_schema_root,
 			       memory_reserve, 1, TEXT_MAX),
-	CYAML_FIELD_SEQUENCE_COUNT("groups", OPTIONAL_LIST, struct pile_schema_root, groups, n_groups,
-				   &group_entry, 0, PILE_GROUPS_MAX),
+	CYAML_FIELD_SEQUENCE_COUNT("groups", OPTIONAL_LIST, struct pile_schema_root, groups,
+				   n_groups, &group_entry, 0, PILE_GROUPS_MAX),
 	CYAML_FIELD_END,
 };
 
@@ -84,7 +87,8 @@ const cyaml_schema_value_t pile_schema_policy = {
 	CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER, struct pile_schema_root, root_fields),
 };
 
-/* libcyaml says what is wrong first, and where in the backtrace below it: keep the first of each. */
+/* libcyaml says what is wrong first, and where in the backtrace below it: keep the first of each.
+ */
 static void keep_first(cyaml_log_t level, void *ctx, const char *fmt, va_list args)
 {
 	struct pile_error *err = ctx;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * schema.h: the keys of a policy file: the one table of them, for libcyaml and for the shape check.
- * What libcyaml fills lies in struct pile_schema_root; texts with a unit or an address stay texts here, and
- * load.c turns them into numbers. Owned by the loader. Slow thread and pileguardctl: allocates, never logs.
+ * What libcyaml fills lies in struct pile_schema_root; texts with a unit or an address stay texts
+ * here, and load.c turns them into numbers. Owned by the loader. Slow thread and pileguardctl:
+ * allocates, never logs.
  */
 #pragma once
 
@@ -10,7 +11,7 @@
 
 #include "policy/policy.h"
 
-#define PILE_SCHEMA_LIST_MAX 16 /* entries of enforce and exempt: PILE_EXEMPT_MAX */
+#define PILE_SCHEMA_LIST_MAX PILE_EXEMPT_MAX /* entries of exempt, and plenty for enforce */
 
 /** One entry of groups: as written; NULL or 0 where the key is missing. */
 struct pile_schema_group {

@@ -35,8 +35,8 @@ static const char *next_strval(const void *words, size_t i)
 }
 
 /* "one, two or three" */
-static const char *join_words(const char *(*next)(const void *, size_t), const void *words, char *buf,
-			      size_t size)
+static const char *join_words(const char *(*next)(const void *, size_t), const void *words,
+			      char *buf, size_t size)
 {
 	size_t used = 0;
 	const char *word;
@@ -83,7 +83,8 @@ static node_t *find_child(const struct shape *s, node_t *parent, const char *key
 static int check_required(const struct shape *s, node_t *node, const cyaml_schema_field_t *fields)
 {
 	for (; fields->key; fields++)
-		if (!(fields->value.flags & CYAML_FLAG_OPTIONAL) && !find_child(s, node, fields->key))
+		if (!(fields->value.flags & CYAML_FLAG_OPTIONAL) &&
+		    !find_child(s, node, fields->key))
 			return pile_error_set_at(s->err, EINVAL, NULL, node->line, node->column,
 						 "%s is missing: write '%s: ...' in this entry",
 						 fields->key, fields->key);
@@ -97,10 +98,12 @@ static int check_mapping(const struct shape *s, node_t *node, const char *key,
 	node_t *child;
 
 	if (node->kind != PILE_LOCATE_MAPPING)
-		return pile_error_set_at(s->err, EINVAL, NULL, node->line, node->column,
-					 "%s: 'key: value' lines were expected here: begin with '%s: ...'",
-					 key, fields[0].key);
-	for (child = pile_locate_first(s->tree, node); child; child = pile_locate_next(s->tree, child)) {
+		return pile_error_set_at(
+			s->err, EINVAL, NULL, node->line, node->column,
+			"%s: 'key: value' lines were expected here: begin with '%s: ...'", key,
+			fields[0].key);
+	for (child = pile_locate_first(s->tree, node); child;
+	     child = pile_locate_next(s->tree, child)) {
 		const cyaml_schema_field_t *field = find_field(fields, child->key);
 		node_t *first;
 		int r;
@@ -109,9 +112,10 @@ static int check_mapping(const struct shape *s, node_t *node, const char *key,
 			return fail_key(s, child, fields);
 		first = find_child(s, node, child->key);
 		if (first != child)
-			return pile_error_set_at(s->err, EINVAL, NULL, child->key_line, child->key_column,
-						 "%s: already given in line %u: keep one of the two",
-						 child->key, first->key_line);
+			return pile_error_set_at(
+				s->err, EINVAL, NULL, child->key_line, child->key_column,
+				"%s: already given in line %u: keep one of the two", child->key,
+				first->key_line);
 		r = check_value(s, child, child->key, &field->value);
 		if (r < 0)
 			return r;
@@ -130,14 +134,15 @@ static int check_list(const struct shape *s, node_t *node, const char *key,
 	if (node->kind != PILE_LOCATE_LIST)
 		return pile_error_set_at(s->err, EINVAL, NULL, node->line, node->column,
 					 "%s: takes a list: %s", key,
-					 schema->sequence.entry->type == CYAML_MAPPING ?
-						 "begin each entry with '- name: ...'" :
-						 "write [one, two], or [] for none");
+					 schema->sequence.entry->type == CYAML_MAPPING
+						 ? "begin each entry with '- name: ...'"
+						 : "write [one, two], or [] for none");
 	if (node->n_children > schema->sequence.max)
 		return pile_error_set_at(s->err, EINVAL, NULL, node->line, node->column,
-					 "%s: has %u entries: write at most %u", key, node->n_children,
-					 schema->sequence.max);
-	for (child = pile_locate_first(s->tree, node); child; child = pile_locate_next(s->tree, child)) {
+					 "%s: has %u entries: write at most %u", key,
+					 node->n_children, schema->sequence.max);
+	for (child = pile_locate_first(s->tree, node); child;
+	     child = pile_locate_next(s->tree, child)) {
 		r = check_value(s, child, key, schema->sequence.entry);
 		if (r < 0)
 			return r;
@@ -149,10 +154,11 @@ static int check_text(const struct shape *s, node_t *node, const char *key,
 		      const cyaml_schema_value_t *schema)
 {
 	if (node->kind != PILE_LOCATE_SCALAR)
-		return pile_error_set_at(s->err, EINVAL, NULL, node->line, node->column,
-					 "%s: takes one value: remove the brackets or the lines below it "
-					 "(a text that begins with '[' must be quoted)",
-					 key);
+		return pile_error_set_at(
+			s->err, EINVAL, NULL, node->line, node->column,
+			"%s: takes one value: remove the brackets or the lines below it "
+			"(a text that begins with '[' must be quoted)",
+			key);
 	if (!node->text[0])
 		return pile_error_set_at(s->err, EINVAL, NULL, node->line, node->column,
 					 "%s: has no value: write one, or leave the key out", key);

@@ -12,16 +12,18 @@
 #include "policy/load.h"
 
 #define FILE_NAME "policy.committed.yaml"
-/* One fixed name, under the directory's lock: a crash leaves at most one, and the next commit overwrites it. */
+/* One fixed name, under the directory's lock: a crash leaves at most one, and the next commit
+ * overwrites it. */
 #define NEW_NAME "." FILE_NAME ".new"
 
 #define HEX_LENGTH (SHA256_DIGEST_STRING_LENGTH - 1)
-#define STORE_PATH_MAX 256 /* for people: errors and policy->source */
+#define STORE_PATH_MAX 256   /* for people: errors and policy->source */
 #define GENERATION_LENGTH 20 /* UINT64_MAX in decimal */
 
 /*
- * The file: a seal over all that follows it, so that no flipped bit passes, then the generation, then the canonical
- * text. "hash" is the policy's own, as status shows it: for people; a newer version may compute another one.
+ * The file: a seal over all that follows it, so that no flipped bit passes, then the generation,
+ * then the canonical text. "hash" is the policy's own, as status shows it: for people; a newer
+ * version may compute another one.
  */
 #define SEAL_PREFIX "# pileguard: the last committed policy, kept by the guard; do not edit. seal: "
 #define GENERATION_PREFIX "# generation: "
@@ -74,8 +76,8 @@ static int compose(const struct pile_policy *policy, uint64_t generation, char *
 	if (r < 0)
 		return r;
 	SHA256Data((const uint8_t *)yaml, strlen(yaml), hash);
-	if (asprintf(&body, GENERATION_PREFIX "%" PRIu64 "\n" HASH_PREFIX "%s\n%s", generation, hash, yaml) <
-	    0) {
+	if (asprintf(&body, GENERATION_PREFIX "%" PRIu64 "\n" HASH_PREFIX "%s\n%s", generation,
+		     hash, yaml) < 0) {
 		body = NULL;
 		return -ENOMEM;
 	}
@@ -124,14 +126,16 @@ int pile_store_commit(const char *dir, const struct pile_policy *policy, uint64_
 	dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (dir_fd < 0)
 		return fail_errno(err, errno, dir, "the state directory cannot be opened");
-	/* Two writers at once (the guard, pileguardctl) would share NEW_NAME. The lock ends with the descriptor. */
+	/* Two writers at once (the guard, pileguardctl) would share NEW_NAME. The lock ends with
+	 * the descriptor. */
 	if (flock(dir_fd, LOCK_EX) < 0)
 		return fail_errno(err, errno, dir, "the state directory cannot be locked");
 	r = replace(dir_fd, text);
 	return r < 0 ? fail_errno(err, -r, dir, "the policy cannot be kept") : 0;
 }
 
-/* Moves @p behind @prefix and @length characters of @set and a line feed; NULL when it reads otherwise. */
+/* Moves @p behind @prefix and @length characters of @set and a line feed; NULL when it reads
+ * otherwise. */
 static const char *take_line(const char *p, const char *prefix, const char *set, size_t length,
 			     const char **ret_value)
 {
@@ -145,7 +149,8 @@ static const char *take_line(const char *p, const char *prefix, const char *set,
 	return *p == '\n' ? p + 1 : NULL;
 }
 
-/* @text is NUL-terminated. Returns the YAML inside of it, or NULL when the file is not as it was written. */
+/* @text is NUL-terminated. Returns the YAML inside of it, or NULL when the file is not as it was
+ * written. */
 static const char *open_seal(const char *text, size_t size, uint64_t *ret_generation)
 {
 	const char *seal, *generation, *hash, *body, *p;
@@ -197,15 +202,17 @@ int pile_store_load(const char *dir, struct pile_policy *ret, uint64_t *ret_gene
 
 	dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (dir_fd < 0)
-		return fail_errno(err, errno, dir, "no committed policy: the state directory cannot be opened");
+		return fail_errno(err, errno, dir,
+				  "no committed policy: the state directory cannot be opened");
 	r = read_text(dir_fd, &text, &size, err);
 	if (r < 0)
 		return fail_errno(err, -r, dir, "no committed policy can be read");
 	yaml = open_seal(text, size, &generation);
 	if (!yaml)
-		return fail(err, EINVAL, dir,
-			    "the committed policy was changed or cut after it was written: reload a good "
-			    "policy.yaml to replace it");
+		return fail(
+			err, EINVAL, dir,
+			"the committed policy was changed or cut after it was written: reload a good "
+			"policy.yaml to replace it");
 	r = pile_load_text(yaml, strlen(yaml), path_in(dir, path), ret, err);
 	if (r < 0)
 		return r;

@@ -27,11 +27,15 @@ static const struct unit duration_units[] = {
 	{ "h", 3600 * NS_PER_SEC }, { "min", 60 * NS_PER_SEC }, { "s", NS_PER_SEC },
 	{ "ms", NS_PER_MS },	    { "us", NS_PER_US },
 };
-#define DURATION_SECONDS 2 /* index of "s": from here down decimals read well ("2.4s", not "1.2min") */
+#define DURATION_SECONDS \
+	2 /* index of "s": from here down decimals read well ("2.4s", not "1.2min") */
 
 static const struct unit size_units[] = {
-	{ "B", 1 },	       { "KiB", 1ULL << 10 }, { "MiB", 1ULL << 20 },
-	{ "GiB", 1ULL << 30 }, { "TiB", 1ULL << 40 },
+	{ "B", 1 },
+	{ "KiB", 1ULL << 10 },
+	{ "MiB", 1ULL << 20 },
+	{ "GiB", 1ULL << 30 },
+	{ "TiB", 1ULL << 40 },
 };
 
 static const struct unit percent_units[] = { { "%", 10 } };
@@ -84,7 +88,8 @@ static const struct unit *find_unit(const char *name, const struct unit *units, 
 	return NULL;
 }
 
-/* What is smaller than 1 (ns, byte) is dropped: 1.1GiB is no whole number of bytes, and nobody minds. */
+/* What is smaller than 1 (ns, byte) is dropped: 1.1GiB is no whole number of bytes, and nobody
+ * minds. */
 static int parse_scaled(const char *text, const struct unit *units, size_t n, uint64_t *ret)
 {
 	const struct unit *unit;
@@ -127,7 +132,8 @@ int pile_quantity_parse_percent(const char *text, uint32_t *ret_permille)
 		return r;
 	if (permille > 1000)
 		return -ERANGE;
-	/* Permille hold one decimal; to drop the others in silence would change what was asked for. */
+	/* Permille hold one decimal; to drop the others in silence would change what was asked for.
+	 */
 	(void)scan_number(text, &number);
 	if (number.fraction % (FRACTION_ONE / 10))
 		return permille == 1000 ? -ERANGE : -EINVAL;

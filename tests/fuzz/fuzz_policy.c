@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Any bytes as a policy: the loader accepts or refuses with a place and a sentence, and what it accepts reads back.
- * With clang -fsanitize=fuzzer -DPILE_FUZZ_ENGINE: a fuzzer. Without: a runner of the files given as arguments.
+ * Any bytes as a policy: the loader accepts or refuses with a place and a sentence, and what it
+ * accepts reads back. With clang -fsanitize=fuzzer -DPILE_FUZZ_ENGINE: a fuzzer. Without: a runner
+ * of the files given as arguments.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -185,7 +185,7 @@ static void test_matches(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_parse), cmocka_unit_test(test_round_trip),
+		cmocka_unit_test(test_parse),	    cmocka_unit_test(test_round_trip),
 		cmocka_unit_test(test_path_length), cmocka_unit_test(test_equal),
 		cmocka_unit_test(test_matches),
 	};

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * The policy: golden files (tests/unit/policy/good, bad), rules that no text can break, files, the store, the diff.
- * Run from the top of the repository.
+ * The policy: golden files (tests/unit/policy/good, bad), rules that no text can break, files, the
+ * store, the diff. Run from the top of the repository.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -186,7 +186,8 @@ static void test_sample(void **state)
 			fail_msg("the sample does not explain %s", key);
 	}
 	/* "#groups:", "#  - name": an option; "# Check:": prose */
-	for (char *line = text; line && *line; line = strchr(line, '\n') ? strchr(line, '\n') + 1 : NULL)
+	for (char *line = text; line && *line;
+	     line = strchr(line, '\n') ? strchr(line, '\n') + 1 : NULL)
 		if (line[0] == '#' && (line[1] != ' ' || line[2] == ' '))
 			line[0] = line[1] == ' ' ? ' ' : '\n';
 	load_ok(text, &loaded);
@@ -229,7 +230,8 @@ static void test_largest(void **state)
 		g->cgroup[5] = '-';
 		g->n_exempt = PILE_EXEMPT_MAX;
 		for (uint32_t j = 0; j < PILE_EXEMPT_MAX; j++) {
-			snprintf(path, sizeof(path), "[2001:db8:ffff:ffff:ffff:ffff:ffff:fff%x]:65535", j);
+			snprintf(path, sizeof(path),
+				 "[2001:db8:ffff:ffff:ffff:ffff:ffff:fff%x]:65535", j);
 			assert_int_equal(pile_endpoint_parse(path, false, &g->exempt[j]), 0);
 		}
 	}
@@ -275,8 +277,10 @@ static void test_check(void **state)
 		void (*damage)(struct pile_policy_group *);
 		const char *path;
 	} cases[] = {
-		{ break_budget, "groups[1].memory_budget" }, { break_share, "groups[1].memory_budget" },
-		{ break_enforce, "groups[1].enforce" },	     { break_errno, "groups[1].refuse_with" },
+		{ break_budget, "groups[1].memory_budget" },
+		{ break_share, "groups[1].memory_budget" },
+		{ break_enforce, "groups[1].enforce" },
+		{ break_errno, "groups[1].refuse_with" },
 		{ break_exempt, "groups[1].exempt[1]" },
 	};
 	struct pile_error err;
@@ -284,7 +288,8 @@ static void test_check(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-		load_ok("groups: [{name: a, unit: a.service}, {name: b, unit: b.service}]", &loaded);
+		load_ok("groups: [{name: a, unit: a.service}, {name: b, unit: b.service}]",
+			&loaded);
 		cases[i].damage(&loaded.groups[1]);
 		err = (struct pile_error){ 0 };
 		assert_int_equal(pile_check_policy(&loaded, path, sizeof(path), &err), -EINVAL);
@@ -446,10 +451,14 @@ static void test_diff(void **state)
 		  "1 group enforces fail_fast (was: none); nothing else changes" },
 		{ "groups: [" WWW "[fail_fast]}]", "", 2,
 		  "1 group enforces nothing (was: fail_fast); 1 group removed: www; nothing else changes" },
-		{ "", "mode: enforce\ngroups: [" WWW "[fail_fast]}, {name: b, cgroup: /b, enforce: [fail_fast]}]", 3,
+		{ "",
+		  "mode: enforce\ngroups: [" WWW
+		  "[fail_fast]}, {name: b, cgroup: /b, enforce: [fail_fast]}]",
+		  3,
 		  "2 groups enforce fail_fast (was: none); mode is enforce (was: observe); "
 		  "2 groups added: www, b; nothing else changes" },
-		{ "groups: [" WWW "[]}]", "memory_reserve: 1GiB\ngroups: [" WWW "[], dead_after: 3s}]", 2,
+		{ "groups: [" WWW "[]}]",
+		  "memory_reserve: 1GiB\ngroups: [" WWW "[], dead_after: 3s}]", 2,
 		  "memory_reserve is 1GiB (was: auto); www: dead_after is 3s (was: 2.4s); nothing else changes" },
 		{ "groups: [{name: a, unit: a.service}]", "groups: [{name: a, cgroup: /a}]", 2,
 		  "a: unit is none (was: a.service); a: cgroup is /a (was: none); nothing else changes" },
@@ -465,7 +474,8 @@ static void test_diff(void **state)
 		load_ok(cases[i].to, &again);
 		assert_int_equal(pile_diff_format(&loaded, &again, buf, sizeof(buf)), cases[i].n);
 		assert_string_equal(buf, cases[i].text);
-		assert_int_equal(pile_diff_format(&loaded, &again, small, sizeof(small)), cases[i].n);
+		assert_int_equal(pile_diff_format(&loaded, &again, small, sizeof(small)),
+				 cases[i].n);
 		assert_true(strlen(small) < sizeof(small));
 		assert_true(!cases[i].n || ends_with(small, "..."));
 	}

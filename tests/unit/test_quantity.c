@@ -84,11 +84,11 @@ static const struct parse_case sizes[] = {
 };
 
 static const struct parse_case percents[] = {
-	{ "0%", 0, 0 },		 { "60%", 0, 600 },	    { "2.5%", 0, 25 },
-	{ "2.50%", 0, 25 },	 { "100%", 0, 1000 },	    { "100.0%", 0, 1000 },
-	{ "100.1%", -ERANGE, 0 }, { "101%", -ERANGE, 0 },   { "100.04%", -ERANGE, 0 },
-	{ "2.55%", -EINVAL, 0 }, { "60", -EDOM, 0 },	    { "60 %", -EINVAL, 0 },
-	{ "60%%", -EINVAL, 0 },	 { "%", -EINVAL, 0 },	    { "-1%", -EINVAL, 0 },
+	{ "0%", 0, 0 },		  { "60%", 0, 600 },	  { "2.5%", 0, 25 },
+	{ "2.50%", 0, 25 },	  { "100%", 0, 1000 },	  { "100.0%", 0, 1000 },
+	{ "100.1%", -ERANGE, 0 }, { "101%", -ERANGE, 0 }, { "100.04%", -ERANGE, 0 },
+	{ "2.55%", -EINVAL, 0 },  { "60", -EDOM, 0 },	  { "60 %", -EINVAL, 0 },
+	{ "60%%", -EINVAL, 0 },	  { "%", -EINVAL, 0 },	  { "-1%", -EINVAL, 0 },
 };
 
 static const struct format_case duration_texts[] = {
@@ -134,7 +134,8 @@ static const struct format_case size_texts[] = {
 	{ UINT64_MAX, "8388608T" },
 };
 
-static void check_parse(int (*parse)(const char *, uint64_t *), const struct parse_case *cases, size_t n)
+static void check_parse(int (*parse)(const char *, uint64_t *), const struct parse_case *cases,
+			size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
 		uint64_t value = UNTOUCHED;
@@ -222,9 +223,12 @@ static void test_format_reads_back(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_parse_duration),	    cmocka_unit_test(test_parse_size),
-		cmocka_unit_test(test_parse_percent),	    cmocka_unit_test(test_format_duration),
-		cmocka_unit_test(test_format_size),	    cmocka_unit_test(test_format_short_buffer),
+		cmocka_unit_test(test_parse_duration),
+		cmocka_unit_test(test_parse_size),
+		cmocka_unit_test(test_parse_percent),
+		cmocka_unit_test(test_format_duration),
+		cmocka_unit_test(test_format_size),
+		cmocka_unit_test(test_format_short_buffer),
 		cmocka_unit_test(test_format_reads_back),
 	};
 
