@@ -19,10 +19,11 @@ enum pile_claim {
 enum pile_claim pile_claim_compare(const struct pile_policy_group *a,
 				   const struct pile_policy_group *b);
 
-/** pile_claim_check_unit - a unit that can be guarded: "php8.2-fpm.service". Returns 0 or -EINVAL
- * with text. */
+/**
+ * pile_claim_check_unit - a unit that can be guarded: "php8.2-fpm.service"
+ * Returns 0 or -EINVAL with text set.
+ */
 int pile_claim_check_unit(const char *unit, struct pile_error *err);
 
-/** pile_claim_check_cgroup - a path below the v2 mount: "/app/workers". Returns 0 or -EINVAL with
- * text. */
+/** pile_claim_check_cgroup - a path below the v2 mount: "/app/workers"; same returns. */
 int pile_claim_check_cgroup(const char *cgroup, struct pile_error *err);

@@ -2,7 +2,8 @@
 /*
  * format.h: the canonical text of each key of a policy: one table for `policy show`, the hash and
  * the diff. Every key is written, in this order, defaults included, so equal policies have equal
- * texts. Owns nothing. Pure; never blocks; never logs.
+ * texts.
+ * Owns nothing. Pure; never blocks; never logs.
  */
 #pragma once
 

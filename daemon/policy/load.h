@@ -40,8 +40,10 @@ int pile_load_format(const struct pile_policy *policy, char **ret);
  */
 int pile_load_seal(struct pile_policy *policy);
 
-/** pile_load_builtin - pile_policy_init() with its hash: what is in force without any file. Returns
- * 0 or -ENOMEM. */
+/**
+ * pile_load_builtin - pile_policy_init() with its hash: what is in force without any file
+ * Returns 0 or -ENOMEM.
+ */
 int pile_load_builtin(struct pile_policy *ret);
 
 /**

@@ -23,8 +23,7 @@ enum pile_locate_kind {
 	PILE_LOCATE_MAPPING,
 };
 
-/** One value and, in a mapping, its key. Lines and columns count from 1. Indexes: 0 is none (and
- * the root). */
+/** One value and, in a mapping, its key. Lines and columns count from 1. Indexes: 0 = none. */
 struct pile_locate_node {
 	enum pile_locate_kind kind;
 	bool empty;	/* a plain scalar without a character: "key:" */

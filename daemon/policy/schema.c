@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
-/* Longer than what a value may be in the end, so that load.c can say it in words of its own. */
+/* Longer than what a value may be in the end, so that convert.c can say it in words of its own. */
 #define TEXT_MAX 1024
 
 #define OPTIONAL_ENUM (CYAML_FLAG_OPTIONAL | CYAML_FLAG_STRICT)

@@ -2,8 +2,8 @@
 /*
  * schema.h: the keys of a policy file: the one table of them, for libcyaml and for the shape check.
  * What libcyaml fills lies in struct pile_schema_root; texts with a unit or an address stay texts
- * here, and load.c turns them into numbers. Owned by the loader. Slow thread and pileguardctl:
- * allocates, never logs.
+ * here, and convert.c turns them into numbers.
+ * Owned by the loader. Slow thread and pileguardctl: allocates, never logs.
  */
 #pragma once
 

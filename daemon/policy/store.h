@@ -3,8 +3,9 @@
  * store.h: the last committed policy on disk, all or nothing.
  * Slow thread and pileguardctl only: blocks and fsyncs. Never logs.
  * A seal (SHA-256 over generation, hash and canonical YAML) is checked at load: a flipped or
- * missing byte is -EINVAL. Written as a new file, fsynced, renamed over the old, directory fsynced:
- * a crash leaves old or new.
+ * missing byte is -EINVAL.
+ * Written as a new file, fsynced, renamed over the old, directory fsynced: a crash leaves old or
+ * new.
  */
 #pragma once
 

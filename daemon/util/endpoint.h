@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * endpoint.h: socket addresses as text and back: "10.9.0.2:3306", "[2001:db8::1]:443", ":9000",
- * "/run/x.sock", "@abstract". Pure; callable from any thread; never blocks; never logs.
+ * "/run/x.sock", "@abstract".
+ * Pure; callable from any thread; never blocks; never logs.
  */
 #pragma once
 
@@ -24,9 +25,9 @@ struct pile_endpoint {
  * pile_endpoint_parse - text to endpoint
  * ":9000" is any address; IPv4 (and v4-mapped IPv6) becomes ::ffff:a.b.c.d with family AF_INET;
  * "host" without a port (IPv6 then with or without brackets) gives port 0, only where
- * @port_optional. Port 0 is never written. Names and %scopes are refused: addresses only. A unix
- * path is absolute, or '@' and an abstract name. Returns 0 or -EINVAL; *ret is untouched on
- * failure.
+ * @port_optional. Port 0 is never written. Names and %scopes are refused: addresses only.
+ * A unix path is absolute, or '@' and an abstract name.
+ * Returns 0 or -EINVAL; *ret is untouched on failure.
  */
 int pile_endpoint_parse(const char *text, bool port_optional, struct pile_endpoint *ret);
 
@@ -36,8 +37,10 @@ int pile_endpoint_parse(const char *text, bool port_optional, struct pile_endpoi
  */
 const char *pile_endpoint_format(const struct pile_endpoint *ep, char *buf, size_t size);
 
-/** pile_endpoint_equal - same address and port, or the same path. A v4-mapped v6 address equals its
- * IPv4 form. */
+/**
+ * pile_endpoint_equal - same address and port, or the same path
+ * A v4-mapped v6 address equals its IPv4 form.
+ */
 bool pile_endpoint_equal(const struct pile_endpoint *a, const struct pile_endpoint *b);
 
 /**

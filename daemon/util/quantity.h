@@ -10,18 +10,18 @@
 #include "util/macro.h"
 
 /**
- * pile_quantity_parse_duration - "250ms", "2s", "2.4s", "10min", "1h"; unit mandatory (us ms s min
- * h) No blanks, no sign, at most 9 decimals; what is below 1 ns is dropped. Returns 0; -EINVAL not
- * a duration; -EDOM a number without a unit; -ERANGE more than 2^63 ns. *ret is untouched on
- * failure (in all three).
+ * pile_quantity_parse_duration - "250ms", "2s", "2.4s", "10min", "1h"
+ * The unit is mandatory (us ms s min h). No blanks, no sign, at most 9 decimals; what is below
+ * 1 ns is dropped.
+ * Returns 0; -EINVAL not a duration; -EDOM a number without a unit; -ERANGE more than 2^63 ns.
+ * *ret is untouched on failure (in all three).
  */
 int pile_quantity_parse_duration(const char *text, uint64_t *ret_ns);
 
 /** pile_quantity_parse_size - "4096B", "512KiB", "1.5GiB" (B KiB MiB GiB TiB); same returns. */
 int pile_quantity_parse_size(const char *text, uint64_t *ret_bytes);
 
-/** pile_quantity_parse_percent - "60%", "2.5%" -> permille 600, 25; 0..100 %, one decimal; same
- * returns. */
+/** pile_quantity_parse_percent - "60%", "2.5%" -> 600, 25; 0..100 %, one decimal; same returns. */
 int pile_quantity_parse_percent(const char *text, uint32_t *ret_permille);
 
 /**
