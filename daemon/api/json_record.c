@@ -196,8 +196,8 @@ unsigned int pile_json_explain(const struct pile_snapshot_half *half, const stru
 	if (half->n_explains)
 		pile_json_error_format(ret,
 				       "there is no explain record %" PRIu64
-				       "; the last %u are kept, %u to %u",
-				       id, half->n_explains, half->explains[0].id,
+				       "; kept are %u to %u",
+				       id, half->explains[0].id,
 				       half->explains[half->n_explains - 1].id);
 	else
 		pile_json_error("there is no explain record yet: nothing was decided since the start",
@@ -212,12 +212,13 @@ unsigned int pile_json_policy(const struct pile_snapshot_half *half, const struc
 
 	(void)query;
 	pile_json_value_emit(
-		json_pack("{s:o,s:o,s:I,s:b,s:o,s:o,s:o}", "source",
+		json_pack("{s:o,s:o,s:I,s:b,s:o,s:o,s:b,s:o}", "source",
 			  pile_json_value_text(h->policy_source), "hash",
 			  pile_json_value_text(h->policy_hash), "generation", BIG(h->policy_generation),
 			  "from_store", h->policy_from_store, "trouble",
 			  pile_json_value_text_or_null(h->policy_trouble), "committed_at",
-			  pile_json_value_time(h->policy_committed_realtime_ns), "text",
+			  pile_json_value_time(h->policy_committed_realtime_ns), "truncated",
+			  half->policy_text_len >= sizeof(half->policy_text) - 1, "text",
 			  pile_json_value_text(half->policy_text)),
 		ret);
 	pile_text_printf(ret, "\n");

@@ -72,7 +72,7 @@ const char *pile_explain_text_bytes(uint64_t bytes, char *buf, size_t size)
 		scale *= 1024;
 		unit++;
 	}
-	tenths = bytes / scale * 10 + bytes % scale * 10 / scale;
+	tenths = bytes / scale * 10 + (bytes % scale * 10 + scale / 2) / scale;
 	if (unit == 0 || tenths >= 1000 || (tenths >= 100 && unit < 3))
 		snprintf(buf, size, "%llu %s", (unsigned long long)(tenths / 10), units[unit]);
 	else

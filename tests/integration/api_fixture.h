@@ -12,7 +12,8 @@
 #include "api/snapshot.h"
 #include "util/macro.h"
 
-#define FIXTURE_NOW_NS (100000 * NS_PER_SEC)
+/* 31 years after boot: no test machine is older, so that age_seconds is 0. */
+#define FIXTURE_NOW_NS (1000000000 * NS_PER_SEC)
 #define FIXTURE_REALTIME_NS (1760000000ULL * NS_PER_SEC + 123 * NS_PER_MS)
 
 static inline struct pile_endpoint fixture_endpoint(const char *text)

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * ctl.h: what the commands of pileguardctl share: the options, and one function a command.
+ * One process, one thread, one command; may block and allocate; prints answers to stdout, one sentence of
+ * trouble to stderr, and returns an exit status of api.h.
+ */
+#pragma once
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#define PILE_CTL_POLICY_FILE "/etc/pileguard/policy.yaml"
+
+/** What the command line said. */
+struct pile_ctl {
+	const char *socket;
+	const char *file;   /* --file: the policy on disk */
+	const char *group;  /* --group, or NULL */
+	uint64_t for_ns;    /* --for; 0 = not given */
+	bool json;
+	bool follow;
+	bool color;
+	unsigned int width; /* columns of the terminal; 0 = no limit */
+	int n_args;	    /* after the command's name */
+	char **args;
+};
+
+/* status.c */
+int pile_status_show(const struct pile_ctl *ctl);
+/* lists.c */
+int pile_lists_groups(const struct pile_ctl *ctl);
+int pile_lists_workers(const struct pile_ctl *ctl);
+int pile_lists_dependencies(const struct pile_ctl *ctl);
+/* events.c */
+int pile_events_show(const struct pile_ctl *ctl);
+/* explain.c */
+int pile_explain_show(const struct pile_ctl *ctl);
+/* policy.c */
+int pile_policy_command(const struct pile_ctl *ctl);
+/* hand.c */
+int pile_hand_reload(const struct pile_ctl *ctl);
+int pile_hand_hold(const struct pile_ctl *ctl);
+int pile_hand_release(const struct pile_ctl *ctl);

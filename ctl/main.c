@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* pileguardctl: options, and which command is meant: one table. */
+#include <getopt.h>
+#include <locale.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "ctl.h"
+#include "pileguard/api.h"
+#include "util/macro.h"
+#include "util/quantity.h"
+
+#ifndef PILEGUARD_VERSION
+#define PILEGUARD_VERSION "development"
+#endif
+
+/* Options that only some commands take. */
+#define OPT_FOLLOW (1u << 0)
+#define OPT_FOR (1u << 1)
+#define OPT_GROUP (1u << 2)
+#define OPT_FILE (1u << 3)
+
+static int help_show(const struct pile_ctl *ctl);
+static int version_show(const struct pile_ctl *ctl);
+
+struct command {
+	const char *name;
+	int min_args, max_args;
+	unsigned int options;
+	int (*run)(const struct pile_ctl *ctl);
+	const char *usage;
+	const char *help;
+};
+
+static const struct command commands[] = {
+	{ "status", 0, 0, OPT_FILE, pile_status_show, "status", "who waits, how old, what an outage would do; start here" },
+	{ "groups", 0, 0, OPT_GROUP, pile_lists_groups, "groups", "every watched service and its counters" },
+	{ "workers", 0, 0, OPT_GROUP, pile_lists_workers, "workers", "every worker: waiting, p50, p99, memory" },
+	{ "dependencies", 0, 0, OPT_GROUP, pile_lists_dependencies, "dependencies", "where the services connect to, and how that goes" },
+	{ "events", 0, 0, OPT_FOLLOW, pile_events_show, "events [--follow]", "what was decided, done, and undone" },
+	{ "explain", 1, 1, 0, pile_explain_show, "explain ID", "one decision: why, did, did not, cost, undo" },
+	{ "policy", 1, 2, OPT_FILE, pile_policy_command, "policy show|check|diff [FILE]", "the policy in force; a file, checked or compared with it" },
+	{ "reload", 0, 0, 0, pile_hand_reload, "reload", "take the policy on disk, whole or not at all (root)" },
+	{ "hold", 2, 2, OPT_FOR, pile_hand_hold, "hold GROUP DESTINATION [--for 10min]", "refuse connects to it now (root)" },
+	{ "release", 2, 2, OPT_FOR, pile_hand_release, "release GROUP DESTINATION [--for 10min]", "allow connects to it now (root)" },
+	{ "version", 0, 0, 0, version_show, "version", "the version of this command" },
+	{ "help", 0, 1, 0, help_show, "help", "this page" },
+};
+
+static int help_show(const struct pile_ctl *ctl)
+{
+	(void)ctl;
+	printf("pileguardctl: ask pileguard what waits, why it acted, and how to undo it\n\n"
+	       "usage: pileguardctl [--json] [--socket PATH] COMMAND\n\n");
+	for (size_t i = 0; i < ARRAY_LEN(commands); i++)
+		printf("  %-39s  %s\n", commands[i].usage, commands[i].help);
+	printf("\n"
+	       "  --json           print the API's JSON instead of a table\n"
+	       "  --socket PATH    default %s\n"
+	       "  --group NAME     groups, workers, dependencies: only this group\n"
+	       "  --file PATH      status, policy: the policy on disk (%s)\n"
+	       "  --for TIME       hold, release: how long, 1s to 24h (10min)\n\n"
+	       "exit status: 0 done, 1 refused or failed, 2 usage, 3 pileguard does not answer, 78 policy not valid\n",
+	       PILE_API_SOCKET, PILE_CTL_POLICY_FILE);
+	return PILE_EXIT_OK;
+}
+
+static int version_show(const struct pile_ctl *ctl)
+{
+	printf(ctl->json ? "{\"version\":\"%s\"}\n" : "pileguardctl %s\n", PILEGUARD_VERSION);
+	return PILE_EXIT_OK;
+}
+
+static const struct command *command_find(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_LEN(commands); i++)
+		if (strcmp(commands[i].name, name) == 0)
+			return &commands[i];
+	return NULL;
+}
+
+/** COLUMNS, else the terminal's own width, else no limit. */
+static unsigned int width_find(void)
+{
+	const char *columns = getenv("COLUMNS");
+	struct winsize size;
+
+	if (columns && atoi(columns) > 0)
+		return (unsigned int)atoi(columns);
+	if (isatty(STDOUT_FILENO) && ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0)
+		return size.ws_col;
+	return 0;
+}
+
+static bool color_wanted(void)
+{
+	const char *term = getenv("TERM");
+	const char *no = getenv("NO_COLOR");
+
+	return isatty(STDOUT_FILENO) && term && strcmp(term, "dumb") != 0 && !(no && no[0]);
+}
+
+/** Reads the options into @ctl and what was used of the special ones into @used. Returns an exit status. */
+static int options_parse(int argc, char **argv, struct pile_ctl *ctl, unsigned int *used)
+{
+	static const struct option options[] = {
+		{ "json", no_argument, NULL, 'j' },	   { "socket", required_argument, NULL, 's' },
+		{ "follow", no_argument, NULL, 'f' },	   { "for", required_argument, NULL, 't' },
+		{ "group", required_argument, NULL, 'g' }, { "file", required_argument, NULL, 'p' },
+		{ "help", no_argument, NULL, 'h' },	   { "version", no_argument, NULL, 'V' },
+		{ 0 },
+	};
+	int c;
+
+	while ((c = getopt_long(argc, argv, "jfh", options, NULL)) != -1) {
+		switch (c) {
+		case 'j': ctl->json = true; break;
+		case 's': ctl->socket = optarg; break;
+		case 'f': ctl->follow = true; *used |= OPT_FOLLOW; break;
+		case 'g': ctl->group = optarg; *used |= OPT_GROUP; break;
+		case 'p': ctl->file = optarg; *used |= OPT_FILE; break;
+		case 't':
+			if (pile_quantity_parse_duration(optarg, &ctl->for_ns) != 0 || !ctl->for_ns) {
+				fprintf(stderr, "--for %s: give a time with its unit, like 10min or 90s\n", optarg);
+				return PILE_EXIT_USAGE;
+			}
+			*used |= OPT_FOR;
+			break;
+		case 'h': exit(help_show(ctl));
+		case 'V': exit(version_show(ctl));
+		default: return PILE_EXIT_USAGE;
+		}
+	}
+	return PILE_EXIT_OK;
+}
+
+int main(int argc, char **argv)
+{
+	struct pile_ctl ctl = { .socket = PILE_API_SOCKET, .file = PILE_CTL_POLICY_FILE };
+	const struct command *command;
+	unsigned int used = 0;
+	int r;
+
+	setlocale(LC_CTYPE, "");
+	r = options_parse(argc, argv, &ctl, &used);
+	if (r != PILE_EXIT_OK)
+		return r;
+	if (optind == argc) {
+		help_show(&ctl);
+		return PILE_EXIT_USAGE;
+	}
+	command = command_find(argv[optind]);
+	if (!command) {
+		fprintf(stderr, "pileguardctl has no command \"%s\"; see: pileguardctl help\n", argv[optind]);
+		return PILE_EXIT_USAGE;
+	}
+	ctl.args = argv + optind + 1;
+	ctl.n_args = argc - optind - 1;
+	if (ctl.n_args < command->min_args || ctl.n_args > command->max_args || used & ~command->options) {
+		fprintf(stderr, "usage: pileguardctl %s\n", command->usage);
+		return PILE_EXIT_USAGE;
+	}
+	ctl.width = width_find();
+	ctl.color = color_wanted();
+	r = command->run(&ctl);
+	if (fflush(stdout) != 0 && r == PILE_EXIT_OK)
+		r = PILE_EXIT_FAILURE;
+	return r;
+}

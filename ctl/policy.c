@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* pileguardctl policy show|check|diff. check works without the daemon: it is the daemon's own loader. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "ctl.h"
+#include "http.h"
+#include "pileguard/api.h"
+#include "policy/diff.h"
+#include "policy/load.h"
+#include "util/macro.h"
+#include "value.h"
+
+/* Some 400 KB each: not for the stack. */
+static struct pile_policy candidate, in_force;
+
+static int show(const struct pile_ctl *ctl)
+{
+	char source[280];
+	json_t *policy;
+	int r = pile_http_get(ctl, "/v1/policy", &policy);
+
+	if (!policy)
+		return r;
+	printf("# %s, hash %s, generation %.0f\n",
+	       pile_value_format_text(policy, "source", source, sizeof(source)),
+	       pile_value_text(policy, "hash"), pile_value_number(policy, "generation"));
+	fputs(pile_value_text(policy, "text"), stdout);
+	json_decref(policy);
+	return PILE_EXIT_OK;
+}
+
+static void complain(const struct pile_ctl *ctl, const struct pile_error *err)
+{
+	char text[1024];
+	json_t *value;
+
+	if (!ctl->json) {
+		fprintf(stderr, "%s\n", pile_error_format(err, text, sizeof(text)));
+		return;
+	}
+	value = json_pack("{s:b,s:s,s:i,s:i,s:s}", "ok", 0, "file", err->file, "line", (int)err->line,
+			  "column", (int)err->column, "text", err->text);
+	json_dumpf(value, stdout, JSON_COMPACT);
+	putchar('\n');
+	json_decref(value);
+}
+
+/** Loads the file that the arguments name, or the usual one. Returns an exit status. */
+static int candidate_load(const struct pile_ctl *ctl)
+{
+	const char *path = ctl->n_args > 1 ? ctl->args[1] : ctl->file;
+	struct pile_error err = { 0 };
+	int r = pile_load_file(path, &candidate, &err);
+
+	if (r == 0)
+		return PILE_EXIT_OK;
+	if (!err.text[0])
+		pile_error_set_at(&err, r, path, 0, 0, "%s", strerror(-r));
+	complain(ctl, &err);
+	return PILE_EXIT_CONFIG;
+}
+
+/** What would change, when the daemon can be asked. Returns 0, or negative errno. */
+static int changes_find(const struct pile_ctl *ctl, char *buf, size_t size)
+{
+	struct pile_http_answer answer = { 0 };
+	_cleanup_free_ char *body = NULL;
+	struct pile_error err = { 0 };
+	const char *text;
+	json_t *policy;
+	int r = pile_http_request(ctl->socket, "/v1/policy", NULL, 5, &answer);
+
+	if (r != 0)
+		return r;
+	body = answer.body;
+	policy = json_loadb(answer.body, answer.size, 0, NULL);
+	text = json_string_value(json_object_get(policy, "text"));
+	if (answer.status != 200 || !text || pile_value_is(policy, "truncated"))
+		r = -EPROTO;
+	else
+		r = pile_load_text(text, strlen(text), "policy in force", &in_force, &err);
+	json_decref(policy);
+	if (r == 0)
+		pile_diff_format(&in_force, &candidate, buf, size);
+	return r;
+}
+
+static void ok_print(const struct pile_ctl *ctl, const char *changes)
+{
+	json_t *value;
+
+	if (!ctl->json && changes) {
+		printf("ok: %s\n", changes);
+	} else if (!ctl->json) {
+		printf("ok: mode %s, %u group%s, hash %.7s (the daemon was not asked what changes)\n",
+		       candidate.mode == PILE_MODE_ENFORCE ? "enforce" : "observe", candidate.n_groups,
+		       candidate.n_groups == 1 ? "" : "s", candidate.hash);
+	} else {
+		value = json_pack("{s:b,s:s,s:i,s:s?}", "ok", 1, "hash", candidate.hash, "groups",
+				  (int)candidate.n_groups, "changes", changes);
+		json_dumpf(value, stdout, JSON_COMPACT);
+		putchar('\n');
+		json_decref(value);
+	}
+}
+
+static int check(const struct pile_ctl *ctl)
+{
+	char changes[2048];
+	int r = candidate_load(ctl);
+
+	if (r != PILE_EXIT_OK)
+		return r;
+	ok_print(ctl, changes_find(ctl, changes, sizeof(changes)) == 0 ? changes : NULL);
+	return PILE_EXIT_OK;
+}
+
+static int diff(const struct pile_ctl *ctl)
+{
+	char changes[4096];
+	int r = candidate_load(ctl);
+
+	if (r != PILE_EXIT_OK)
+		return r;
+	r = changes_find(ctl, changes, sizeof(changes));
+	if (r != 0)
+		return pile_http_complain(ctl, r);
+	if (ctl->json)
+		ok_print(ctl, changes);
+	else
+		printf("%s\n", changes);
+	return PILE_EXIT_OK;
+}
+
+int pile_policy_command(const struct pile_ctl *ctl)
+{
+	static const struct {
+		const char *name;
+		int n_args; /* at most, with the name */
+		int (*run)(const struct pile_ctl *ctl);
+	} verbs[] = {
+		{ "show", 1, show },
+		{ "check", 2, check },
+		{ "diff", 2, diff },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(verbs); i++)
+		if (strcmp(ctl->args[0], verbs[i].name) == 0 && ctl->n_args <= verbs[i].n_args)
+			return verbs[i].run(ctl);
+	fprintf(stderr, "usage: pileguardctl policy show | check [FILE] | diff [FILE]\n");
+	return PILE_EXIT_USAGE;
+}

@@ -1,0 +1,294 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* pileguardctl status: who waits, what would happen, and what is odd: the page that is read at 3 a.m. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "ctl.h"
+#include "http.h"
+#include "pileguard/api.h"
+#include "policy/load.h"
+#include "table.h"
+#include "util/macro.h"
+#include "value.h"
+
+/* The outage that the risk is told for: what a client waits before it gives up (product.md's sample). */
+#define OUTAGE_SECONDS 10
+/* The guard publishes ten times a second. */
+#define STALE_SECONDS 3
+#define HASH_SHOWN 7
+
+static const char *cell_name(const json_t *g, char *buf, size_t size)
+{
+	return pile_value_format_text(g, "name", buf, size);
+}
+
+/** The unit, where it says more than the group's name; ".service" goes without saying. */
+static const char *cell_unit(const json_t *g, char *buf, size_t size)
+{
+	static const char suffix[] = ".service";
+	size_t n;
+
+	pile_value_format_text(g, "unit", buf, size);
+	n = strlen(buf);
+	if (n > sizeof(suffix) && strcmp(buf + n - sizeof(suffix) + 1, suffix) == 0)
+		buf[n - sizeof(suffix) + 1] = '\0';
+	if (strcmp(buf, pile_value_text(g, "name")) == 0)
+		snprintf(buf, size, "-");
+	return buf;
+}
+
+static const char *cell_waiting(const json_t *g, char *buf, size_t size)
+{
+	return pile_value_format_count(g, "requests.waiting", buf, size);
+}
+
+static const char *cell_oldest(const json_t *g, char *buf, size_t size)
+{
+	return pile_value_format_seconds(g, "requests.oldest_seconds", buf, size);
+}
+
+static const char *cell_p50(const json_t *g, char *buf, size_t size)
+{
+	return pile_value_format_seconds(g, "requests.p50_seconds", buf, size);
+}
+
+static const char *cell_p99(const json_t *g, char *buf, size_t size)
+{
+	return pile_value_format_seconds(g, "requests.p99_seconds", buf, size);
+}
+
+/** What it holds, over what it could hold. */
+static const char *cell_memory(const json_t *g, char *buf, size_t size)
+{
+	char used[32], budget[32];
+	json_t *sum = json_real(pile_value_number(g, "memory.used_bytes") +
+				pile_value_number(g, "memory.free_bytes"));
+
+	snprintf(buf, size, "%s/%s", pile_value_format_bytes(g, "memory.used_bytes", used, sizeof(used)),
+		 pile_value_format_bytes(sum, "", budget, sizeof(budget)));
+	json_decref(sum);
+	return buf;
+}
+
+static bool at_risk(const json_t *g)
+{
+	return pile_value_number(g, "risk_ratio") >= 1;
+}
+
+static const char *cell_risk(const json_t *g, char *buf, size_t size)
+{
+	snprintf(buf, size, "%.1f%s", pile_value_number(g, "risk_ratio"), at_risk(g) ? " !" : "  ");
+	return buf;
+}
+
+static const char *cell_would(const json_t *g, char *buf, size_t size)
+{
+	double times = pile_value_number(g, "would_have_acted_24h");
+	char what[128];
+
+	if (times < 1)
+		snprintf(buf, size, "-");
+	else if (pile_value_known(g, "would_have_refused"))
+		snprintf(buf, size, "%.0f x refuse %s", times,
+			 pile_value_format_text(g, "would_have_refused", what, sizeof(what)));
+	else
+		snprintf(buf, size, "%.0f x", times);
+	return buf;
+}
+
+static const char *cell_note(const json_t *g, char *buf, size_t size)
+{
+	const struct {
+		bool is;
+		const char *text;
+	} notes[] = {
+		{ !pile_value_is(g, "present"), "not running" },
+		{ pile_value_is(g, "foreign"), "another manager's: observed only" },
+		{ strcmp(pile_value_text(g, "stage"), "calm") != 0, pile_value_text(g, "stage") },
+		{ json_array_size(pile_value_get(g, "enforce")) > 0, "fail_fast on" },
+		{ pile_value_is(g, "learned_long_poll"), "long poll, learned" },
+		{ pile_value_number(g, "workers.count") == 1, "1 process" },
+	};
+	size_t len = 0;
+
+	buf[0] = '\0';
+	for (size_t i = 0; i < ARRAY_LEN(notes) && len < size; i++)
+		if (notes[i].is)
+			len += (size_t)snprintf(buf + len, size - len, "%s%s", len ? ", " : "", notes[i].text);
+	return buf;
+}
+
+static void table_show(const struct pile_ctl *ctl, const json_t *groups)
+{
+	static const struct pile_table_column columns[] = {
+		{ "GROUP", false, 0, cell_name, NULL },
+		{ "UNIT", false, 5, cell_unit, NULL },
+		{ "WAITING", true, 0, cell_waiting, NULL },
+		{ "OLDEST", true, 0, cell_oldest, NULL },
+		{ "P50", true, 4, cell_p50, NULL },
+		{ "P99", true, 2, cell_p99, NULL },
+		{ "MEM/BUDGET", true, 3, cell_memory, NULL },
+		{ "RISK", true, 0, cell_risk, at_risk },
+		{ "WOULD HAVE ACTED (24 h)", false, 1, cell_would, NULL },
+		{ "", false, 6, cell_note, NULL },
+	};
+
+	if (json_array_size(groups) == 0)
+		printf("no service is watched yet: none listens, or the policy's units are not running\n");
+	else
+		pile_table_print(ctl, columns, ARRAY_LEN(columns), groups);
+}
+
+/* ---- the head ---- */
+
+static void head_show(const json_t *status)
+{
+	const json_t *blind = pile_value_get(status, "blind");
+	char host[80], kernel[80], tier[32], missing[600], up[32], text[128];
+	const json_t *one;
+	size_t index;
+
+	printf("%s   %s   up %s\n", pile_value_format_text(status, "host", host, sizeof(host)),
+	       pile_value_text(status, "mode"),
+	       pile_value_format_seconds(status, "uptime_seconds", up, sizeof(up)));
+	printf("kernel %s   sensors: tier %s, %s", pile_value_format_text(status, "kernel", kernel, sizeof(kernel)),
+	       pile_value_format_text(status, "tier", tier, sizeof(tier)),
+	       pile_value_known(status, "missing") ? "not all" : "all");
+	json_array_foreach(blind, index, one)
+		printf("%s%s", index ? ", " : "   blind: ",
+		       pile_value_format_text(one, "", text, sizeof(text)));
+	putchar('\n');
+	if (pile_value_known(status, "missing"))
+		printf("! missing: %s\n", pile_value_format_text(status, "missing", missing, sizeof(missing)));
+}
+
+/** What is on disk, against what is in force. Writes a phrase for the head, and a line of trouble or "". */
+static void disk_compare(const struct pile_ctl *ctl, const json_t *status, char *phrase, char *trouble,
+			 size_t size)
+{
+	static struct pile_policy policy;
+	bool built_in = strcmp(pile_value_text(status, "policy.source"), "built in") == 0;
+	struct pile_error err = { 0 };
+	char text[900];
+	int r = pile_load_file(ctl->file, &policy, &err);
+
+	trouble[0] = '\0';
+	if (r == -ENOENT && built_in) {
+		snprintf(phrase, size, "no file on disk");
+	} else if (r == -ENOENT) {
+		snprintf(phrase, size, "gone from disk");
+		snprintf(trouble, size, "%s is gone; the policy in force came from it", ctl->file);
+	} else if (r == -EACCES) {
+		snprintf(phrase, size, "%s may not be read by you", ctl->file);
+	} else if (r != 0) {
+		snprintf(phrase, size, "not valid on disk");
+		snprintf(trouble, size, "%s", pile_error_format(&err, text, sizeof(text)));
+	} else if (strcmp(policy.hash, pile_value_text(status, "policy.hash")) != 0) {
+		snprintf(phrase, size, "differs on disk");
+		snprintf(trouble, size,
+			 "%s is not the policy in force. See: pileguardctl policy diff   Take it: sudo systemctl reload pileguard",
+			 ctl->file);
+	} else {
+		snprintf(phrase, size, "same as on disk");
+	}
+}
+
+static void policy_show(const struct pile_ctl *ctl, const json_t *status)
+{
+	char source[280], phrase[1024], trouble[1024], text[600], line[1100];
+
+	disk_compare(ctl, status, phrase, trouble, sizeof(trouble));
+	printf("policy: %s, hash %.*s, %s%s\n",
+	       pile_value_format_text(status, "policy.source", source, sizeof(source)), HASH_SHOWN,
+	       pile_value_text(status, "policy.hash"), phrase,
+	       pile_value_is(status, "policy.from_store") ? " (the last committed one, kept from before)" : "");
+	if (trouble[0]) {
+		snprintf(line, sizeof(line), "! %s", trouble);
+		pile_table_loud(ctl, line);
+	} else if (pile_value_known(status, "policy.trouble")) {
+		snprintf(line, sizeof(line), "! policy: %s",
+			 pile_value_format_text(status, "policy.trouble", text, sizeof(text)));
+		pile_table_loud(ctl, line);
+	}
+}
+
+/* ---- what is odd ---- */
+
+/** "32 req/s x 10 s x 6.0 MiB = 1.9 GiB > 1.1 GiB: ..." */
+static void risk_show(const struct pile_ctl *ctl, const json_t *g)
+{
+	double rate = pile_value_number(g, "requests.opened_per_second");
+	double each = pile_value_number(g, "memory.per_request_bytes");
+	double free_bytes = pile_value_number(g, "memory.free_bytes");
+	double need = rate * OUTAGE_SECONDS * each;
+	char name[80], what[140], line[400];
+
+	if (!at_risk(g))
+		return;
+	if (pile_value_known(g, "would_have_refused"))
+		pile_value_format_text(g, "would_have_refused", what, sizeof(what));
+	else
+		snprintf(what, sizeof(what), "a database or service that it waits for");
+	pile_value_format_text(g, "name", name, sizeof(name));
+	if (need > free_bytes)
+		snprintf(line, sizeof(line),
+			 "! %s: %.0f req/s x %d s x %.1f MiB = %.1f GiB > %.1f GiB: this host would not survive the loss of %s",
+			 name, rate, OUTAGE_SECONDS, each / 1048576, need / 1073741824,
+			 free_bytes / 1073741824, what);
+	else
+		snprintf(line, sizeof(line), "! %s: risk %.1f: this host would not survive the loss of %s", name,
+			 pile_value_number(g, "risk_ratio"), what);
+	pile_table_loud(ctl, line);
+}
+
+static void gate_show(const struct pile_ctl *ctl, const json_t *gate)
+{
+	char group[80], endpoint[140], line[400], blocked[100];
+
+	pile_value_format_text(gate, "group", group, sizeof(group));
+	pile_value_format_text(gate, "endpoint", endpoint, sizeof(endpoint));
+	if (pile_value_known(gate, "blocked"))
+		snprintf(line, sizeof(line), "! %s: %s is dead: would refuse connects (%s). pileguardctl explain %.0f",
+			 group, endpoint, pile_value_format_text(gate, "blocked", blocked, sizeof(blocked)),
+			 pile_value_number(gate, "explain"));
+	else
+		snprintf(line, sizeof(line), "! %s: connects to %s are refused (%s; %.0f so far). pileguardctl explain %.0f",
+			 group, endpoint, pile_value_text(gate, "gate"), pile_value_number(gate, "refused_total"),
+			 pile_value_number(gate, "explain"));
+	pile_table_loud(ctl, line);
+}
+
+static void oddities_show(const struct pile_ctl *ctl, const json_t *status)
+{
+	char line[128];
+	const json_t *one;
+	size_t index;
+
+	json_array_foreach(pile_value_get(status, "gates"), index, one)
+		gate_show(ctl, one);
+	json_array_foreach(pile_value_get(status, "groups"), index, one)
+		risk_show(ctl, one);
+	if (pile_value_is(status, "network_suspect"))
+		pile_table_loud(ctl, "! many destinations are dead at once: our own network, not theirs; none is refused");
+	if (pile_value_number(status, "age_seconds") > STALE_SECONDS) {
+		snprintf(line, sizeof(line), "! these numbers are %.0f s old: the guard's control loop does not run",
+			 pile_value_number(status, "age_seconds"));
+		pile_table_loud(ctl, line);
+	}
+}
+
+int pile_status_show(const struct pile_ctl *ctl)
+{
+	json_t *status;
+	int r = pile_http_get(ctl, "/v1/status", &status);
+
+	if (!status)
+		return r;
+	head_show(status);
+	policy_show(ctl, status);
+	table_show(ctl, pile_value_get(status, "groups"));
+	oddities_show(ctl, status);
+	json_decref(status);
+	return PILE_EXIT_OK;
+}
