@@ -183,7 +183,9 @@ static int list_set(int list, bool on)
 {
 	const char *entry = on ? "+" APPLICATION : "-" APPLICATION;
 
-	return pwrite(list, entry, strlen(entry), 0) < 0 ? errno : 0;
+	if (lseek(list, 0, SEEK_SET) < 0) /* the kernel takes entries at offset 0 only, and no pwrite() */
+		return errno;
+	return write(list, entry, strlen(entry)) < 0 ? errno : 0;
 }
 
 static void command(const char *word)

@@ -34,16 +34,19 @@ function config_read(): array
     return ['name' => $row['name'], 'value' => $row['value']];
 }
 
+/* What the request holds until its end: a global, or opcache would free it at once as unused. */
+$held = '';
+
 /* Takes the configuration from the cache, or from the database into the cache. */
 function config_get(bool &$was_cached): array
 {
+    global $held;
     $config = apcu_fetch('config', $was_cached);
     if ($was_cached)
         return $config;
     $held = str_repeat("\xa5", HELD_BYTES);
     $config = config_read();
     apcu_store('config', $config, apcu_fetch('offline') ?: CONFIG_LIFE_S);
-    unset($held);
     return $config;
 }
 
