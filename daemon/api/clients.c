@@ -54,7 +54,6 @@ static void client_closed(struct pile_server *server, struct pile_client *client
 		server->n_clients--;
 	if (client->phase == PILE_CLIENT_FOLLOWING)
 		server->n_followers--;
-	server->unsent -= client->unsent;
 	list_remove(server, client);
 	free(client);
 }
@@ -113,19 +112,6 @@ void pile_clients_drop(struct pile_client *client)
 	pile_clients_resume(client); /* a suspended connection is not looked at */
 }
 
-bool pile_clients_hold_answer(struct pile_client *client, size_t bytes)
-{
-	struct pile_server *server = client->server;
-
-	if (bytes <= PILE_SERVER_SMALL_BYTES)
-		return true;
-	if (server->unsent + bytes > PILE_SERVER_UNSENT_MAX)
-		return false;
-	server->unsent += bytes;
-	client->unsent += bytes;
-	return true;
-}
-
 /** Gone while nobody was reading from it? (A suspended connection is in nobody's epoll set.) */
 static bool hung_up(const struct pile_client *client)
 {
@@ -148,34 +134,35 @@ static void sweep_one(struct pile_client *client, uint64_t now_ns)
 		pile_clients_drop(client);
 }
 
-/** Makes room: the oldest incomplete requests go first; a complete one is answered at once and needs no room. */
-static void drop_oldest_incomplete(struct pile_server *server)
+/**
+ * Makes room: the oldest connections go first, whether they do not finish asking or do not read the answer. Who asks
+ * and reads as fast as it can is done before a hundred newer ones have come.
+ */
+static void drop_oldest(struct pile_server *server)
 {
 	for (struct pile_client *c = server->oldest; c; c = c->next) {
 		if (server->n_clients + PILE_SERVER_SPARE <= PILE_API_CLIENTS_MAX)
 			return;
-		if (c->phase == PILE_CLIENT_READING)
+		if (c->phase == PILE_CLIENT_READING || c->phase == PILE_CLIENT_WRITING)
 			pile_clients_drop(c);
 	}
 }
 
-/** Makes room in memory: whoever has held a large answer longest. */
-static void drop_slow_readers(struct pile_server *server)
+/** Makes room in memory: whoever takes his time over a large answer. */
+static void drop_slow_readers(struct pile_server *server, uint64_t now_ns)
 {
-	size_t unsent = server->unsent;
-
-	for (struct pile_client *c = server->oldest; c && unsent > PILE_SERVER_UNSENT_MAX / 2; c = c->next) {
-		if (c->phase != PILE_CLIENT_WRITING || !c->unsent)
-			continue;
-		unsent -= c->unsent;
-		pile_clients_drop(c);
-	}
+	if (server->answers_bytes <= PILE_SERVER_ANSWERS_BYTES_MAX / 2)
+		return;
+	for (struct pile_client *c = server->oldest; c; c = c->next)
+		if (c->phase == PILE_CLIENT_WRITING && c->large &&
+		    now_ns + PILE_SERVER_REQUEST_NS > c->deadline_ns + PILE_SERVER_SLOW_NS)
+			pile_clients_drop(c);
 }
 
 void pile_clients_sweep(struct pile_server *server, uint64_t now_ns)
 {
 	for (struct pile_client *c = server->oldest; c; c = c->next)
 		sweep_one(c, now_ns);
-	drop_oldest_incomplete(server);
-	drop_slow_readers(server);
+	drop_oldest(server);
+	drop_slow_readers(server, now_ns);
 }

@@ -137,8 +137,7 @@ enum MHD_Result pile_commands_answer(struct pile_client *client)
 		return MHD_NO;
 	client->phase = PILE_CLIENT_WRITING;
 	client->deadline_ns = pile_server_now() + PILE_SERVER_REQUEST_NS;
-	return pile_routes_queue(client, client->command_status, "application/json", NULL,
-				 TAKE_PTR(text.data), text.len);
+	return pile_routes_queue(client, client->command_status, "application/json", NULL, &text);
 }
 
 static void reply_take(struct pile_server *server, struct pile_reply *reply)

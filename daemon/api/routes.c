@@ -35,6 +35,8 @@ static const struct route routes[] = {
 	{ .path = "/v1/release", .command = PILE_COMMAND_RELEASE },
 };
 
+_Static_assert(ARRAY_LEN(routes) <= PILE_SERVER_ROUTES_MAX, "one kept answer a route");
+
 static const struct route *route_find(const char *url)
 {
 	for (size_t i = 0; i < ARRAY_LEN(routes); i++) {
@@ -46,31 +48,31 @@ static const struct route *route_find(const char *url)
 	return NULL;
 }
 
-enum MHD_Result pile_routes_queue(struct pile_client *client, unsigned int status, const char *type,
-				  const char *allow, char *body, size_t size)
+/** Hands @response (borrowed) to the client. */
+static enum MHD_Result response_queue(struct pile_client *client, unsigned int status,
+				      struct MHD_Response *response, size_t size)
 {
-	struct MHD_Response *response =
-		MHD_create_response_from_buffer(size, body, MHD_RESPMEM_MUST_FREE);
+	client->phase = PILE_CLIENT_WRITING;
+	client->large = size > PILE_SERVER_SMALL_BYTES;
+	client->deadline_ns = pile_server_now() + PILE_SERVER_REQUEST_NS;
+	return MHD_queue_response(client->connection, status, response);
+}
+
+enum MHD_Result pile_routes_queue(struct pile_client *client, unsigned int status, const char *type,
+				  const char *allow, struct pile_text *text)
+{
+	size_t size = text->len;
+	struct MHD_Response *response = pile_answers_make(client->server, type, text);
 	enum MHD_Result result;
 
-	if (!response) {
-		free(body);
+	if (!response)
 		return MHD_NO;
-	}
-	MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, type);
-	MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
-	/* One request a connection: a deadline then covers a whole client, and none is kept for an idle one. */
-	MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
 	if (allow)
 		MHD_add_response_header(response, MHD_HTTP_HEADER_ALLOW, allow);
 	if (status == MHD_HTTP_SERVICE_UNAVAILABLE)
 		MHD_add_response_header(response, MHD_HTTP_HEADER_RETRY_AFTER, "1");
-	result = MHD_queue_response(client->connection, status, response);
+	result = response_queue(client, status, response, size);
 	MHD_destroy_response(response);
-	if (client->phase == PILE_CLIENT_READING) {
-		client->phase = PILE_CLIENT_WRITING;
-		client->deadline_ns = pile_server_now() + PILE_SERVER_REQUEST_NS;
-	}
 	return result;
 }
 
@@ -82,7 +84,7 @@ static enum MHD_Result error_allow(struct pile_client *client, unsigned int stat
 	pile_json_error(sentence, &text);
 	if (text.failed)
 		return MHD_NO;
-	return pile_routes_queue(client, status, TYPE_JSON, allow, TAKE_PTR(text.data), text.len);
+	return pile_routes_queue(client, status, TYPE_JSON, allow, &text);
 }
 
 enum MHD_Result pile_routes_error(struct pile_client *client, unsigned int status, const char *sentence)
@@ -111,9 +113,38 @@ static int argument_since(struct pile_client *client, uint64_t missing, uint64_t
 	return *end || errno ? -EINVAL : 0;
 }
 
+/** Renders, sends, and keeps the answer for the next one who asks when it is the same for everybody. */
+static enum MHD_Result render_answer(struct pile_client *client, const struct route *route,
+				     const struct pile_query *query, bool keep)
+{
+	struct pile_server *server = client->server;
+	size_t index = (size_t)(route - routes), size;
+	_cleanup_text_ struct pile_text text = { 0 };
+	struct MHD_Response *response;
+	enum MHD_Result result;
+	unsigned int status;
+
+	if (!pile_answers_fit(server, server->answers[index].size))
+		return pile_routes_error(client, MHD_HTTP_SERVICE_UNAVAILABLE,
+					 "too many large answers wait for slow clients; try again in a second");
+	status = route->render(server->view, query, &text);
+	if (text.failed)
+		return pile_routes_error(client, MHD_HTTP_INTERNAL_SERVER_ERROR,
+					 "the answer does not fit into memory");
+	size = text.len;
+	response = pile_answers_make(server, route->type, &text);
+	if (!response)
+		return MHD_NO;
+	result = response_queue(client, status, response, size);
+	if (keep)
+		pile_answers_keep(server, index, response, status, size, query->now_ns);
+	else
+		MHD_destroy_response(response);
+	return result;
+}
+
 static enum MHD_Result get_answer(struct pile_client *client, const struct route *route, const char *url)
 {
-	_cleanup_text_ struct pile_text text = { 0 };
 	const char *follow = route->streams ? argument(client, "follow") : NULL;
 	bool streams = follow && strcmp(follow, "0") != 0;
 	struct pile_query query = {
@@ -121,25 +152,22 @@ static enum MHD_Result get_answer(struct pile_client *client, const struct route
 		.group = argument(client, "group"),
 		.now_ns = pile_server_now(),
 	};
-	unsigned int status;
+	const struct pile_answer *ready;
+	bool common;
 
 	if (argument_since(client, streams ? UINT64_MAX : 0, &query.since) != 0)
 		return pile_routes_error(client, MHD_HTTP_BAD_REQUEST,
 					 "since must be the number (seq) of an event");
+	common = !route->tail && !query.group && !query.since;
+	ready = common ? pile_answers_find(client->server, (size_t)(route - routes), query.now_ns) : NULL;
+	if (ready)
+		return response_queue(client, ready->status, ready->response, ready->size);
 	if (pile_server_refresh(client->server) != 0)
 		return pile_routes_error(client, MHD_HTTP_SERVICE_UNAVAILABLE,
 					 "the guard has not published anything yet; try again in a second");
 	if (streams)
 		return pile_stream_start(client, query.since);
-
-	status = route->render(client->server->view, &query, &text);
-	if (text.failed)
-		return pile_routes_error(client, MHD_HTTP_INTERNAL_SERVER_ERROR,
-					 "the answer does not fit into memory");
-	if (!pile_clients_hold_answer(client, text.len))
-		return pile_routes_error(client, MHD_HTTP_SERVICE_UNAVAILABLE,
-					 "too many large answers wait for slow clients; try again in a second");
-	return pile_routes_queue(client, status, route->type, NULL, TAKE_PTR(text.data), text.len);
+	return render_answer(client, route, &query, common);
 }
 
 /** The head of a POST: may its body come? 0, or the status that says no. */

@@ -88,7 +88,7 @@ static int server_start(struct pile_server *server, struct pile_error *err)
 static int poll_timeout(struct pile_server *server)
 {
 	MHD_UNSIGNED_LONG_LONG ms;
-	int timeout = server->oldest ? SWEEP_MS : -1;
+	int timeout = server->oldest || server->n_answers ? SWEEP_MS : -1;
 
 	if (MHD_get_timeout(server->mhd, &ms) == MHD_YES && (timeout < 0 || ms < (unsigned int)timeout))
 		timeout = ms < SWEEP_MS ? (int)ms : SWEEP_MS;
@@ -112,6 +112,7 @@ static int server_run(struct pile_server *server)
 		pile_stream_wake(server, pile_server_now());
 		MHD_run(server->mhd);
 		pile_clients_sweep(server, pile_server_now());
+		pile_answers_sweep(server, pile_server_now());
 	}
 }
 

@@ -2,7 +2,8 @@
 /*
  * server.h: what the files of the api process share: the server and its clients.
  * One thread: poll on libmicrohttpd's epoll descriptor and the command pair (server.c), so nothing here is locked.
- * clients.c: deadlines, who is dropped; routes.c: which answer; commands.c: POST, up the pair; stream.c: ?follow=1.
+ * clients.c: deadlines, who is dropped; routes.c: which answer; answers.c: one answer for all who ask at once;
+ * commands.c: POST, up the pair; stream.c: ?follow=1.
  * All of it runs in the unprivileged child only. Bounded: clients, bytes of requests, bytes of unsent answers.
  */
 #pragma once
@@ -13,12 +14,18 @@
 #include <sys/types.h>
 
 #include "api/snapshot.h"
+#include "api/text.h"
 #include "pileguard/api.h"
 
 /* A command is some 60 bytes of JSON with names of at most 64 and 128. */
 #define PILE_SERVER_BODY_MAX 1024
-/* Unsent bytes of all large answers together: a few workers lists; keeps the process below 16 MiB. */
-#define PILE_SERVER_UNSENT_MAX (3u << 20)
+/* Bytes of all large answers that are in memory: a few workers lists; keeps the process below 16 MiB. */
+#define PILE_SERVER_ANSWERS_BYTES_MAX (3u << 20)
+/* An answer serves everybody who asks within a tick of the guard: a thousand clients cost as much as one. */
+#define PILE_SERVER_ANSWER_NS (100 * NS_PER_MS)
+/* A client that reads takes milliseconds for a large answer; whoever takes longer goes first when memory is short. */
+#define PILE_SERVER_SLOW_NS NS_PER_SEC
+#define PILE_SERVER_ROUTES_MAX 16
 /* An answer up to this size is always given: status of a host with a dozen groups. */
 #define PILE_SERVER_SMALL_BYTES 32768
 /* A command's answer: the guard itself has 10 s for a reload on its slow thread. */
@@ -45,7 +52,7 @@ struct pile_client {
 	bool suspended;
 	bool dropped;		 /* shut down by us; libmicrohttpd will notice */
 	uint64_t deadline_ns;	 /* dropped when not done by then; UINT64_MAX: none */
-	size_t unsent;		 /* bytes of a large answer that is held for it */
+	bool large;		 /* it is sent a large answer */
 	/* POST */
 	size_t body_len;
 	char body[PILE_SERVER_BODY_MAX + 1];
@@ -60,6 +67,14 @@ struct pile_client {
 	bool follow_keepalive;	 /* one is due */
 };
 
+/** The last answer of a route that is the same for everybody. */
+struct pile_answer {
+	struct MHD_Response *response; /* one reference; NULL: none */
+	unsigned int status;
+	size_t size;		 /* of the last one, also after it was dropped: what to expect */
+	uint64_t made_ns;
+};
+
 struct pile_server {
 	struct MHD_Daemon *mhd;
 	int command_fd;
@@ -68,7 +83,9 @@ struct pile_server {
 	struct pile_client *oldest, *newest;
 	unsigned int n_clients;	 /* connected and not dropped */
 	unsigned int n_followers;
-	size_t unsent;		 /* sum over the clients */
+	struct pile_answer answers[PILE_SERVER_ROUTES_MAX];
+	unsigned int n_answers;	 /* of them: with a response */
+	size_t answers_bytes;	 /* of all large answers in memory */
 	uint32_t next_command_id;
 	uint64_t n_dropped;	 /* clients dropped since the start */
 };
@@ -101,13 +118,10 @@ void pile_clients_resume(struct pile_client *client);
 void pile_clients_drop(struct pile_client *client);
 
 /**
- * pile_clients_sweep - drop whoever is past its deadline, has gone away while suspended, or is the oldest
- * incomplete request when connections or memory become scarce
+ * pile_clients_sweep - drop whoever is past its deadline, has gone away while suspended, is the oldest when
+ * connections become scarce, or reads slowly when memory does
  */
 void pile_clients_sweep(struct pile_server *server, uint64_t now_ns);
-
-/** pile_clients_hold_answer - account @bytes of a large answer; false: too many are held, say 503. */
-bool pile_clients_hold_answer(struct pile_client *client, size_t bytes);
 
 /* ---- routes.c ---- */
 
@@ -119,9 +133,30 @@ enum MHD_Result pile_routes_handle(void *server, struct MHD_Connection *connecti
 /** pile_routes_error - answer with a sentence. */
 enum MHD_Result pile_routes_error(struct pile_client *client, unsigned int status, const char *sentence);
 
-/** pile_routes_queue - send @body (taken: freed later) with this status and type; @allow: for 405, else NULL */
+/** pile_routes_queue - send @text (taken) with this status and type; @allow: for 405, else NULL */
 enum MHD_Result pile_routes_queue(struct pile_client *client, unsigned int status, const char *type,
-				  const char *allow, char *body, size_t size);
+				  const char *allow, struct pile_text *text);
+
+/* ---- answers.c ---- */
+
+/**
+ * pile_answers_make - an answer with the headers that all have
+ * @text: taken, in every case. Returns a reference, or NULL when memory ran out.
+ */
+struct MHD_Response *pile_answers_make(struct pile_server *server, const char *type, struct pile_text *text);
+
+/** pile_answers_find - the answer of this route made less than a tick ago, borrowed, or NULL */
+struct pile_answer *pile_answers_find(struct pile_server *server, size_t route, uint64_t now_ns);
+
+/** pile_answers_keep - let @response (a reference of its own is taken) answer whoever asks next */
+void pile_answers_keep(struct pile_server *server, size_t route, struct MHD_Response *response,
+		       unsigned int status, size_t size, uint64_t now_ns);
+
+/** pile_answers_fit - is there room for one more of @size bytes? If not: 503. */
+bool pile_answers_fit(const struct pile_server *server, size_t size);
+
+/** pile_answers_sweep - forget those that are too old */
+void pile_answers_sweep(struct pile_server *server, uint64_t now_ns);
 
 /* ---- commands.c ---- */
 

@@ -7,12 +7,14 @@
  *       bad | good    reload fails / succeeds        policy HASH    another hash is in force
  *   end of stdin: the guard hangs up, the api must exit; prints "exit STATUS".
  *   api_harness --api | --api-keep                   the api itself (--keep: with its privileges)
+ *   api_harness --sandbox                            drops its privileges and tries what must not work
  *
  * --torn: the snapshot is rewritten without a pause, each time with one number everywhere.
  * --big: as many groups, destinations, workers, events as fit.
  */
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <sys/mman.h>
@@ -21,6 +23,7 @@
 #include <sys/wait.h>
 
 #include "api/api.h"
+#include "api/privileges.h"
 #include "api_fixture.h"
 #include "pileguard/api.h"
 
@@ -210,6 +213,29 @@ static void serve(struct harness *h)
 	}
 }
 
+/** Says on stdout what the sandbox lets through; ends by SIGSYS. */
+static int sandbox_try(void)
+{
+	struct pile_error err = { 0 };
+	char *const argv[] = { "true", NULL };
+
+	setvbuf(stdout, NULL, _IONBF, 0);
+	if (pile_privileges_drop(&err) != 0) {
+		printf("drop: %s\n", err.text);
+		return 1;
+	}
+	printf("open %s\n", open("/etc/passwd", O_RDONLY) < 0 ? strerrorname_np(errno) : "works");
+	printf("socket %s\n", socket(AF_INET, SOCK_STREAM, 0) < 0 ? strerrorname_np(errno) : "works");
+	printf("kill %s\n", kill(getppid(), 0) < 0 ? strerrorname_np(errno) : "works");
+	printf("setuid %s\n", setuid(0) < 0 ? strerrorname_np(errno) : "works");
+	printf("exec page %s\n",
+	       mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED ?
+		       strerrorname_np(errno) : "works");
+	execv("/bin/true", argv);
+	printf("execve returned\n");
+	return 1;
+}
+
 int main(int argc, char **argv)
 {
 	static struct harness h;
@@ -219,6 +245,8 @@ int main(int argc, char **argv)
 
 	if (argc < 2)
 		return 2;
+	if (strcmp(argv[1], "--sandbox") == 0)
+		return sandbox_try();
 	if (strncmp(argv[1], "--api", 5) == 0)
 		return pile_api_main(strcmp(argv[1], "--api") == 0);
 	for (int i = 2; i < argc; i++) {

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# bash completion for pileguardctl; installed as /usr/share/bash-completion/completions/pileguardctl
+
+_pileguardctl_names() # COMMAND COLUMN: one column of a table, without its title
+{
+	pileguardctl "$1" 2>/dev/null | awk -v c="$2" 'NR > 1 { print $c }' | sort -u
+}
+
+_pileguardctl()
+{
+	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} command= word i
+	local commands="status groups workers dependencies events explain policy reload hold release version help"
+
+	case $prev in
+	--socket | --file) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+	--group) mapfile -t COMPREPLY < <(compgen -W "$(_pileguardctl_names groups 1)" -- "$cur"); return ;;
+	--for) mapfile -t COMPREPLY < <(compgen -W "1min 10min 1h" -- "$cur"); return ;;
+	esac
+	for ((i = 1; i < COMP_CWORD; i++)); do
+		word=${COMP_WORDS[i]}
+		[[ $word == -* || ${COMP_WORDS[i - 1]} == --@(socket|file|group|for) ]] && continue
+		command=$word
+		break
+	done
+	if [[ $cur == -* ]]; then
+		local options="--json --socket --help"
+		case $command in
+		events) options+=" --follow" ;;
+		hold | release) options+=" --for" ;;
+		groups | workers | dependencies) options+=" --group" ;;
+		status | policy) options+=" --file" ;;
+		esac
+		mapfile -t COMPREPLY < <(compgen -W "$options" -- "$cur")
+		return
+	fi
+	case $command/$((COMP_CWORD - i)) in
+	/*) mapfile -t COMPREPLY < <(compgen -W "$commands" -- "$cur") ;;
+	policy/1) mapfile -t COMPREPLY < <(compgen -W "show check diff" -- "$cur") ;;
+	policy/2) mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
+	explain/1) mapfile -t COMPREPLY < <(compgen -W "$(pileguardctl events 2>/dev/null |
+		sed -n 's/.*explain \([0-9]*\).*/\1/p' | sort -u)" -- "$cur") ;;
+	hold/1 | release/1) mapfile -t COMPREPLY < <(compgen -W "$(_pileguardctl_names groups 1)" -- "$cur") ;;
+	hold/2 | release/2) mapfile -t COMPREPLY < <(compgen -W "$(_pileguardctl_names dependencies 2)" -- "$cur") ;;
+	esac
+}
+
+complete -F _pileguardctl pileguardctl
