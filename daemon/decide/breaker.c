@@ -179,10 +179,9 @@ static void count_probes(struct pile_breaker *b, const struct pile_sample *sampl
 		if (probe->group != b->group || !pile_endpoint_equal(&probe->endpoint, &b->endpoint))
 			continue;
 		b->probes++;
-		*ret_answered = probe->answered; /* the last one counts */
-		*ret_failed = !probe->answered;
-		if (!probe->answered)
-			b->probes_failed++;
+		*ret_answered = pile_proof_is_life(probe); /* the last one counts */
+		*ret_failed = !*ret_answered;
+		b->probes_failed += *ret_failed;
 	}
 }
 
@@ -236,13 +235,14 @@ static void move_virtual(struct pile_breakers *breakers, struct pile_breaker *b,
 			 const struct pile_breaker_context *context, enum pile_blocked blocked, bool succeeded,
 			 struct pile_intents *out)
 {
+	const struct pile_proof *proof = pile_proofs_find(&breakers->proofs, b->group, &b->endpoint);
 	uint64_t now_ns = context->now_ns;
 
 	if (succeeded)
 		finish(breakers, b, now_ns, PILE_CLOSE_ANSWERED, out);
 	else if (since(now_ns, b->pending_ns) > PILE_BREAKER_QUIET_NS)
 		finish(breakers, b, now_ns, PILE_CLOSE_GONE, out);
-	else if (blocked == PILE_BLOCKED_NO && !context->late)
+	else if (blocked == PILE_BLOCKED_NO && proof && proof->dead && !context->late)
 		finish(breakers, b, now_ns, PILE_CLOSE_SWITCHED, out);
 }
 
@@ -261,7 +261,7 @@ static void move(struct pile_breakers *breakers, struct pile_breaker *b, const s
 	}
 	if (!dep)
 		dep = &nothing_seen;
-	succeeded = dep->established > b->established;
+	succeeded = dep->established > b->established || dep->refused_by_peer > b->refused_by_peer;
 	if (dep != &nothing_seen)
 		pile_halfopen_follow(b, dep);
 	if (dep->connecting)
@@ -315,6 +315,7 @@ static void open_episode(struct pile_breakers *breakers, const struct pile_break
 	};
 	dep = seen(context->sample, b);
 	b->established = dep ? dep->established : 0;
+	b->refused_by_peer = dep ? dep->refused_by_peer : 0;
 	b->explain_id = (*context->next_explain_id)++;
 	if (!*context->next_explain_id)
 		*context->next_explain_id = 1;

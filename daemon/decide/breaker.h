@@ -4,6 +4,8 @@
  * One table, owned by struct pile_decide; control loop only; record and api read the entries.
  * Pure: no clock, no allocation, never blocks, never logs. What must happen leaves as intents.
  *
+ * "Answered" includes RST: a peer that refuses costs nobody a wait, so users may ask it themselves.
+ *
  *   closed --dead and (at risk or always)--> OPEN --probe answered--> HALF: 1, 2, 4, 8, 16 --> closed
  *                                             ^------- stuck > 500 ms, or probe failed --------'
  *
@@ -53,7 +55,7 @@ struct pile_breaker {
 	uint64_t probe_every_ns;  /* now, jittered */
 	int refuse_errno;	  /* positive */
 	uint64_t step_admitted, step_established; /* totals at the last step */
-	uint64_t established;	  /* total at the last tick: growth is an answer */
+	uint64_t established, refused_by_peer; /* totals at the last tick: growth is an answer, a refusal one too */
 	struct pile_why why;	  /* at the opening */
 };
 

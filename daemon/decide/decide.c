@@ -105,6 +105,8 @@ static void update_network(struct pile_decide *state, const struct pile_sample *
 		return;
 	if (change > 0)
 		state->network.explain_id = take_explain_id(state);
+	else
+		pile_proofs_restart(&state->breakers.proofs, sample->now_ns);
 	intent = pile_intents_add(out, change > 0 ? PILE_INTENT_NETWORK : PILE_INTENT_NETWORK_OVER, 0);
 	if (!intent)
 		return;

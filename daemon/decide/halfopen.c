@@ -38,6 +38,7 @@ void pile_halfopen_follow(struct pile_breaker *b, const struct pile_sample_depen
 		b->step_established = dep->established;
 	}
 	b->established = dep->established;
+	b->refused_by_peer = dep->refused_by_peer;
 }
 
 /* A connect that was let through is not answered: begun since half-open, older than 500 ms. */

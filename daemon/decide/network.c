@@ -64,7 +64,7 @@ static void follow_successes(struct pile_network *network, const struct pile_sam
 			network->success_ns = MAX(network->success_ns, MIN(dep->last_established_ns, sample->now_ns));
 	}
 	for (uint32_t i = 0; i < MIN(sample->n_probes, PILE_SAMPLE_PROBES_MAX); i++)
-		if (sample->probes[i].answered && !is_local(&sample->probes[i].endpoint))
+		if (pile_proof_is_life(&sample->probes[i]) && !is_local(&sample->probes[i].endpoint))
 			network->success_ns = sample->now_ns;
 }
 
@@ -78,7 +78,7 @@ int pile_network_update(struct pile_network *network, const struct pile_proofs *
 		network->watched_ns = now_ns;
 	follow_successes(network, sample);
 	silence_ns = now_ns - MAX(network->success_ns, MIN(network->watched_ns, now_ns));
-	network->dead = count(proofs, true);
+	network->dead = troubled;
 	network->forming = troubled >= PILE_NETWORK_ADDRESSES_MIN && silence_ns >= FORMING_SILENCE_NS;
 	if (troubled)
 		network->troubled_ns = now_ns;
@@ -89,7 +89,8 @@ int pile_network_update(struct pile_network *network, const struct pile_proofs *
 		network->suspect = false;
 		return -1;
 	}
-	if (network->dead < PILE_NETWORK_ADDRESSES_MIN || silence_ns < dead_after_ns)
+	/* one proof, two more in the same trouble, and silence everywhere: waiting for their proofs would open the first */
+	if (troubled < PILE_NETWORK_ADDRESSES_MIN || !count(proofs, true) || silence_ns < dead_after_ns)
 		return 0;
 	network->suspect = true;
 	network->since_ns = now_ns;

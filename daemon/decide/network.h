@@ -17,7 +17,7 @@ struct pile_network {
 	bool suspect;		/* named; over at the first success anywhere, or when nobody tries any more */
 	bool forming;		/* 3 addresses suspect or dead, no success for 1 s: an opening waits for the other proofs */
 	uint32_t explain_id;
-	uint32_t dead;		/* distinct dead addresses with >= 10 % of their group's waiting, at this tick */
+	uint32_t dead;		/* distinct addresses dead or suspect, with >= 10 % of their group's waiting, at this tick */
 	uint64_t success_ns;	/* last connect established off this host */
 	uint64_t since_ns;	/* when named */
 	uint64_t watched_ns;	/* first tick: no success can be claimed missing before it */
@@ -31,6 +31,8 @@ void pile_network_init(struct pile_network *network);
 
 /**
  * pile_network_update - one tick
+ * Named when one destination is proven dead, with it at least 3 distinct addresses are dead or suspect (proof.h), and
+ * nothing off this host was established for @dead_after_ns. Over at the first success, or when nobody tries for 10 s.
  * Loopback destinations neither count as dead nor as a success: they say nothing about the network.
  * Destinations with < 10 % of their group's waiting do not count (a mail-out to 5,000 dead addresses).
  * @dead_after_ns: the longest of the groups concerned; no success anywhere for that long is part of the proof.

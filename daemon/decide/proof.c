@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "decide/proof.h"
 
+#include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -34,6 +35,11 @@ uint32_t pile_proof_key(uint32_t group, const struct pile_endpoint *endpoint)
 		return hash_bytes(hash, endpoint->path, strnlen(endpoint->path, sizeof(endpoint->path)));
 	hash = hash_bytes(hash, endpoint->addr, sizeof(endpoint->addr));
 	return hash_bytes(hash, &endpoint->port, sizeof(endpoint->port));
+}
+
+bool pile_proof_is_life(const struct pile_sample_probe *probe)
+{
+	return probe->answered || probe->error == ECONNREFUSED;
 }
 
 static struct pile_proof *find(struct pile_proofs *proofs, uint32_t key, uint32_t group,
@@ -71,6 +77,13 @@ void pile_proof_restart(struct pile_proof *proof, uint64_t now_ns)
 	proof->elapsed_ns = 0;
 	proof->attempts = 0;
 	proof->suspect = proof->dead = false;
+}
+
+void pile_proofs_restart(struct pile_proofs *proofs, uint64_t now_ns)
+{
+	for (unsigned int i = 0; i < PILE_PROOFS_MAX; i++)
+		if (proofs->table[i].used)
+			pile_proof_restart(&proofs->table[i], now_ns);
 }
 
 void pile_proofs_forget(struct pile_proofs *proofs, uint32_t group)
@@ -197,12 +210,23 @@ static void judge(struct pile_proof *p, const struct pile_policy_group *config, 
 		  (hurry || unanswered(p, edge, now_ns));
 }
 
-static uint32_t share_of(uint32_t connecting, uint32_t waiting)
+/*
+ * Requests that somebody works on. Those in the accept queue wait for a worker, not for a destination: behind a full pool
+ * of 10 there may be 2,000 of them, and the 10 would be nothing.
+ */
+static uint32_t worked_on(const struct pile_sample_group *g, const struct pile_policy_group *config)
+{
+	if (config->workers == PILE_WORKERS_PREFORK && g->workers)
+		return MIN(g->waiting, g->workers);
+	return g->backlog < g->waiting ? g->waiting - g->backlog : g->waiting;
+}
+
+static uint32_t share_of(uint32_t connecting, uint32_t requests)
 {
 	if (!connecting)
 		return 0;
-	/* requests that we cannot see (waiting 0) must not hide a destination */
-	return connecting >= waiting ? 1000 : (uint32_t)((uint64_t)connecting * 1000 / waiting);
+	/* requests that we cannot see (0) must not hide a destination */
+	return connecting >= requests ? 1000 : (uint32_t)((uint64_t)connecting * 1000 / requests);
 }
 
 static void follow(struct pile_proofs *proofs, struct pile_proof *p, const struct pile_sample_dependency *dep,
@@ -214,7 +238,7 @@ static void follow(struct pile_proofs *proofs, struct pile_proof *p, const struc
 	p->connecting = dep->connecting;
 	p->stuck = MIN(dep->stuck, dep->connecting);
 	p->oldest_ns = dep->connecting ? MIN(dep->oldest_ns, now_ns) : 0;
-	p->share_permille = share_of(p->connecting, sample->groups[dep->group].waiting);
+	p->share_permille = share_of(p->connecting, worked_on(&sample->groups[dep->group], config));
 	if (p->connecting)
 		p->seen_ns = now_ns;
 	if (now_ns - p->seen_ns > QUIET_NS)
@@ -256,7 +280,7 @@ static void begin_tick(struct pile_proofs *proofs, const struct pile_policy_grou
 		p->suspect = p->dead = false;
 		if (lost_ns) /* these were marked against an edge that has moved */
 			p->retried_ns = p->fresh_ns = 0;
-		if (!config[p->group] || sample->now_ns - p->seen_ns > FORGET_NS)
+		if (!config[p->group])
 			p->used = false;
 	}
 }
@@ -281,4 +305,8 @@ void pile_proofs_update(struct pile_proofs *proofs, const struct pile_policy_gro
 		if (p)
 			follow(proofs, p, dep, config[dep->group], sample, risk[dep->group].hurry);
 	}
+	/* at the end: after a pause of the guard every entry looks forgotten until this tick has seen it */
+	for (uint32_t i = 0; i < PILE_PROOFS_MAX; i++)
+		if (proofs->table[i].used && sample->now_ns - proofs->table[i].seen_ns > FORGET_NS)
+			proofs->table[i].used = false;
 }

@@ -7,7 +7,7 @@
  * Dead (all of it):
  *   1. at least 3 pending connects older than 500 ms (1 with `fail_fast: always`), and at least 3 attempts since the
  *      clock started. One lone connect never counts: on a calm host it may be any user's typing error.
- *   2. they are >= 10 % of the group's waiting requests.
+ *   2. they are >= 10 % of the group's waiting requests, those in the accept queue left out.
  *   3. the clock, started by the first of them (or by the peer's last sign of life), shows dead_after.
  *      A sign of life: a connect established, or refused by the peer (RST): a quick failure is harmless.
  *      Ends by time-out or by our own hand are no sign of life and do not stop the clock.
@@ -61,6 +61,9 @@ struct pile_proofs {
 	struct pile_proof table[PILE_PROOFS_MAX];
 };
 
+/** pile_proof_is_life - the guard's probe connected, or was refused by the peer (RST): users would not wait there. */
+bool pile_proof_is_life(const struct pile_sample_probe *probe);
+
 /** pile_proof_key - hash of a group's destination: equal for equal ones (v4 and v4-mapped alike). */
 uint32_t pile_proof_key(uint32_t group, const struct pile_endpoint *endpoint);
 
@@ -80,6 +83,9 @@ bool pile_proofs_suspect(const struct pile_proofs *proofs, uint32_t group);
 
 /** pile_proof_restart - forget the evidence: the clock starts at the next stuck connect begun after @now_ns. */
 void pile_proof_restart(struct pile_proof *proof, uint64_t now_ns);
+
+/** pile_proofs_restart - the same for all of them: the network is back, everybody gets the time to answer. */
+void pile_proofs_restart(struct pile_proofs *proofs, uint64_t now_ns);
 
 /** pile_proofs_forget - drop all entries of a group. */
 void pile_proofs_forget(struct pile_proofs *proofs, uint32_t group);

@@ -173,6 +173,14 @@ static void update_ratio(struct pile_risk *risk)
 	risk->ratio_milli = (uint32_t)MIN(need, UINT32_MAX);
 }
 
+/* The pool is full before memory is gone: growth will end by itself, and what it holds fits. */
+static bool pool_ends_first(const struct pile_risk *risk, uint32_t waiting)
+{
+	uint32_t room = risk->pool_limit > waiting ? risk->pool_limit - waiting : 0;
+
+	return risk->pool_limit && risk->request_bytes && room <= risk->free_bytes / risk->request_bytes;
+}
+
 void pile_risk_update(struct pile_risk *risk, const struct pile_policy_group *config, uint64_t reserve_bytes,
 		      const struct pile_sample *sample, uint32_t group, bool late)
 {
@@ -190,7 +198,10 @@ void pile_risk_update(struct pile_risk *risk, const struct pile_policy_group *co
 	update_pool(risk, config, g);
 	update_ratio(risk);
 	risk->memory = risk->exhaustion_ns < PILE_RISK_HORIZON_NS;
-	risk->hurry_run = risk->exhaustion_ns < PILE_RISK_HURRY_NS ? MIN(risk->hurry_run + 1, HURRY_TICKS) : 0;
+	if (risk->exhaustion_ns < PILE_RISK_HURRY_NS && !pool_ends_first(risk, g->waiting))
+		risk->hurry_run = MIN(risk->hurry_run + 1, HURRY_TICKS);
+	else
+		risk->hurry_run = 0;
 	risk->hurry = risk->hurry_run >= HURRY_TICKS;
 }
 

@@ -40,7 +40,7 @@ struct pile_risk {
 	uint32_t ratio_milli;	/* calm-time risk ratio x 1000, see pile_risk_update; capped at UINT32_MAX */
 	bool memory;		/* exhaustion < 15 s while growing */
 	bool pool;		/* waiting > pool_limit / 2 */
-	bool hurry;		/* memory would be gone within PILE_RISK_HURRY_NS, for 3 ticks */
+	bool hurry;		/* memory would be gone within PILE_RISK_HURRY_NS, and before the pool is full, for 3 ticks */
 	/* kept */
 	uint32_t hurry_run;
 	uint32_t queue_run;	/* samples in a row with an accept queue while no worker was added */
