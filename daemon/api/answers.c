@@ -53,7 +53,11 @@ struct pile_answer *pile_answers_find(struct pile_server *server, size_t route, 
 {
 	struct pile_answer *answer = &server->answers[route];
 
-	return answer->response && now_ns - answer->made_ns < PILE_SERVER_ANSWER_NS ? answer : NULL;
+	/* By time as well: an answer tells its own age, which grows when the guard stops publishing. */
+	if (!answer->response || now_ns - answer->made_ns >= PILE_SERVER_ANSWER_NS ||
+	    answer->sequence != pile_snapshot_sequence(server->shared))
+		return NULL;
+	return answer;
 }
 
 static void forget(struct pile_server *server, struct pile_answer *answer)
@@ -71,7 +75,7 @@ void pile_answers_keep(struct pile_server *server, size_t route, struct MHD_Resp
 	struct pile_answer *answer = &server->answers[route];
 
 	forget(server, answer);
-	*answer = (struct pile_answer){ response, status, size, now_ns };
+	*answer = (struct pile_answer){ response, status, size, now_ns, server->view->sequence };
 	server->n_answers++;
 }
 

@@ -73,6 +73,7 @@ struct pile_answer {
 	unsigned int status;
 	size_t size;		 /* of the last one, also after it was dropped: what to expect */
 	uint64_t made_ns;
+	uint64_t sequence;	 /* of the snapshot that it was made from */
 };
 
 struct pile_server {
@@ -145,7 +146,7 @@ enum MHD_Result pile_routes_queue(struct pile_client *client, unsigned int statu
  */
 struct MHD_Response *pile_answers_make(struct pile_server *server, const char *type, struct pile_text *text);
 
-/** pile_answers_find - the answer of this route made less than a tick ago, borrowed, or NULL */
+/** pile_answers_find - the answer of this route made less than a tick ago from what is still current, borrowed, or NULL */
 struct pile_answer *pile_answers_find(struct pile_server *server, size_t route, uint64_t now_ns);
 
 /** pile_answers_keep - let @response (a reference of its own is taken) answer whoever asks next */

@@ -1,0 +1,220 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""pileguardctl against the cardboard guard: golden outputs, exit statuses, sentences.
+
+$PILE_CTL is the command, $PILE_API_HARNESS the harness. `test_ctl.py --update` writes the golden files anew.
+"""
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from test_api import Harness  # noqa: E402
+
+CTL = os.environ.get("PILE_CTL", "/tmp/pg-api/pileguardctl")
+GOLDEN = pathlib.Path(__file__).parent / "ctl_golden"
+NO_FILE = "/nonexistent/policy.yaml"
+UPDATE = "--update" in sys.argv
+
+
+def ctl(*args, socket=None, columns=None, uid=None):
+    env = {"TZ": "UTC", "LC_ALL": "C.UTF-8", "PATH": os.environ["PATH"]}
+    if columns:
+        env["COLUMNS"] = str(columns)
+    command = [CTL, *(["--socket", socket] if socket else []), *args]
+    return subprocess.run(command, capture_output=True, text=True, env=env, timeout=30,
+                          **({"user": uid, "group": uid, "extra_groups": []} if uid else {}))
+
+
+class Golden(unittest.TestCase):
+    maxDiff = None
+
+    @classmethod
+    def setUpClass(cls):
+        cls.api = Harness()
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.api.close()
+
+    def check(self, name, *args, columns=None, status=0):
+        run = ctl(*args, socket=self.api.path, columns=columns)
+        text = run.stdout + run.stderr
+        self.assertEqual(run.returncode, status, text)
+        path = GOLDEN / f"{name}.txt"
+        if UPDATE:
+            path.write_text(text)
+        self.assertEqual(text, path.read_text())
+        for line in text.splitlines():
+            self.assertEqual(line, line.rstrip())
+
+    def test_tables(self):
+        self.check("status", "status", "--file", NO_FILE)
+        self.check("status-narrow", "status", "--file", NO_FILE, columns=60)
+        self.check("groups", "groups")
+        self.check("groups-narrow", "groups", columns=80)
+        self.check("workers", "workers")
+        self.check("workers-one-group", "workers", "--group", "nginx")
+        self.check("workers-no-group", "workers", "--group", "no such")
+        self.check("dependencies", "dependencies")
+        self.check("dependencies-narrow", "dependencies", columns=72)
+        self.check("events", "events")
+        self.check("explain", "explain", "17")
+        self.check("explain-narrow", "explain", "17", columns=72)
+        self.check("explain-unknown", "explain", "4", status=1)
+        self.check("policy-show", "policy", "show")
+        self.check("help", "help")
+
+    def test_json_is_the_apis(self):
+        for args, path in ((("status",), "/v1/status"), (("groups",), "/v1/groups"), (("workers",), "/v1/workers"),
+                           (("dependencies",), "/v1/dependencies"), (("events",), "/v1/events"),
+                           (("explain", "17"), "/v1/explain/17"), (("policy", "show"), "/v1/policy")):
+            run = ctl("--json", *args, socket=self.api.path)
+            self.assertEqual((run.returncode, json.loads(run.stdout)), (0, self.api.get(path)), args)
+
+    def test_no_color_and_no_control_characters_in_a_pipe(self):
+        self.api.say("event \033[2J gone")
+        text = ctl("events", socket=self.api.path).stdout
+        self.assertNotIn("\033", text)
+        self.assertIn("?[2J gone", text)
+
+
+class Commands(unittest.TestCase):
+    def setUp(self):
+        self.api = Harness()
+
+    def tearDown(self):
+        self.api.close()
+
+    def run_ctl(self, *args, **kwargs):
+        run = ctl(*args, socket=self.api.path, **kwargs)
+        return run.returncode, (run.stdout + run.stderr).strip()
+
+    def test_usage(self):
+        for args in ((), ("frobnicate",), ("explain",), ("explain", "x"), ("hold", "www"), ("--nonsense",),
+                     ("status", "--follow"), ("hold", "www", "db"), ("policy", "frobnicate"),
+                     ("hold", "www", "1.2.3.4:5", "--for", "10"), ("hold", "www", "1.2.3.4:5", "--for", "25h")):
+            run = ctl(*args, socket=self.api.path)
+            self.assertEqual(run.returncode, 2, (args, run.stderr))
+
+    def test_hand(self):
+        if os.geteuid() != 0:
+            self.skipTest("hold and release need root")
+        self.assertEqual(self.run_ctl("hold", "www", "10.9.0.2:3306", "--for", "2min"),
+                         (0, "held www 10.9.0.2:3306 for 120 s by uid 0"))
+        self.assertEqual(self.run_ctl("release", "www", "10.9.0.2:3306"),
+                         (0, "released www 10.9.0.2:3306 for 600 s by uid 0"))
+        self.assertEqual(self.run_ctl("hold", "web", "10.9.0.2:3306")[0], 1)
+        self.assertEqual(self.run_ctl("release", "www", "10.9.0.2:3306", uid=65534),
+                         (1, "only root may change anything: run the command with sudo"))
+
+    def test_reload(self):
+        if os.geteuid() != 0:
+            self.skipTest("reload needs root")
+        self.assertEqual(self.run_ctl("reload"), (0, "1 group enforces fail_fast (was: none); nothing else changes"))
+        self.api.say("bad")
+        status, text = self.run_ctl("reload")
+        self.assertEqual(status, 78)
+        self.assertIn("policy.yaml:4:11: mode must be", text)
+
+    def test_nobody_there(self):
+        run = ctl("status", socket="/nonexistent/stats.sock")
+        self.assertEqual(run.returncode, 3)
+        self.assertIn("sudo systemctl start pileguard", run.stderr)
+
+    def test_permission(self):
+        if os.geteuid() != 0:
+            self.skipTest("needs root to become somebody else")
+        os.chmod(self.api.path, 0o660)
+        status, text = self.run_ctl("status", uid=65534)
+        self.assertEqual(status, 1)
+        self.assertIn("usermod -aG pileguard", text)
+
+    def test_silent_socket(self):
+        os.kill(self.api.pid, signal.SIGSTOP)   # it listens, and says nothing
+        try:
+            start = time.monotonic()
+            status, text = self.run_ctl("status")
+            self.assertEqual(status, 3)
+            self.assertIn("did not answer in time", text)
+            self.assertLess(time.monotonic() - start, 8)
+        finally:
+            os.kill(self.api.pid, signal.SIGCONT)
+
+    def test_follow(self):
+        proc = subprocess.Popen([CTL, "--socket", self.api.path, "events", "--follow"], stdout=subprocess.PIPE,
+                                text=True, env={"TZ": "UTC"})
+        self.assertIn("started: mode observe", proc.stdout.readline())
+        proc.stdout.readline()
+        self.api.say("event now")
+        self.assertEqual(proc.stdout.readline(), "2025-10-09 08:53:20  now\n")
+        proc.terminate()
+        proc.wait(5)
+        proc.stdout.close()
+
+
+class Policy(unittest.TestCase):
+    def setUp(self):
+        self.api = Harness()
+        self.file = tempfile.NamedTemporaryFile("w", suffix=".yaml", delete=False)
+
+    def tearDown(self):
+        self.api.close()
+        os.unlink(self.file.name)
+
+    def write(self, text):
+        with open(self.file.name, "w") as f:
+            f.write(text)
+
+    def test_check_works_without_the_daemon(self):
+        self.write("mode: observe\ngroups:\n  - name: www\n    unit: php8.2-fpm.service\n")
+        run = ctl("policy", "check", self.file.name, socket="/nonexistent")
+        self.assertEqual(run.returncode, 0, run.stderr)
+        self.assertIn("ok: mode observe, 1 group", run.stdout)
+
+    def test_check_and_diff_say_what_changes(self):
+        self.write("mode: enforce\ngroups:\n  - name: www\n    unit: php8.2-fpm.service\n    enforce: [fail_fast]\n")
+        for verb in ("check", "diff"):
+            run = ctl("policy", verb, self.file.name, socket=self.api.path)
+            self.assertEqual(run.returncode, 0, run.stderr)
+            self.assertIn("1 group enforces fail_fast (was: none)", run.stdout)
+
+    def test_errors_have_a_place(self):
+        self.write("mode: observe\ngroups:\n  - name: www\n    unit: a.service\n    dead_after: 3\n")
+        run = ctl("policy", "check", self.file.name)
+        self.assertEqual(run.returncode, 78)
+        self.assertRegex(run.stderr, rf"^{self.file.name}:5:\d+: ")
+        run = ctl("--json", "policy", "check", self.file.name)
+        self.assertEqual((run.returncode, json.loads(run.stdout)["line"]), (78, 5))
+        run = ctl("policy", "check", NO_FILE)
+        self.assertEqual(run.returncode, 78)
+        self.assertIn(NO_FILE, run.stderr)
+
+    def test_status_compares_with_the_disk(self):
+        self.write("mode: enforce\n")
+        run = ctl("status", "--file", self.file.name, socket=self.api.path)
+        self.assertIn("differs on disk", run.stdout)
+        self.assertIn("sudo systemctl reload pileguard", run.stdout)
+        check = ctl("--json", "policy", "check", self.file.name, socket=self.api.path)
+        self.api.say("policy " + json.loads(check.stdout)["hash"])
+        run = ctl("status", "--file", self.file.name, socket=self.api.path)
+        self.assertIn("same as on disk", run.stdout)
+        self.write("mode: maybe\n")
+        run = ctl("status", "--file", self.file.name, socket=self.api.path)
+        self.assertIn("not valid on disk", run.stdout)
+        self.assertIn(self.file.name + ":1:", run.stdout)
+
+
+if __name__ == "__main__":
+    if UPDATE:
+        sys.argv.remove("--update")
+    for program in (CTL, os.environ.get("PILE_API_HARNESS", "/tmp/pg-api/api_harness")):
+        if not os.access(program, os.X_OK):
+            sys.exit(f"build {program} first (or set PILE_CTL, PILE_API_HARNESS)")
+    unittest.main(verbosity=2)
