@@ -1,2 +1,120 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# One Makefile, plain make. See README.md for the variables.
+# One Makefile, plain make. `make help` lists the targets; README.md explains the variables.
+
+prefix ?= /usr
+exec_prefix ?= $(prefix)
+bindir ?= $(exec_prefix)/bin
+sbindir ?= $(exec_prefix)/sbin
+sysconfdir ?= /etc
+localstatedir ?= /var
+datadir ?= $(prefix)/share
+mandir ?= $(datadir)/man
+unitdir ?= $(prefix)/lib/systemd/system
+sysusersdir ?= $(prefix)/lib/sysusers.d
+completionsdir ?= $(datadir)/bash-completion/completions
+DESTDIR ?=
+
+BUILD ?= build
+# make's own default is cc
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+CLANG ?= clang
+BPFTOOL ?= $(firstword $(wildcard /usr/sbin/bpftool /usr/bin/bpftool) bpftool)
+CFLAGS ?= -O2 -g
+INSTALL ?= install
+# V=1 shows the commands
+V ?= 0
+Q := $(if $(filter 0,$(V)),@)
+say = @$(if $(filter 0,$(V)),printf '  %-8s %s\n' '$(1)' '$(2)',:)
+
+WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wunused -Werror \
+	-Wno-format-truncation # cutting is what snprintf is used for here
+HARDENING := -fstack-protector-strong -D_FORTIFY_SOURCE=2 -fPIE
+PILE_CFLAGS := -std=gnu17 -D_GNU_SOURCE $(WARNINGS) $(HARDENING) -Iinclude -Idaemon -I$(BUILD)/bpf \
+	-DPILE_SYSCONFDIR='"$(sysconfdir)"' -DPILE_LOCALSTATEDIR='"$(localstatedir)"' -MMD -MP
+PILE_LDFLAGS := -pie -Wl,-z,relro,-z,now -Wl,--as-needed
+BPF_CFLAGS := -target bpf -mcpu=v3 -O2 -g -Wall -Wextra -Wno-unused-parameter -Werror -Iinclude -Ibpf -MMD -MP
+
+DAEMON_LIBS := -lbpf -lelf -lz -lcgroup -lcyaml -lyaml -lmd -lmicrohttpd -ljansson -lsystemd -lcap-ng -lseccomp -lpthread
+CTL_LIBS := -ljansson -lcyaml -lyaml -lmd
+SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+
+BPF_SRC := $(wildcard bpf/*.bpf.c)
+BPF_SKEL := $(patsubst bpf/%.bpf.c,$(BUILD)/bpf/%.skel.h,$(BPF_SRC))
+DAEMON_SRC := $(wildcard daemon/*.c daemon/*/*.c)
+DAEMON_OBJ := $(patsubst %.c,$(BUILD)/%.o,$(DAEMON_SRC))
+# pileguardctl checks policies itself, without the daemon
+CTL_SRC := $(wildcard ctl/*.c daemon/policy/*.c daemon/util/*.c)
+CTL_OBJ := $(patsubst %.c,$(BUILD)/%.o,$(CTL_SRC))
+
+.PHONY: all deps check check-long check-unit demo install uninstall clean bench lint format help
+.DELETE_ON_ERROR:
+.SECONDARY:
+
+all: $(BUILD)/pileguardd $(BUILD)/pileguardctl
+
+$(BUILD)/pileguardd: $(DAEMON_OBJ)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(CFLAGS) $(PILE_LDFLAGS) $(LDFLAGS) -o $@ $^ $(DAEMON_LIBS)
+
+$(BUILD)/pileguardctl: $(CTL_OBJ)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(CFLAGS) $(PILE_LDFLAGS) $(LDFLAGS) -o $@ $^ $(CTL_LIBS)
+
+$(BUILD)/%.o: %.c
+	@mkdir -p $(@D)
+	$(call say,CC,$@)
+	$(Q)$(CC) $(PILE_CFLAGS) $(CFLAGS) -c -o $@ $<
+
+# the skeletons are headers that kernel.c includes: they must stand before it is compiled the first time
+$(BUILD)/daemon/kernel/kernel.o: $(BPF_SKEL)
+
+$(BUILD)/bpf/%.bpf.o: bpf/%.bpf.c
+	@mkdir -p $(@D)
+	$(call say,BPF,$@)
+	$(Q)$(CLANG) $(BPF_CFLAGS) -c -o $@ $<
+
+$(BUILD)/bpf/%.skel.h: $(BUILD)/bpf/%.bpf.o
+	$(call say,SKEL,$@)
+	$(Q)$(BPFTOOL) gen skeleton $< name $*_bpf > $@
+
+include tests/tests.mk
+
+deps:
+	./tests/deps
+
+install: all
+	$(INSTALL) -d $(DESTDIR)$(sbindir) $(DESTDIR)$(bindir) $(DESTDIR)$(unitdir) $(DESTDIR)$(sysusersdir) \
+		$(DESTDIR)$(sysconfdir)/pileguard $(DESTDIR)$(completionsdir)
+	$(INSTALL) -m 755 $(BUILD)/pileguardd $(DESTDIR)$(sbindir)/pileguardd
+	$(INSTALL) -m 755 $(BUILD)/pileguardctl $(DESTDIR)$(bindir)/pileguardctl
+	sed -e 's,@sbindir@,$(sbindir),g' -e 's,@bindir@,$(bindir),g' dist/pileguard.service.in \
+		> $(DESTDIR)$(unitdir)/pileguard.service
+	chmod 644 $(DESTDIR)$(unitdir)/pileguard.service
+	$(INSTALL) -m 644 dist/pileguard.sysusers $(DESTDIR)$(sysusersdir)/pileguard.conf
+	$(INSTALL) -m 644 dist/completions/pileguardctl.bash $(DESTDIR)$(completionsdir)/pileguardctl
+	test -e $(DESTDIR)$(sysconfdir)/pileguard/policy.yaml || \
+		$(INSTALL) -m 644 dist/policy.yaml $(DESTDIR)$(sysconfdir)/pileguard/policy.yaml
+
+uninstall:
+	rm -f $(DESTDIR)$(sbindir)/pileguardd $(DESTDIR)$(bindir)/pileguardctl \
+		$(DESTDIR)$(unitdir)/pileguard.service $(DESTDIR)$(sysusersdir)/pileguard.conf \
+		$(DESTDIR)$(completionsdir)/pileguardctl
+	@echo "kept: $(DESTDIR)$(sysconfdir)/pileguard (your policy), $(DESTDIR)$(localstatedir)/lib/pileguard (what was learned)"
+
+clean:
+	rm -rf $(BUILD)
+
+help:
+	@echo "make              build pileguardd and pileguardctl into $(BUILD)/"
+	@echo "sudo make deps    install what building, testing and the demo need (Debian 12)"
+	@echo "sudo make demo    the incident on a real stack in a VM, without and with the guard (about 15 minutes)"
+	@echo "sudo make check   build and pass all tests (at most 40 minutes)"
+	@echo "make check-unit   only what needs no privilege"
+	@echo "sudo make check-long   everything: long outages, all seeds"
+	@echo "sudo make bench   what the guard costs: nanoseconds an event, requests a second, memory"
+	@echo "make lint format  clang-format, clang-tidy, shell and Python checks"
+	@echo "sudo make install [DESTDIR=] [prefix=$(prefix)]   and uninstall"
+
+-include $(DAEMON_OBJ:.o=.d) $(CTL_OBJ:.o=.d) $(patsubst bpf/%.bpf.c,$(BUILD)/bpf/%.bpf.d,$(BPF_SRC))

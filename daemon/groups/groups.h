@@ -57,6 +57,7 @@ struct pile_listener {
 struct pile_groups {
 	struct pile_hierarchy hierarchy;
 	uint32_t own_netns;
+	uint64_t own_cookie;	/* the guard's own stats socket: not watched; 0 = not known */
 	uint32_t epoch;
 	uint32_t n_groups;	/* slots in use: highest used + 1 */
 	struct pile_group groups[PILE_GROUPS_MAX];

@@ -194,7 +194,8 @@ static void listener_see(const struct pile_bpf_record *record, void *arg)
 	struct walk *w = arg;
 	struct pile_listener *l;
 
-	if (record->type != PILE_RECORD_LISTENER || (rec->type != SOCK_STREAM && rec->type != SOCK_SEQPACKET))
+	if (record->type != PILE_RECORD_LISTENER || (rec->type != SOCK_STREAM && rec->type != SOCK_SEQPACKET) ||
+	    rec->cookie == w->g->own_cookie)
 		return;
 	l = listener_find(w->g, rec->cookie);
 	if (!l) {

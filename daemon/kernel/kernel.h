@@ -114,6 +114,9 @@ void pile_kernel_unix_expire(struct pile_kernel *k);
 /** pile_kernel_worker_get - counters of one worker. Returns 0 or -ENOENT. */
 int pile_kernel_worker_get(struct pile_kernel *k, uint32_t tgid, struct pile_bpf_worker *ret);
 
+/** pile_kernel_worker_next - iterate the workers. @prev: NULL for the first. Returns 0 with *ret, or -ENOENT. */
+int pile_kernel_worker_next(struct pile_kernel *k, const uint32_t *prev, uint32_t *ret);
+
 void pile_kernel_destination_key(uint32_t group, const struct pile_endpoint *ep,
 				 struct pile_bpf_destination *ret);
 int pile_kernel_destination_get(struct pile_kernel *k, const struct pile_bpf_destination *key,

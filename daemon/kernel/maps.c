@@ -63,6 +63,11 @@ int pile_kernel_worker_get(struct pile_kernel *k, uint32_t tgid, struct pile_bpf
 	return bpf_map_lookup_elem(k->map_workers, &tgid, ret);
 }
 
+int pile_kernel_worker_next(struct pile_kernel *k, const uint32_t *prev, uint32_t *ret)
+{
+	return bpf_map_get_next_key(k->map_workers, prev, ret);
+}
+
 void pile_kernel_destination_key(uint32_t group, const struct pile_endpoint *ep,
 				 struct pile_bpf_destination *ret)
 {

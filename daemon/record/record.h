@@ -58,3 +58,47 @@ struct pile_explain {
 	uint32_t refuse_errno;	 /* what the refused connects saw, positive */
 	uint64_t flips;		 /* half-open steps that failed */
 };
+
+#define PILE_RECORD_EVENTS PILE_SNAPSHOT_EVENTS
+#define PILE_RECORD_EXPLAINS PILE_SNAPSHOT_EXPLAINS
+
+struct pile_record {
+	uint64_t next_seq;
+	uint32_t n_events;   /* in the ring, at most PILE_RECORD_EVENTS */
+	uint32_t n_explains;
+	struct pile_event events[PILE_RECORD_EVENTS];	    /* ring: event with seq s is at s % size */
+	struct pile_explain explains[PILE_RECORD_EXPLAINS]; /* ring: by order of opening */
+
+	uint64_t opened_total, refused_total, ended_total, closed_total, would_open_total;
+};
+
+/** What the gate of an episode has counted so far; zero for episodes that did not act. */
+struct pile_record_effects {
+	uint64_t refused, admitted, ended, probes;
+	uint64_t first_effect_ns; /* monotonic; 0 = none yet */
+};
+
+void pile_record_init(struct pile_record *r);
+
+/** pile_record_event - append an event. Returns it, borrowed, until the ring comes round. */
+const struct pile_event *pile_record_event(struct pile_record *r, enum pile_event_kind kind, uint32_t explain_id,
+					   const char *group, const char *unit, uint64_t now_ns,
+					   uint64_t realtime_ns, const char *fmt, ...) _printf_(8, 9);
+
+/**
+ * pile_record_intent - keep an intent: its explain record and, where a person should hear of it, an event
+ * Returns the event, or NULL for intents that deserve no line (leases).
+ */
+const struct pile_event *pile_record_intent(struct pile_record *r, const struct pile_intent *intent,
+					    const char *group, const char *unit, uint64_t now_ns,
+					    uint64_t realtime_ns);
+
+/** pile_record_effects - bring an open episode's counts up to date. */
+void pile_record_effects(struct pile_record *r, uint32_t explain_id, const struct pile_record_effects *effects);
+
+/** pile_record_explain - borrowed, or NULL. */
+struct pile_explain *pile_record_explain(struct pile_record *r, uint32_t id);
+
+/** pile_record_would_have - blocked openings of a group in the last 24 h; @ret_last: the newest, or NULL. */
+uint32_t pile_record_would_have(const struct pile_record *r, const char *group, uint64_t now_ns,
+				const struct pile_explain **ret_last);

@@ -172,6 +172,7 @@ static void totals_refresh(struct pile_kernel *k, struct pile_sample_dependency 
 	d->started = c.started;
 	d->established = c.established;
 	d->failed = c.failed;
+	d->refused_by_peer = c.refused_by_peer;
 	d->last_started_ns = c.last_started_ns;
 	d->last_established_ns = c.last_established_ns;
 	d->last_failed_ns = c.last_failed_ns;
@@ -214,12 +215,12 @@ void pile_dependencies_sample(struct pile_sense *s, struct pile_kernel *k, uint6
 {
 	if (sweep_due(s, k, now_ns))
 		connects_sweep(s, k, now_ns);
-	if (s->tick % 10 == 5) {
+	if (s->tick % 10 == 5)
 		destinations_learn(s, k);
-		destinations_forget(s, k, now_ns);
-	}
 	for (uint32_t i = 0; i < s->n_known; i++)
 		totals_refresh(k, &s->known[i]);
+	if (s->tick % 10 == 5)
+		destinations_forget(s, k, now_ns);
 	ret->n_dependencies = s->n_known;
 	memcpy(ret->dependencies, s->known, sizeof(s->known[0]) * s->n_known);
 	ret->dependencies_lost = s->destinations_lost;

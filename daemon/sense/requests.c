@@ -143,6 +143,21 @@ static struct pile_sense_worker *worker_slot(struct pile_sense *s, uint32_t pid)
 	return NULL;
 }
 
+const struct pile_sense_worker *pile_requests_worker(const struct pile_sense *s, uint32_t pid)
+{
+	uint32_t at = (pid * 2654435761u) % PILE_SENSE_WORKERS_MAX;
+
+	for (uint32_t i = 0; i < PILE_SENSE_WORKERS_MAX; i++) {
+		const struct pile_sense_worker *w = &s->workers[(at + i) % PILE_SENSE_WORKERS_MAX];
+
+		if (w->pid == pid)
+			return w;
+		if (!w->pid)
+			return NULL;
+	}
+	return NULL;
+}
+
 static void socket_see(struct sweep *sweep, const struct pile_bpf_record_socket *rec)
 {
 	struct pile_sense *s = sweep->s;

@@ -95,5 +95,8 @@ void pile_dependencies_sample(struct pile_sense *s, struct pile_kernel *k, uint6
 			      struct pile_sample *ret);
 void pile_memory_sample(struct pile_sense *s, struct pile_groups *g, uint64_t now_ns, struct pile_sample *ret);
 
+/** pile_requests_worker - what the last sweep saw of a worker; NULL: it has no connection open. */
+const struct pile_sense_worker *pile_requests_worker(const struct pile_sense *s, uint32_t pid);
+
 /** pile_requests_quantile - @permille-th quantile of a first-byte histogram, ns (upper edge of its bucket). */
 uint64_t pile_requests_quantile(const uint32_t *counts, size_t n, uint32_t permille, uint32_t per_octave);

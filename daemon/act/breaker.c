@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* breaker.c: gates, as the intents say: shut, renewed, half open, open again; and the waits that they end. */
+#include <errno.h>
+#include <string.h>
+
+#include "act/act.h"
+
+/* A netlink sequence number carries the gate it is for. */
+#define SEQ_GATE_SHIFT 24
+#define SEQ_MASK ((1u << SEQ_GATE_SHIFT) - 1)
+
+int pile_act_open(struct pile_act *a)
+{
+	memset(a, 0, sizeof(*a));
+	for (int i = 0; i < PILE_ACT_GATES_MAX; i++)
+		for (int j = 0; j < PILE_ACT_PROBES_IN_FLIGHT; j++)
+			a->gates[i].in_flight[j].fd = -1;
+	a->diag_fd = pile_destroy_open();
+	return a->diag_fd < 0 ? a->diag_fd : 0;
+}
+
+static struct pile_act_gate *gate_find(struct pile_act *a, uint32_t group, const struct pile_endpoint *endpoint)
+{
+	for (int i = 0; i < PILE_ACT_GATES_MAX; i++)
+		if (a->gates[i].used && a->gates[i].group == group &&
+		    pile_endpoint_equal(&a->gates[i].endpoint, endpoint))
+			return &a->gates[i];
+	return NULL;
+}
+
+const struct pile_act_gate *pile_act_gate_find(const struct pile_act *a, uint32_t group,
+					       const struct pile_endpoint *endpoint)
+{
+	return gate_find((struct pile_act *)a, group, endpoint);
+}
+
+static struct pile_act_gate *gate_take(struct pile_act *a, const struct pile_intent *intent, uint64_t now_ns)
+{
+	for (int i = 0; i < PILE_ACT_GATES_MAX; i++) {
+		struct pile_act_gate *gate = &a->gates[i];
+
+		if (gate->used)
+			continue;
+		memset(gate, 0, sizeof(*gate));
+		for (int j = 0; j < PILE_ACT_PROBES_IN_FLIGHT; j++)
+			gate->in_flight[j].fd = -1;
+		gate->used = true;
+		gate->group = intent->group;
+		gate->endpoint = intent->endpoint;
+		gate->explain_id = intent->explain_id;
+		gate->next_probe_ns = now_ns + intent->probe_every_ns;
+		pile_kernel_destination_key(intent->group, &intent->endpoint, &gate->key);
+		return gate;
+	}
+	return NULL;
+}
+
+static void gate_drop(struct pile_act_gate *gate, struct pile_kernel *k)
+{
+	for (int j = 0; j < PILE_ACT_PROBES_IN_FLIGHT; j++)
+		if (gate->in_flight[j].fd >= 0)
+			close(gate->in_flight[j].fd);
+	pile_kernel_gate_remove(k, &gate->key);
+	gate->used = false;
+}
+
+void pile_act_close(struct pile_act *a, struct pile_kernel *k)
+{
+	for (int i = 0; i < PILE_ACT_GATES_MAX; i++)
+		if (a->gates[i].used)
+			gate_drop(&a->gates[i], k);
+	for (uint32_t i = 0; i < PILE_GROUPS_MAX; i++)
+		if (a->attached_id[i])
+			pile_kernel_detach(&a->attachments[i]);
+	if (a->diag_fd >= 0)
+		close(a->diag_fd);
+	a->diag_fd = -1;
+}
+
+static int gate_write(struct pile_act_gate *gate, struct pile_kernel *k, const struct pile_intent *intent,
+		      uint64_t now_ns)
+{
+	/* shut: what was let through before is over; half open: so many more than then */
+	if (!intent->allow)
+		gate->half_base = gate->counts.admitted;
+	gate->value.allow = gate->half_base + intent->allow;
+	gate->value.lease_ns = now_ns + PILE_ACT_LEASE_NS;
+	gate->value.refuse_errno = (uint32_t)intent->refuse_errno;
+	gate->value.explain_id = intent->explain_id;
+	gate->probe_every_ns = intent->probe_every_ns;
+	return pile_kernel_gate_set(k, &gate->key, &gate->value);
+}
+
+/* Ends the pending connects behind a gate; half open, only those that are stuck: the others were let through. */
+static void pending_end(struct pile_act *a, struct pile_act_gate *gate, const struct pile_sense *sense,
+			uint32_t own_netns, uint64_t now_ns)
+{
+	uint32_t index = (uint32_t)(gate - a->gates), sent = 0;
+
+	for (uint32_t i = 0; i < sense->n_pending && sent < PILE_ACT_ENDS_PER_TICK; i++) {
+		const struct pile_sense_pending *p = &sense->pending[i];
+
+		if (p->group != gate->group || !pile_endpoint_equal(&p->endpoint, &gate->endpoint))
+			continue;
+		if (gate->value.allow > gate->half_base && now_ns - p->started_ns < PILE_ACT_STUCK_NS)
+			continue;
+		if (p->netns != own_netns) {
+			a->out_of_reach++;
+			continue;
+		}
+		if (a->diag_fd < 0 ||
+		    pile_destroy_send(a->diag_fd, index << SEQ_GATE_SHIFT | (a->diag_seq++ & SEQ_MASK), p) < 0)
+			return;
+		sent++;
+	}
+}
+
+static void answers_collect(struct pile_act *a, uint64_t now_ns)
+{
+	uint32_t seq;
+	int error;
+
+	if (a->diag_fd < 0)
+		return;
+	for (int i = 0; i < 2 * PILE_ACT_ENDS_PER_TICK; i++) {
+		struct pile_act_gate *gate;
+
+		if (pile_destroy_receive(a->diag_fd, &seq, &error) == 0)
+			return;
+		gate = &a->gates[(seq >> SEQ_GATE_SHIFT) % PILE_ACT_GATES_MAX];
+		if (error == 0) {
+			a->ended++;
+			gate->ended++;
+			if (!gate->first_ended_ns)
+				gate->first_ended_ns = now_ns;
+		} else if (error != -ENOENT) {
+			a->ends_failed++; /* ENOENT: it ended by itself meanwhile */
+		}
+	}
+}
+
+static int intent_carry_out(struct pile_act *a, struct pile_kernel *k, const struct pile_intent *intent,
+			    const struct pile_sense *sense, uint32_t own_netns, uint64_t now_ns)
+{
+	struct pile_act_gate *gate = gate_find(a, intent->group, &intent->endpoint);
+	int r;
+
+	if (intent->kind == PILE_INTENT_BREAKER_CLOSE) {
+		if (gate)
+			gate_drop(gate, k);
+		return 0;
+	}
+	if (intent->kind != PILE_INTENT_BREAKER_OPEN && intent->kind != PILE_INTENT_BREAKER_RENEW &&
+	    intent->kind != PILE_INTENT_BREAKER_ALLOW)
+		return 0;
+	if (!gate)
+		gate = gate_take(a, intent, now_ns);
+	if (!gate)
+		return -ENOSPC;
+	r = gate_write(gate, k, intent, now_ns);
+	if (r < 0)
+		return r;
+	pending_end(a, gate, sense, own_netns, now_ns);
+	return 0;
+}
+
+int pile_act_carry_out(struct pile_act *a, struct pile_kernel *k, const struct pile_intent *intents, uint32_t n,
+		       const struct pile_sense *sense, uint32_t own_netns, uint64_t now_ns)
+{
+	int r, first = 0;
+
+	for (uint32_t i = 0; i < n; i++) {
+		if (intents[i].blocked != PILE_BLOCKED_NO)
+			continue;
+		r = intent_carry_out(a, k, &intents[i], sense, own_netns, now_ns);
+		if (r < 0 && first == 0)
+			first = r;
+	}
+	answers_collect(a, now_ns);
+	return first;
+}
+
+void pile_act_sample(struct pile_act *a, struct pile_kernel *k, struct pile_sample *sample)
+{
+	for (int i = 0; i < PILE_ACT_GATES_MAX; i++)
+		if (a->gates[i].used)
+			pile_kernel_gate_counts(k, &a->gates[i].key, &a->gates[i].counts);
+	for (uint32_t i = 0; i < sample->n_dependencies; i++) {
+		struct pile_sample_dependency *d = &sample->dependencies[i];
+		const struct pile_act_gate *gate = gate_find(a, d->group, &d->endpoint);
+
+		if (!gate)
+			continue;
+		d->refused = gate->counts.refused;
+		d->admitted = MIN(gate->counts.admitted, gate->value.allow);
+		d->ended = gate->ended;
+	}
+}

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * probe.c: the guard's own connects to a dependency that is held, so that no user request is spent on finding out.
+ * A fresh SYN each time: the kernel's own retransmissions get rarer and rarer.
+ */
+#include <errno.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "act/act.h"
+
+int pile_probe_start(const struct pile_endpoint *endpoint)
+{
+	struct sockaddr_in6 v6 = { .sin6_family = AF_INET6, .sin6_port = htons(endpoint->port) };
+	struct sockaddr_in v4 = { .sin_family = AF_INET, .sin_port = htons(endpoint->port) };
+	bool is_v4 = endpoint->family == AF_INET;
+	_cleanup_close_ int fd = -1;
+
+	fd = socket(is_v4 ? AF_INET : AF_INET6, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_TCP);
+	if (fd < 0)
+		return -errno;
+	memcpy(&v4.sin_addr, endpoint->addr + 12, sizeof(v4.sin_addr));
+	memcpy(&v6.sin6_addr, endpoint->addr, sizeof(v6.sin6_addr));
+	if (connect(fd, is_v4 ? (struct sockaddr *)&v4 : (struct sockaddr *)&v6,
+		    is_v4 ? sizeof(v4) : sizeof(v6)) < 0 &&
+	    errno != EINPROGRESS)
+		return -errno;
+	return TAKE_FD(fd);
+}
+
+int pile_probe_poll(int fd)
+{
+	struct pollfd p = { .fd = fd, .events = POLLOUT };
+	socklen_t len = sizeof(int);
+	int error = 0;
+
+	if (poll(&p, 1, 0) <= 0)
+		return 0;
+	if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0)
+		return -errno;
+	return error ? -error : 1;
+}
+
+static void result_add(struct pile_sample *sample, const struct pile_act_gate *gate, int result)
+{
+	struct pile_sample_probe *p;
+
+	if (sample->n_probes == PILE_SAMPLE_PROBES_MAX)
+		return;
+	p = &sample->probes[sample->n_probes++];
+	p->group = gate->group;
+	p->endpoint = gate->endpoint;
+	p->answered = result > 0;
+	p->error = result < 0 ? -result : 0;
+}
+
+static void in_flight_collect(struct pile_act_gate *gate, uint64_t now_ns, struct pile_sample *sample)
+{
+	for (int i = 0; i < PILE_ACT_PROBES_IN_FLIGHT; i++) {
+		struct pile_act_probe *probe = &gate->in_flight[i];
+		int r;
+
+		if (probe->fd < 0)
+			continue;
+		r = pile_probe_poll(probe->fd);
+		if (r == 0 && now_ns - probe->started_ns >= PILE_ACT_PROBE_TIMEOUT_NS)
+			r = -ETIMEDOUT;
+		if (r == 0)
+			continue;
+		close(probe->fd);
+		probe->fd = -1;
+		result_add(sample, gate, r);
+	}
+}
+
+static void in_flight_start(struct pile_act_gate *gate, uint64_t now_ns, struct pile_sample *sample)
+{
+	struct pile_act_probe *oldest = &gate->in_flight[0];
+
+	for (int i = 0; i < PILE_ACT_PROBES_IN_FLIGHT; i++) {
+		struct pile_act_probe *probe = &gate->in_flight[i];
+
+		if (probe->fd < 0) {
+			oldest = probe;
+			break;
+		}
+		if (probe->started_ns < oldest->started_ns)
+			oldest = probe;
+	}
+	if (oldest->fd >= 0) {
+		close(oldest->fd);
+		result_add(sample, gate, -ETIMEDOUT);
+	}
+	oldest->fd = pile_probe_start(&gate->endpoint);
+	oldest->started_ns = now_ns;
+	gate->probes++;
+	if (oldest->fd < 0)
+		result_add(sample, gate, oldest->fd);
+}
+
+void pile_act_probe_tick(struct pile_act *a, uint64_t now_ns, struct pile_sample *sample)
+{
+	sample->n_probes = 0;
+	for (int i = 0; i < PILE_ACT_GATES_MAX; i++) {
+		struct pile_act_gate *gate = &a->gates[i];
+
+		if (!gate->used)
+			continue;
+		in_flight_collect(gate, now_ns, sample);
+		if (now_ns < gate->next_probe_ns)
+			continue;
+		in_flight_start(gate, now_ns, sample);
+		gate->next_probe_ns = now_ns + gate->probe_every_ns;
+	}
+}

@@ -1,0 +1,275 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * child.c: the stats socket, the api process, and the few commands that come up from it.
+ * The api process is this program again (exec, never a bare fork: an inherited descriptor would keep gates alive). It
+ * gets three descriptors and nothing else. A command carries its client's socket: who asks is read here, from the kernel.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <signal.h>
+#include <spawn.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+
+#include "api/api.h"
+#include "guard.h"
+#include "pileguard/api.h"
+
+#define BACKOFF_MAX_NS (30 * NS_PER_SEC)
+#define HIGH_FD 32 /* above the numbers that the child uses, so that no dup2 runs over a source */
+
+static int socket_bind(const char *path)
+{
+	struct sockaddr_un sa = { .sun_family = AF_UNIX };
+	_cleanup_close_ int fd = -1;
+	struct group *group;
+
+	if (strlen(path) >= sizeof(sa.sun_path))
+		return -ENAMETOOLONG;
+	memcpy(sa.sun_path, path, strlen(path));
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return -errno;
+	if (unlink(path) < 0 && errno != ENOENT)
+		return -errno;
+	umask(0177); /* nobody gets in before the owner is set */
+	if (bind(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0)
+		return -errno;
+	umask(0022);
+	group = getgrnam(PILE_API_GROUP);
+	if (group && chown(path, 0, group->gr_gid) == 0 && chmod(path, 0660) < 0)
+		return -errno;
+	if (listen(fd, 128) < 0)
+		return -errno;
+	return TAKE_FD(fd);
+}
+
+static int fd_raise(int fd)
+{
+	int high = fcntl(fd, F_DUPFD_CLOEXEC, HIGH_FD);
+
+	close(fd);
+	return high < 0 ? -errno : high;
+}
+
+int pile_child_listen(struct pile_guard *g, struct pile_error *err)
+{
+	char dir[256], *slash;
+	int fd;
+
+	snprintf(dir, sizeof(dir), "%s", g->options.socket_path);
+	slash = strrchr(dir, '/');
+	if (slash) {
+		*slash = '\0';
+		if (mkdir(dir, 0755) < 0 && errno != EEXIST)
+			return pile_error_set(err, errno, "cannot make %s: %s", dir, strerror(errno));
+	}
+	fd = socket_bind(g->options.socket_path);
+	if (fd < 0)
+		return pile_error_set(err, fd, "cannot listen on %s: %s", g->options.socket_path, strerror(-fd));
+	g->child.listen_fd = fd_raise(fd);
+	return g->child.listen_fd < 0 ? g->child.listen_fd : 0;
+}
+
+uint64_t pile_child_cookie(const struct pile_guard *g)
+{
+	uint64_t cookie = 0;
+	socklen_t len = sizeof(cookie);
+
+	getsockopt(g->child.listen_fd, SOL_SOCKET, SO_COOKIE, &cookie, &len);
+	return cookie;
+}
+
+void pile_child_reply(struct pile_guard *g, uint32_t id, int result, const char *text)
+{
+	struct pile_reply reply = { .version = PILE_COMMAND_VERSION,
+				    .id = id,
+				    .result = result,
+				    .generation = g->generation };
+
+	if (!id || g->child.command_fd < 0)
+		return;
+	snprintf(reply.text, sizeof(reply.text), "%s", text);
+	if (send(g->child.command_fd, &reply, sizeof(reply), MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+		return; /* the api process went away: its client hears of it there */
+}
+
+static bool client_is_root(int fd)
+{
+	struct ucred cred;
+	socklen_t len = sizeof(cred);
+
+	return fd >= 0 && getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0 && cred.uid == 0;
+}
+
+static void command_hand(struct pile_guard *g, const struct pile_command *c)
+{
+	bool hold = c->kind == PILE_COMMAND_HOLD;
+	uint64_t until = g->sample.now_ns + c->seconds * NS_PER_SEC;
+	uint32_t group = pile_groups_find(&g->groups, c->group);
+	struct pile_endpoint endpoint;
+	char text[256];
+	int r;
+
+	if (group == PILE_NO_GROUP) {
+		snprintf(text, sizeof(text), "no group is called %.64s: see pileguardctl groups", c->group);
+		pile_child_reply(g, c->id, -ENOENT, text);
+		return;
+	}
+	if (c->seconds < 1 || c->seconds > 86400 || pile_endpoint_parse(c->endpoint, !hold, &endpoint) < 0 ||
+	    endpoint.family == AF_UNIX) {
+		pile_child_reply(g, c->id, -EINVAL, "write ADDRESS:PORT (no names) and a time of 1s to 24h");
+		return;
+	}
+	r = pile_decide_hold(&g->decide, &g->view, group, &endpoint, hold, until);
+	if (r == -EPERM)
+		snprintf(text, sizeof(text),
+			 "%s may not be held: its policy does not enforce fail_fast, or the destination is exempt",
+			 c->group);
+	else if (r < 0)
+		snprintf(text, sizeof(text), "cannot %s %s: %s", hold ? "hold" : "release", c->endpoint,
+			 strerror(-r));
+	else
+		snprintf(text, sizeof(text), "%s: %s %s by hand for %u s", c->group, c->endpoint,
+			 hold ? "is refused" : "is not refused", c->seconds);
+	if (r == 0)
+		pile_guard_say(g, PILE_EVENT_COMMAND, group, "%s", text);
+	pile_child_reply(g, c->id, r, text);
+}
+
+static void command_run(struct pile_guard *g, struct pile_command *c, int client_fd)
+{
+	c->group[sizeof(c->group) - 1] = '\0';
+	c->endpoint[sizeof(c->endpoint) - 1] = '\0';
+	if (c->version != PILE_COMMAND_VERSION || !c->id)
+		return;
+	if (!client_is_root(client_fd)) {
+		pile_child_reply(g, c->id, -EPERM, "only root may do that");
+		return;
+	}
+	switch (c->kind) {
+	case PILE_COMMAND_RELOAD:
+		if (pile_guard_reload(g, c->id) < 0)
+			pile_child_reply(g, c->id, -EBUSY, "another reload is under way: try again");
+		break;
+	case PILE_COMMAND_HOLD:
+	case PILE_COMMAND_RELEASE:
+		command_hand(g, c);
+		break;
+	default:
+		pile_child_reply(g, c->id, -EOPNOTSUPP, "this version does not know that command");
+	}
+}
+
+static int on_command(sd_event_source *source, int fd, uint32_t revents, void *arg)
+{
+	union {
+		struct cmsghdr head;
+		char space[CMSG_SPACE(sizeof(int))];
+	} control;
+	struct pile_command command;
+	struct iovec iov = { &command, sizeof(command) };
+	struct msghdr msg = { .msg_iov = &iov,
+			      .msg_iovlen = 1,
+			      .msg_control = &control,
+			      .msg_controllen = sizeof(control) };
+	_cleanup_close_ int client_fd = -1;
+	struct cmsghdr *c;
+	ssize_t n;
+
+	(void)revents;
+	n = recvmsg(fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return 0;
+	if (n <= 0) { /* the api process is gone: pile_child_check starts another */
+		sd_event_source_set_enabled(source, SD_EVENT_OFF);
+		return 0;
+	}
+	c = CMSG_FIRSTHDR(&msg);
+	if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS &&
+	    c->cmsg_len == CMSG_LEN(sizeof(int)))
+		memcpy(&client_fd, CMSG_DATA(c), sizeof(int));
+	if (n == (ssize_t)sizeof(command))
+		command_run(arg, &command, client_fd);
+	return 0;
+}
+
+static int child_spawn(const struct pile_child *child, int command_fd, pid_t *ret)
+{
+	char *const argv[] = { (char *)"pileguardd", (char *)"--api", NULL };
+	char *const envp[] = { NULL };
+	posix_spawn_file_actions_t actions;
+	posix_spawnattr_t attr;
+	sigset_t none;
+	int r;
+
+	posix_spawn_file_actions_init(&actions);
+	posix_spawnattr_init(&attr);
+	sigemptyset(&none);
+	posix_spawnattr_setsigmask(&attr, &none);
+	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK);
+	posix_spawn_file_actions_adddup2(&actions, child->listen_fd, PILE_API_FD_LISTEN);
+	posix_spawn_file_actions_adddup2(&actions, child->snapshot_fd, PILE_API_FD_SNAPSHOT);
+	posix_spawn_file_actions_adddup2(&actions, command_fd, PILE_API_FD_COMMAND);
+	r = posix_spawn(ret, "/proc/self/exe", &actions, &attr, argv, envp);
+	posix_spawnattr_destroy(&attr);
+	posix_spawn_file_actions_destroy(&actions);
+	return -r;
+}
+
+int pile_child_start(struct pile_guard *g)
+{
+	struct pile_child *child = &g->child;
+	_cleanup_close_ int theirs = -1;
+	int pair[2], r;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
+		return -errno;
+	child->command_fd = pair[0];
+	theirs = fd_raise(pair[1]);
+	r = theirs < 0 ? theirs : child_spawn(child, theirs, &child->pid);
+	if (r == 0)
+		r = sd_event_add_io(g->event, &child->source_command, child->command_fd, EPOLLIN, on_command, g);
+	if (r < 0)
+		pile_child_stop(g);
+	child->started_ns = g->sample.now_ns;
+	return r;
+}
+
+void pile_child_check(struct pile_guard *g, uint64_t now_ns)
+{
+	struct pile_child *child = &g->child;
+	uint64_t wait = NS_PER_SEC << MIN(child->failures, 5);
+	int status;
+
+	if (child->pid > 0 && waitpid(child->pid, &status, WNOHANG) == child->pid) {
+		child->pid = 0;
+		child->failures = now_ns - child->started_ns > BACKOFF_MAX_NS ? 0 : child->failures + 1;
+		pile_child_stop(g);
+		pile_guard_say(g, PILE_EVENT_TROUBLE, PILE_NO_GROUP,
+			       "the stats socket's process ended (status %d): starting another; guarding goes on",
+			       WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
+		return;
+	}
+	if (child->pid == 0 && child->listen_fd >= 0 && now_ns - child->started_ns > MIN(wait, BACKOFF_MAX_NS))
+		pile_child_start(g);
+}
+
+void pile_child_stop(struct pile_guard *g)
+{
+	struct pile_child *child = &g->child;
+
+	child->source_command = sd_event_source_disable_unref(child->source_command);
+	if (child->command_fd >= 0)
+		close(child->command_fd); /* the child ends when its pair closes */
+	child->command_fd = -1;
+	if (child->pid > 0) {
+		kill(child->pid, SIGTERM);
+		waitpid(child->pid, NULL, 0);
+	}
+	child->pid = 0;
+}

@@ -1,0 +1,582 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * guard.c: start, tick, reload, stop: the page to read first.
+ *
+ *   tick:  groups_check -> sense -> decide -> act -> record -> publish        (control loop, every 100 ms)
+ *   reload: slow thread reads and checks -> commit here, in one step -> slow thread keeps it on disk
+ */
+#include "guard.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <malloc.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <systemd/sd-daemon.h>
+#include <systemd/sd-id128.h>
+#include <time.h>
+
+#include "pileguard/api.h"
+#include "policy/diff.h"
+#include "policy/load.h"
+#include "policy/store.h"
+#include "record/explain_text.h"
+
+#define DISCOVER_EVERY_NS (500 * NS_PER_MS) /* a new listener is followed within half a second */
+#define LEARNED_EVERY_NS (300 * NS_PER_SEC)
+#define PILE_APP_ID SD_ID128_MAKE(6c, 1f, 5e, 0d, 9a, 7b, 4e, 43, 8d, 2c, 51, 70, a9, e4, 0b, 36)
+
+static uint64_t clock_ns(clockid_t clock)
+{
+	struct timespec t;
+
+	clock_gettime(clock, &t);
+	return (uint64_t)t.tv_sec * NS_PER_SEC + (uint64_t)t.tv_nsec;
+}
+
+static void event_say(struct pile_guard *g, const struct pile_event *event)
+{
+	if (event)
+		pile_slow_say(&g->slow, event);
+}
+
+void pile_guard_say(struct pile_guard *g, enum pile_event_kind kind, uint32_t group, const char *fmt, ...)
+{
+	const struct pile_group *of = group < PILE_GROUPS_MAX ? &g->groups.groups[group] : NULL;
+	char text[256];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	event_say(g, pile_record_event(&g->record, kind, 0, of ? of->config.name : "", of ? of->config.unit : "",
+				       clock_ns(CLOCK_MONOTONIC), clock_ns(CLOCK_REALTIME), "%s", text));
+}
+
+/* ---- learned state ---- */
+
+static void learned_recall(struct pile_guard *g, uint32_t slot)
+{
+	const char *name = g->groups.groups[slot].config.name;
+
+	for (uint32_t i = 0; i < g->n_learned; i++)
+		if (pile_baseline_import(&g->learned[i], name, &g->decide.baseline[slot]) == 0)
+			return;
+}
+
+static void learned_save(struct pile_guard *g, uint64_t now_ns)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < g->groups.n_groups; i++)
+		if (g->groups.groups[i].used && g->decide.baseline[i].samples)
+			pile_baseline_export(&g->decide.baseline[i], g->groups.groups[i].config.name,
+					     &g->learned[n++]);
+	g->n_learned = n;
+	g->learned_saved_ns = now_ns;
+	pile_slow_learned(&g->slow, g->learned, n);
+}
+
+/* ---- groups ---- */
+
+static void on_group(enum pile_groups_event event, uint32_t slot, void *arg)
+{
+	struct pile_guard *g = arg;
+	const struct pile_group *group = &g->groups.groups[slot];
+
+	g->posture_due = true;
+	switch (event) {
+	case PILE_GROUPS_RESET:
+		pile_decide_group_reset(&g->decide, slot);
+		pile_sense_group_reset(&g->sense, slot);
+		memset(&g->sample.groups[slot], 0, sizeof(g->sample.groups[slot]));
+		learned_recall(g, slot);
+		break;
+	case PILE_GROUPS_APPEARED:
+		pile_guard_say(g, PILE_EVENT_GROUP, slot, "%s: followed%s", group->config.name,
+			       group->foreign ? " (another manager's: observed only)" :
+			       group->configured ? "" : " (found listening: observed)");
+		break;
+	case PILE_GROUPS_RESTARTED:
+		pile_guard_say(g, PILE_EVENT_GROUP, slot, "%s: restarted, followed again", group->config.name);
+		break;
+	case PILE_GROUPS_GONE:
+		pile_guard_say(g, PILE_EVENT_GROUP, slot, "%s: gone", group->config.name);
+		break;
+	}
+}
+
+/* What decide must know of each group; the large part only when something changed. */
+static void view_update(struct pile_guard *g, bool whole)
+{
+	for (uint32_t i = 0; i < PILE_GROUPS_MAX; i++) {
+		struct pile_decide_group *to = &g->view.groups[i];
+		const struct pile_group *from = &g->groups.groups[i];
+
+		to->used = i < g->groups.n_groups && from->used;
+		if (!to->used)
+			continue;
+		to->foreign = from->foreign;
+		if (whole)
+			to->config = from->config;
+		to->gate_ready = pile_act_gate_ready(&g->act, &g->groups, i);
+	}
+}
+
+static void posture_take(struct pile_guard *g, uint64_t now_ns)
+{
+	uint64_t before[PILE_GROUPS_MAX];
+
+	memcpy(before, g->act.attached_id, sizeof(before));
+	pile_act_posture(&g->act, &g->kernel, &g->groups, g->policy.mode == PILE_MODE_ENFORCE);
+	for (uint32_t i = 0; i < PILE_GROUPS_MAX; i++) {
+		if (g->act.attached_id[i] && g->act.attached_id[i] != before[i])
+			g->attached_ns[i] = now_ns;
+		if (g->act.attach_error[i] && g->groups.groups[i].used)
+			pile_guard_say(g, PILE_EVENT_TROUBLE, i, "%s: rung 1 cannot be attached (%s)%s",
+				       g->groups.groups[i].config.name, strerror(-g->act.attach_error[i]),
+				       g->act.attach_error[i] == -EPERM ?
+					       ": another program on a parent cgroup forbids it" : "");
+	}
+	g->posture_due = false;
+	view_update(g, true);
+}
+
+/* ---- one tick ---- */
+
+static void effects_update(struct pile_guard *g)
+{
+	for (int i = 0; i < PILE_ACT_GATES_MAX; i++) {
+		const struct pile_act_gate *gate = &g->act.gates[i];
+		struct pile_record_effects e;
+
+		if (!gate->used)
+			continue;
+		e.refused = gate->counts.refused;
+		e.admitted = MIN(gate->counts.admitted, gate->value.allow);
+		e.ended = gate->ended;
+		e.probes = gate->probes;
+		e.first_effect_ns = gate->first_ended_ns;
+		if (gate->counts.first_refused_ns &&
+		    (!e.first_effect_ns || gate->counts.first_refused_ns < e.first_effect_ns))
+			e.first_effect_ns = gate->counts.first_refused_ns;
+		pile_record_effects(&g->record, gate->explain_id, &e);
+	}
+}
+
+static void intents_record(struct pile_guard *g, uint64_t now_ns)
+{
+	uint64_t real = clock_ns(CLOCK_REALTIME);
+	char text[256];
+
+	for (uint32_t i = 0; i < g->n_intents; i++) {
+		const struct pile_intent *intent = &g->intents[i];
+		const struct pile_policy_group *config = &g->view.groups[intent->group % PILE_GROUPS_MAX].config;
+		bool host = intent->kind == PILE_INTENT_NETWORK || intent->kind == PILE_INTENT_NETWORK_OVER;
+		const char *name = host ? "" : config->name, *unit = host ? "" : config->unit;
+
+		event_say(g, pile_record_intent(&g->record, intent, name, unit, now_ns, real));
+		if (intent->kind != PILE_INTENT_BREAKER_OPEN || intent->blocked != PILE_BLOCKED_NO)
+			continue;
+		pile_explain_text_probing(intent, name, text, sizeof(text));
+		event_say(g, pile_record_event(&g->record, PILE_EVENT_OPEN, intent->explain_id, name, unit, now_ns,
+					       real, "%s", text));
+	}
+}
+
+static void tick(struct pile_guard *g)
+{
+	uint64_t now_ns = clock_ns(CLOCK_MONOTONIC), gap = g->last_tick_ns ? now_ns - g->last_tick_ns : 0;
+
+	g->last_tick_ns = now_ns;
+	g->worst_gap_ns = MAX(g->worst_gap_ns, gap);
+	g->ticks_late += gap > 2 * PILE_TICK_NS;
+	pile_groups_check(&g->groups, &g->kernel, now_ns, on_group, g);
+	if (now_ns - g->discovered_ns >= DISCOVER_EVERY_NS) {
+		g->discovered_ns = now_ns;
+		pile_groups_discover(&g->groups, &g->kernel, now_ns, on_group, g);
+	}
+	if (g->posture_due)
+		posture_take(g, now_ns);
+	pile_sense_tick(&g->sense, &g->kernel, &g->groups, now_ns, &g->sample);
+	pile_act_sample(&g->act, &g->kernel, &g->sample);
+	pile_act_probe_tick(&g->act, now_ns, &g->sample);
+	view_update(g, false);
+	pile_decide_tick(&g->decide, &g->view, &g->sample, g->intents, &g->n_intents);
+	effects_update(g); /* before a close drops the gate's counts */
+	pile_act_carry_out(&g->act, &g->kernel, g->intents, g->n_intents, &g->sense, g->groups.own_netns, now_ns);
+	intents_record(g, now_ns);
+	pile_child_check(g, now_ns);
+	if (now_ns - g->learned_saved_ns > LEARNED_EVERY_NS)
+		learned_save(g, now_ns);
+	pile_publish(g, now_ns);
+	g->ticks++;
+	g->tick_cost_ns = (g->tick_cost_ns * 31 + (clock_ns(CLOCK_MONOTONIC) - now_ns)) / 32;
+	if (g->watchdog)
+		sd_notify(0, "WATCHDOG=1");
+}
+
+static int on_tick(sd_event_source *source, uint64_t usec, void *arg)
+{
+	uint64_t now = 0, next = usec + PILE_TICK_NS / NS_PER_US;
+
+	tick(arg);
+	sd_event_now(sd_event_source_get_event(source), CLOCK_MONOTONIC, &now);
+	/* after a stall: no burst of ticks to catch up */
+	if (next < now)
+		next = now + PILE_TICK_NS / NS_PER_US;
+	sd_event_source_set_time(source, next);
+	return 0;
+}
+
+/* ---- policy ---- */
+
+/* In force from here on, as a whole. */
+static void policy_commit(struct pile_guard *g, const struct pile_policy *policy, const char *text)
+{
+	uint64_t now_ns = clock_ns(CLOCK_MONOTONIC);
+
+	g->policy = *policy;
+	snprintf(g->policy_text, sizeof(g->policy_text), "%s", text);
+	g->committed_realtime_ns = clock_ns(CLOCK_REALTIME);
+	g->view.mode = policy->mode;
+	g->view.memory_reserve_bytes = policy->memory_reserve_bytes;
+	pile_groups_apply(&g->groups, &g->kernel, &g->policy, now_ns, on_group, g);
+	g->posture_due = true;
+	view_update(g, true);
+}
+
+static void reload_refuse(struct pile_guard *g)
+{
+	char text[768];
+
+	pile_error_format(&g->loaded.error, text, sizeof(text));
+	snprintf(g->policy_trouble, sizeof(g->policy_trouble), "%.500s", text);
+	g->reloads_refused++;
+	pile_guard_say(g, PILE_EVENT_POLICY, PILE_NO_GROUP, "policy refused, nothing changed: %.200s", text);
+	pile_child_reply(g, g->reload.command_id, g->loaded.result, text);
+}
+
+static void reload_take(struct pile_guard *g)
+{
+	char text[256];
+
+	if (pile_diff_format(&g->policy, &g->loaded.policy, text, sizeof(text)) == 0)
+		snprintf(text, sizeof(text), "nothing changes");
+	g->generation++;
+	g->policy_trouble[0] = '\0';
+	g->policy_from_store = false;
+	policy_commit(g, &g->loaded.policy, g->loaded.text);
+	pile_slow_commit(&g->slow, &g->policy, g->generation);
+	pile_guard_say(g, PILE_EVENT_POLICY, PILE_NO_GROUP, "policy %.7s in force (generation %llu): %.180s",
+		       g->policy.hash, (unsigned long long)g->generation, text);
+	pile_child_reply(g, g->reload.command_id, 0, text);
+}
+
+int pile_guard_reload(struct pile_guard *g, uint32_t command_id)
+{
+	int r;
+
+	if (g->reload.waiting) {
+		if (!command_id)
+			g->reload.again = true;
+		return -EBUSY;
+	}
+	r = pile_slow_load(&g->slow, ++g->reload.ticket);
+	if (r < 0)
+		return r;
+	g->reloads++;
+	g->reload.waiting = true;
+	g->reload.command_id = command_id;
+	return 0;
+}
+
+static int on_loaded(sd_event_source *source, int fd, uint32_t revents, void *arg)
+{
+	struct pile_guard *g = arg;
+
+	(void)source;
+	(void)fd;
+	(void)revents;
+	if (!pile_slow_loaded(&g->slow, &g->loaded))
+		return 0;
+	if (g->loaded.result < 0)
+		reload_refuse(g);
+	else
+		reload_take(g);
+	g->reload.waiting = false;
+	g->reload.command_id = 0;
+	if (g->reload.again) {
+		g->reload.again = false;
+		pile_guard_reload(g, 0);
+	}
+	return 0;
+}
+
+/* At boot: the file; when it is broken, the last committed one; when there is none, no start at all. */
+static int policy_boot(struct pile_guard *g, struct pile_policy *policy, struct pile_error *err)
+{
+	struct pile_error store_err = {};
+	uint64_t generation = 0;
+	int r, s;
+
+	s = pile_store_load(g->options.state_dir, policy, &generation, &store_err);
+	if (s == 0)
+		g->generation = generation;
+	r = pile_load_file(g->options.policy_path, &g->loaded.policy, err);
+	if (r == 0) {
+		if (s < 0 || strcmp(policy->hash, g->loaded.policy.hash) != 0)
+			g->generation++;
+		*policy = g->loaded.policy;
+		return 0;
+	}
+	if (r == -ENOENT) {
+		g->generation++;
+		return pile_load_builtin(policy);
+	}
+	if (s < 0)
+		return r;
+	pile_error_format(err, g->policy_trouble, sizeof(g->policy_trouble));
+	g->policy_from_store = true;
+	return 0;
+}
+
+/* ---- start and stop ---- */
+
+static int on_signal(sd_event_source *source, const struct signalfd_siginfo *si, void *arg)
+{
+	struct pile_guard *g = arg;
+
+	if (si->ssi_signo == SIGHUP) {
+		pile_guard_reload(g, 0);
+		return 0;
+	}
+	return sd_event_exit(sd_event_source_get_event(source), 0);
+}
+
+static const int guard_signals[] = { SIGHUP, SIGTERM, SIGINT };
+
+/* Before any thread is made: all of them inherit the mask, and only the event loop hears. */
+static void signals_block(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	for (size_t i = 0; i < ARRAY_LEN(guard_signals); i++)
+		sigaddset(&set, guard_signals[i]);
+	sigaddset(&set, SIGPIPE);
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+}
+
+static int signals_open(struct pile_guard *g)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < ARRAY_LEN(guard_signals) && r >= 0; i++)
+		r = sd_event_add_signal(g->event, NULL, guard_signals[i], on_signal, g);
+	return r;
+}
+
+/* The tick's timer must go on after its first shot. */
+static int timer_open(struct pile_guard *g)
+{
+	sd_event_source *timer = NULL;
+	int r;
+
+	r = sd_event_add_time(g->event, &timer, CLOCK_MONOTONIC, clock_ns(CLOCK_MONOTONIC) / NS_PER_US, 1000,
+			      on_tick, g);
+	if (r >= 0)
+		r = sd_event_source_set_enabled(timer, SD_EVENT_ON);
+	if (r >= 0)
+		r = sd_event_source_set_floating(timer, true);
+	sd_event_source_unref(timer);
+	return r;
+}
+
+/*
+ * Real time, so that a pile-up of runnable workers cannot keep the guard from its tick; only where LimitRTTIME bounds
+ * a tick that would not end. Not inherited by the api process or the slow thread (SCHED_RESET_ON_FORK).
+ */
+static void priority_raise(struct pile_guard *g)
+{
+	struct sched_param param = { .sched_priority = 1 };
+	struct rlimit limit;
+
+	if (mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) < 0)
+		pile_guard_say(g, PILE_EVENT_TROUBLE, PILE_NO_GROUP,
+			       "memory cannot be locked (%s): ticks may come late when the host swaps", strerror(errno));
+	if (getrlimit(RLIMIT_RTTIME, &limit) < 0 || limit.rlim_cur == RLIM_INFINITY)
+		return;
+	if (pthread_setschedparam(pthread_self(), SCHED_RR | SCHED_RESET_ON_FORK, &param) != 0)
+		pile_guard_say(g, PILE_EVENT_TROUBLE, PILE_NO_GROUP,
+			       "no real-time priority: ticks may come late under load");
+}
+
+static uint32_t host_seed(void)
+{
+	sd_id128_t id;
+	uint32_t seed = 2166136261u;
+
+	if (sd_id128_get_machine_app_specific(PILE_APP_ID, &id) < 0)
+		return (uint32_t)clock_ns(CLOCK_REALTIME);
+	for (size_t i = 0; i < sizeof(id.bytes); i++)
+		seed = (seed ^ id.bytes[i]) * 16777619u;
+	return seed;
+}
+
+static void missing_collect(struct pile_guard *g, int diag)
+{
+	size_t len;
+
+	snprintf(g->missing, sizeof(g->missing), "%s", g->kernel.missing);
+	len = strlen(g->missing);
+	if (diag < 0)
+		snprintf(g->missing + len, sizeof(g->missing) - len,
+			 "%spending connects cannot be ended (%s): only new ones are refused", len ? "; " : "",
+			 strerror(-diag));
+	len = strlen(g->missing);
+	if (access("/proc/pressure/memory", R_OK) < 0)
+		snprintf(g->missing + len, sizeof(g->missing) - len, "%spressure (PSI) is off: boot with psi=1",
+			 len ? "; " : "");
+}
+
+static int start(struct pile_guard *g, struct pile_error *err)
+{
+	static struct pile_policy policy;
+	struct pile_hierarchy hierarchy;
+	int r, diag;
+
+	r = policy_boot(g, &policy, err);
+	if (r < 0)
+		return -EBADMSG;
+	r = pile_groups_hierarchy_find(&hierarchy, err);
+	if (r < 0)
+		return r;
+	r = pile_kernel_open(&g->kernel, err);
+	if (r < 0)
+		return r;
+	pile_groups_init(&g->groups, &hierarchy);
+	diag = pile_act_open(&g->act);
+	missing_collect(g, diag);
+	r = pile_sense_init(&g->sense);
+	if (r < 0)
+		return pile_error_set(err, r, "cannot read /proc/meminfo: %s", strerror(-r));
+	r = pile_slow_start(&g->slow, g->options.policy_path, g->options.state_dir);
+	if (r < 0)
+		return pile_error_set(err, r, "cannot start the slow thread: %s", strerror(-r));
+	g->n_learned = pile_slow_learned_load(g->options.state_dir, g->learned, PILE_GROUPS_MAX);
+	pile_slow_policy_text(&policy, g->loaded.text);
+	policy_commit(g, &policy, g->loaded.text);
+	if (!g->policy_from_store)
+		pile_slow_commit(&g->slow, &g->policy, g->generation);
+	r = pile_publish_open(g);
+	if (r < 0)
+		return pile_error_set(err, r, "cannot make the snapshot: %s", strerror(-r));
+	r = pile_child_listen(g, err);
+	if (r < 0)
+		return r;
+	g->groups.own_cookie = pile_child_cookie(g);
+	return 0;
+}
+
+static int events_open(struct pile_guard *g, struct pile_error *err)
+{
+	int r;
+
+	r = sd_event_new(&g->event);
+	if (r >= 0)
+		r = signals_open(g);
+	if (r >= 0)
+		r = sd_event_add_io(g->event, NULL, g->slow.event_fd, EPOLLIN, on_loaded, g);
+	if (r >= 0)
+		r = timer_open(g);
+	if (r < 0)
+		return pile_error_set(err, r, "cannot set up the event loop: %s", strerror(-r));
+	return 0;
+}
+
+static void stop(struct pile_guard *g)
+{
+	uint64_t now_ns = clock_ns(CLOCK_MONOTONIC);
+
+	pile_decide_stop(&g->decide, g->intents, &g->n_intents);
+	if (g->kernel.shards) {
+		pile_act_carry_out(&g->act, &g->kernel, g->intents, g->n_intents, &g->sense, g->groups.own_netns,
+				   now_ns);
+		pile_act_close(&g->act, &g->kernel);
+		pile_groups_fini(&g->groups, &g->kernel);
+	}
+	if (g->slow.running) {
+		intents_record(g, now_ns);
+		learned_save(g, now_ns);
+		pile_guard_say(g, PILE_EVENT_STOP, PILE_NO_GROUP, "pileguard stops: everything is open");
+	}
+	pile_child_stop(g);
+	if (g->child.listen_fd >= 0) {
+		close(g->child.listen_fd);
+		unlink(g->options.socket_path);
+	}
+	pile_slow_stop(&g->slow);
+	pile_kernel_close(&g->kernel);
+	pile_sense_fini(&g->sense);
+	sd_event_unref(g->event);
+}
+
+static void hello(struct pile_guard *g)
+{
+	pile_guard_say(g, PILE_EVENT_START, PILE_NO_GROUP,
+		       "pileguard %s in %s mode, sensors: tier %s%s%.120s; policy %s, hash %.7s", PILE_VERSION,
+		       g->policy.mode == PILE_MODE_ENFORCE ? "ENFORCE" : "OBSERVE",
+		       pile_kernel_tier_name(g->kernel.tier), g->missing[0] ? ", missing: " : "", g->missing,
+		       g->policy_from_store ? "as last committed" : g->policy.source, g->policy.hash);
+	if (g->policy_from_store)
+		pile_guard_say(g, PILE_EVENT_TROUBLE, PILE_NO_GROUP,
+			       "the policy file is broken, the last committed one is in force: %.160s",
+			       g->policy_trouble);
+}
+
+int pile_guard_run(const struct pile_options *options)
+{
+	static struct pile_guard guard; /* a few MiB, fixed: no allocation after start */
+	struct pile_guard *g = &guard;
+	struct pile_error err = {};
+	char text[1024];
+	int r;
+
+	signals_block();
+	g->options = *options;
+	g->child.listen_fd = g->child.snapshot_fd = g->child.command_fd = -1;
+	g->act.diag_fd = g->sense.meminfo_fd = -1;
+	g->started_ns = clock_ns(CLOCK_MONOTONIC);
+	g->started_realtime_ns = clock_ns(CLOCK_REALTIME);
+	g->host_seed = host_seed();
+	g->view.host_seed = g->host_seed;
+	g->watchdog = sd_watchdog_enabled(0, NULL) > 0;
+	pile_record_init(&g->record);
+	pile_decide_init(&g->decide, 1);
+	r = start(g, &err);
+	if (r >= 0)
+		r = events_open(g, &err);
+	if (r < 0) {
+		fprintf(stderr, "pileguardd: %s\n", pile_error_format(&err, text, sizeof(text)));
+		stop(g);
+		return r == -EBADMSG ? PILE_EXIT_CONFIG : PILE_EXIT_FAILURE;
+	}
+	malloc_trim(0); /* what loading the programs needed is not needed any more */
+	priority_raise(g);
+	hello(g);
+	tick(g); /* groups are followed and a snapshot stands before anybody is told that we are ready */
+	r = pile_child_start(g);
+	if (r < 0)
+		pile_guard_say(g, PILE_EVENT_TROUBLE, PILE_NO_GROUP, "no stats socket: %s", strerror(-r));
+	sd_notifyf(0, "READY=1\nSTATUS=%s mode", g->policy.mode == PILE_MODE_ENFORCE ? "enforce" : "observe");
+	r = sd_event_loop(g->event);
+	sd_notify(0, "STOPPING=1");
+	stop(g);
+	return r < 0 ? PILE_EXIT_FAILURE : PILE_EXIT_OK;
+}

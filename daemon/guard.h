@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * guard.h: owns everything. One control loop: sense, decide, act, record, publish, every 100 ms.
+ * The control loop's thread allocates nothing, logs nothing and waits for nothing but its events after start;
+ * what can block is done by the slow thread (slow.h), what parses strangers' bytes by the api process (child.h).
+ */
+#pragma once
+
+#include <systemd/sd-event.h>
+
+#include "act/act.h"
+#include "api/snapshot.h"
+#include "decide/decide.h"
+#include "groups/groups.h"
+#include "kernel/kernel.h"
+#include "policy/policy.h"
+#include "record/record.h"
+#include "sense/sense.h"
+#include "slow.h"
+
+#define PILE_VERSION "1.0"
+
+struct pile_options {
+	const char *policy_path;  /* /etc/pileguard/policy.yaml */
+	const char *state_dir;	  /* /var/lib/pileguard */
+	const char *socket_path;  /* PILE_API_SOCKET */
+};
+
+/** The api process and the ends of what it was given. */
+struct pile_child {
+	int listen_fd, snapshot_fd, command_fd, pidfd;
+	pid_t pid;
+	uint64_t started_ns;
+	unsigned int failures;	  /* in a row: the next start waits longer */
+	sd_event_source *source_command, *source_child;
+};
+
+/** A reload that somebody waits for. */
+struct pile_reload {
+	bool waiting;		  /* a command asked; the reply goes to the api process */
+	uint32_t command_id;
+	uint32_t ticket;
+	bool again;		  /* another SIGHUP came while one was under way */
+};
+
+struct pile_guard {
+	struct pile_options options;
+	sd_event *event;
+	struct pile_kernel kernel;
+	struct pile_groups groups;
+	struct pile_sense sense;
+	struct pile_sample sample;
+	struct pile_decide decide;
+	struct pile_decide_view view;
+	struct pile_act act;
+	struct pile_record record;
+	struct pile_slow slow;
+	struct pile_child child;
+	struct pile_reload reload;
+	struct pile_intent intents[PILE_INTENTS_MAX];
+	uint32_t n_intents;
+	struct pile_snapshot *shared;
+	struct pile_policy policy; /* in force */
+	char policy_text[PILE_SLOW_TEXT_MAX];
+	uint64_t generation;
+	uint64_t committed_realtime_ns;
+	bool policy_from_store;
+	char policy_trouble[PILE_ERROR_TEXT_MAX];
+	uint64_t reloads, reloads_refused;
+	struct pile_slow_policy loaded;
+	struct pile_baseline_record learned[PILE_GROUPS_MAX];
+	uint32_t n_learned;
+	bool posture_due;	   /* attachments may differ from what is wanted */
+	uint64_t started_ns, started_realtime_ns;
+	uint64_t ticks, ticks_late, worst_gap_ns, tick_cost_ns, last_tick_ns;
+	uint64_t discovered_ns, learned_saved_ns;
+	uint64_t attached_ns[PILE_GROUPS_MAX];
+	uint32_t host_seed;
+	bool watchdog;
+	char missing[512];
+};
+
+/** pile_guard_run - start, run until SIGTERM or SIGINT, stop. Returns an exit status (pileguard/api.h). */
+int pile_guard_run(const struct pile_options *options);
+
+/** pile_guard_say - an event that is not an intent: recorded and sent to the journal. @group may be PILE_NO_GROUP. */
+void pile_guard_say(struct pile_guard *g, enum pile_event_kind kind, uint32_t group, const char *fmt, ...)
+	_printf_(4, 5);
+
+/** pile_guard_reload - start a reload; @command_id: 0 = nobody waits for the result. Returns 0 or -EBUSY. */
+int pile_guard_reload(struct pile_guard *g, uint32_t command_id);
+
+/* publish.c */
+void pile_publish(struct pile_guard *g, uint64_t now_ns);
+int pile_publish_open(struct pile_guard *g);
+
+/* child.c */
+int pile_child_listen(struct pile_guard *g, struct pile_error *err);
+/** pile_child_cookie - the stats socket's cookie, so that the guard does not watch itself. */
+uint64_t pile_child_cookie(const struct pile_guard *g);
+int pile_child_start(struct pile_guard *g);
+void pile_child_check(struct pile_guard *g, uint64_t now_ns);
+void pile_child_reply(struct pile_guard *g, uint32_t id, int result, const char *text);
+void pile_child_stop(struct pile_guard *g);

@@ -1,0 +1,318 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* publish.c: what the guard knows, copied into the half of the snapshot that nobody reads, then published. */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/utsname.h>
+#include <time.h>
+
+#include "groups/proc.h"
+#include "guard.h"
+
+int pile_publish_open(struct pile_guard *g)
+{
+	int fd = memfd_create("pileguard-snapshot", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	void *p;
+
+	if (fd < 0)
+		return -errno;
+	g->child.snapshot_fd = fcntl(fd, F_DUPFD_CLOEXEC, 32);
+	close(fd);
+	fd = g->child.snapshot_fd;
+	if (fd < 0 || ftruncate(fd, sizeof(struct pile_snapshot)) < 0)
+		return -errno;
+	p = mmap(NULL, sizeof(struct pile_snapshot), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (p == MAP_FAILED)
+		return -errno;
+	/* after this only the mapping above can write: the api process cannot change what it shows */
+	if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE) < 0)
+		return -errno;
+	g->shared = p;
+	g->shared->magic = PILE_SNAPSHOT_MAGIC;
+	g->shared->size = sizeof(struct pile_snapshot);
+	return 0;
+}
+
+static uint64_t realtime_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_REALTIME, &t);
+	return (uint64_t)t.tv_sec * NS_PER_SEC + (uint64_t)t.tv_nsec;
+}
+
+static void own_cost(struct pile_snapshot_host *h)
+{
+	unsigned long long size, resident;
+	struct rusage usage;
+	char text[128];
+
+	if (getrusage(RUSAGE_SELF, &usage) == 0)
+		h->guard_cpu_ns = (uint64_t)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * NS_PER_SEC +
+				  (uint64_t)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) * NS_PER_US;
+	if (pile_proc_read("/proc/self/statm", text, sizeof(text)) > 0 &&
+	    sscanf(text, "%llu %llu", &size, &resident) == 2)
+		h->guard_rss_bytes = resident * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+static void host_policy(const struct pile_guard *g, struct pile_snapshot_host *h)
+{
+	snprintf(h->policy_source, sizeof(h->policy_source), "%s", g->policy.source);
+	snprintf(h->policy_hash, sizeof(h->policy_hash), "%s", g->policy.hash);
+	snprintf(h->policy_trouble, sizeof(h->policy_trouble), "%s", g->policy_trouble);
+	h->policy_generation = g->generation;
+	h->policy_from_store = g->policy_from_store;
+	h->policy_committed_realtime_ns = g->committed_realtime_ns;
+	h->reloads = g->reloads;
+	h->reloads_refused = g->reloads_refused;
+}
+
+static void host_fill(const struct pile_guard *g, struct pile_snapshot_host *h)
+{
+	struct utsname u;
+
+	gethostname(h->hostname, sizeof(h->hostname) - 1);
+	if (uname(&u) == 0)
+		snprintf(h->kernel, sizeof(h->kernel), "%s", u.release);
+	snprintf(h->version, sizeof(h->version), "%s", PILE_VERSION);
+	h->started_ns = g->started_ns;
+	h->started_realtime_ns = g->started_realtime_ns;
+	h->mode = g->policy.mode;
+	h->n_cpus = g->sample.n_cpus;
+	snprintf(h->tier, sizeof(h->tier), "%s", pile_kernel_tier_name(g->kernel.tier));
+	snprintf(h->missing, sizeof(h->missing), "%s", g->missing);
+	h->memory_total_bytes = g->sample.memory_total_bytes;
+	h->memory_available_bytes = g->sample.memory_available_bytes;
+	h->ticks = g->ticks;
+	h->ticks_late = g->ticks_late;
+	h->worst_gap_ns = g->worst_gap_ns;
+	h->tick_cost_ns = g->tick_cost_ns;
+	h->sockets_followed = g->sense.sockets;
+	h->sweeps = g->sense.sweeps;
+	h->sweep_cost_ns = g->sense.sweep_cost_ns;
+	h->destinations_lost = g->sense.destinations_lost + g->kernel.totals->destinations_lost;
+	h->network_suspect = g->decide.network.suspect;
+	h->opened_total = g->record.opened_total;
+	h->refused_total = g->record.refused_total;
+	h->ended_total = g->record.ended_total;
+	h->closed_total = g->record.closed_total;
+	h->would_open_total = g->record.would_open_total;
+	h->drift = 0;
+	for (uint32_t i = 0; i < g->groups.n_groups; i++)
+		if (g->groups.groups[i].used)
+			h->drift += g->sample.groups[i].drift;
+	host_policy(g, h);
+}
+
+static void group_fill(const struct pile_guard *g, uint32_t slot, uint64_t now_ns, struct pile_snapshot_group *to)
+{
+	const struct pile_group *group = &g->groups.groups[slot];
+	const struct pile_risk *risk = &g->decide.risk[slot];
+	const struct pile_explain *last;
+	bool enforcing = g->policy.mode == PILE_MODE_ENFORCE && group->configured;
+
+	memset(to, 0, sizeof(*to));
+	snprintf(to->name, sizeof(to->name), "%s", group->config.name);
+	snprintf(to->unit, sizeof(to->unit), "%s", group->config.unit);
+	snprintf(to->cgroup, sizeof(to->cgroup), "%s", group->cgroup);
+	to->configured = group->configured;
+	to->foreign = group->foreign;
+	to->gate_ready = pile_act_gate_ready(&g->act, &g->groups, slot);
+	to->workers_kind = group->config.workers;
+	to->enforce = enforcing && to->gate_ready ? group->config.enforce : 0;
+	to->stage = g->decide.verdict[slot].stage;
+	to->w99 = pile_baseline_waiting(&g->decide.baseline[slot], group->config.baseline_waiting);
+	to->risk_milli = risk->ratio_milli;
+	to->rate_milli = risk->rate_milli;
+	to->request_bytes = risk->request_bytes;
+	to->free_bytes = risk->free_bytes;
+	to->exhaustion_ns = risk->exhaustion_ns;
+	/* waiting for seconds is normal here: long polls, learned */
+	to->learned_long_poll = to->w99 >= 8 && g->decide.baseline[slot].p99_ns > 5 * NS_PER_SEC;
+	to->would_have_acted_24h = pile_record_would_have(&g->record, group->config.name, now_ns, &last);
+	if (last)
+		pile_endpoint_format(&last->endpoint, to->would_have, sizeof(to->would_have));
+	to->attached_ns = g->attached_ns[slot];
+	to->reattached = group->restarts;
+	to->sample = g->sample.groups[slot];
+}
+
+/* Slots of the guard's table may have holes; the snapshot has none. */
+static void groups_fill(const struct pile_guard *g, struct pile_snapshot_half *half, uint32_t *index)
+{
+	half->n_groups = 0;
+	for (uint32_t i = 0; i < PILE_GROUPS_MAX; i++) {
+		index[i] = PILE_NO_GROUP;
+		if (i >= g->groups.n_groups || !g->groups.groups[i].used)
+			continue;
+		index[i] = half->n_groups;
+		group_fill(g, i, half->t_ns, &half->groups[half->n_groups++]);
+	}
+}
+
+static void listener_blind(const struct pile_guard *g, const struct pile_listener *l, char *ret, size_t size)
+{
+	const char *text = "";
+
+	if (g->kernel.tier == PILE_TIER_NONE)
+		text = "requests are not seen on this kernel";
+	else if (l->type != 1 /* SOCK_STREAM */)
+		text = "no stream: requests are not followed";
+	else if (l->endpoint.port == 443 || l->endpoint.port == 8443)
+		text = "TLS and HTTP/2: streams of one connection are seen as one; tickets count as a first byte";
+	else if (l->netns != g->groups.own_netns)
+		text = "own network namespace: pending connects cannot be ended";
+	else if (l->mptcp)
+		text = "MPTCP: a bare close counts as a request";
+	snprintf(ret, size, "%s", text);
+}
+
+static void listeners_fill(const struct pile_guard *g, struct pile_snapshot_half *half, const uint32_t *index)
+{
+	half->n_listeners = 0;
+	for (int i = 0; i < PILE_LISTENERS_MAX && half->n_listeners < PILE_SNAPSHOT_LISTENERS; i++) {
+		const struct pile_listener *l = &g->groups.listeners[i];
+		struct pile_snapshot_listener *to;
+
+		if (!l->used || index[l->group] == PILE_NO_GROUP)
+			continue;
+		to = &half->listeners[half->n_listeners++];
+		memset(to, 0, sizeof(*to));
+		to->group = index[l->group];
+		to->endpoint = l->endpoint;
+		to->backlog = l->backlog;
+		to->mptcp = l->mptcp;
+		listener_blind(g, l, to->blind, sizeof(to->blind));
+	}
+}
+
+static void dependencies_fill(const struct pile_guard *g, struct pile_snapshot_half *half, const uint32_t *index)
+{
+	half->n_dependencies = 0;
+	for (uint32_t i = 0; i < g->sample.n_dependencies && half->n_dependencies < PILE_SNAPSHOT_DEPENDENCIES; i++) {
+		const struct pile_sample_dependency *d = &g->sample.dependencies[i];
+		const struct pile_breaker *b = pile_breakers_find(&g->decide.breakers, d->group, &d->endpoint);
+		struct pile_snapshot_dependency *to;
+
+		if (index[d->group] == PILE_NO_GROUP)
+			continue;
+		to = &half->dependencies[half->n_dependencies++];
+		memset(to, 0, sizeof(*to));
+		to->sample = *d;
+		to->sample.group = index[d->group];
+		if (!b)
+			continue;
+		to->state = b->state;
+		to->explain_id = b->explain_id;
+		to->blocked = b->blocked;
+		to->probes = b->probes;
+	}
+}
+
+static void worker_comm(uint32_t pid, char *ret, size_t size)
+{
+	char path[64], text[64];
+
+	snprintf(path, sizeof(path), "/proc/%u/comm", pid);
+	if (pile_proc_read(path, text, sizeof(text)) <= 0)
+		return;
+	text[strcspn(text, "\n")] = '\0';
+	snprintf(ret, size, "%.15s", text);
+}
+
+static void worker_memory(uint32_t pid, uint64_t *ret)
+{
+	unsigned long long size, resident;
+	char path[64], text[128];
+
+	snprintf(path, sizeof(path), "/proc/%u/statm", pid);
+	if (pile_proc_read(path, text, sizeof(text)) > 0 && sscanf(text, "%llu %llu", &size, &resident) == 2)
+		*ret = resident * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+static void worker_fill(struct pile_guard *g, struct pile_snapshot_half *half, uint32_t pid,
+			const struct pile_bpf_worker *counts, uint32_t group)
+{
+	struct pile_snapshot_worker *to = &half->workers[half->n_workers++];
+	const struct pile_sense_worker *seen = pile_requests_worker(&g->sense, pid);
+
+	memset(to, 0, sizeof(*to));
+	to->pid = pid;
+	to->group = group;
+	to->answered = counts->answered;
+	to->p50_ns = pile_requests_quantile(counts->latency, PILE_WORKER_BUCKETS, 500, 1);
+	to->p99_ns = pile_requests_quantile(counts->latency, PILE_WORKER_BUCKETS, 990, 1);
+	if (seen) {
+		to->waiting = seen->waiting;
+		to->connections = seen->connections;
+		if (seen->oldest_open_ns && half->t_ns > seen->oldest_open_ns)
+			to->oldest_ns = half->t_ns - seen->oldest_open_ns;
+	}
+	/* a pile-up has many: their memory is the group's business then */
+	if (half->n_workers <= 64) {
+		worker_memory(pid, &to->rss_bytes);
+		worker_comm(pid, to->comm, sizeof(to->comm));
+	}
+}
+
+/* Once a second, after a sweep: a microsecond a worker, some tens for the first 64. */
+static void workers_fill(struct pile_guard *g, struct pile_snapshot_half *half, const uint32_t *index)
+{
+	struct pile_bpf_worker counts;
+	uint32_t pid, *prev = NULL;
+
+	half->n_workers = 0;
+	for (int i = 0; i < PILE_WORKERS_MAX && half->n_workers < PILE_SNAPSHOT_WORKERS; i++) {
+		if (pile_kernel_worker_next(&g->kernel, prev, &pid) < 0)
+			return;
+		prev = &pid;
+		if (pile_kernel_worker_get(&g->kernel, pid, &counts) < 0 || counts.group >= PILE_GROUPS_MAX ||
+		    index[counts.group] == PILE_NO_GROUP)
+			continue;
+		worker_fill(g, half, pid, &counts, index[counts.group]);
+	}
+}
+
+static void records_fill(const struct pile_guard *g, struct pile_snapshot_half *half)
+{
+	const struct pile_record *r = &g->record;
+	uint64_t first = r->next_seq - r->n_events;
+
+	half->n_events = r->n_events;
+	for (uint32_t i = 0; i < r->n_events; i++)
+		half->events[i] = r->events[(first + i) % PILE_RECORD_EVENTS];
+	half->n_explains = r->n_explains;
+	memcpy(half->explains, r->explains, r->n_explains * sizeof(r->explains[0]));
+}
+
+void pile_publish(struct pile_guard *g, uint64_t now_ns)
+{
+	const struct pile_snapshot_half *last = &g->shared->halves[g->shared->current & 1];
+	struct pile_snapshot_half *half = pile_snapshot_begin(g->shared);
+	uint32_t index[PILE_GROUPS_MAX];
+	size_t len;
+
+	half->t_ns = now_ns;
+	half->realtime_ns = realtime_ns();
+	/* what costs system calls is taken over from the last half between seconds */
+	half->host.guard_cpu_ns = last->host.guard_cpu_ns;
+	half->host.guard_rss_bytes = last->host.guard_rss_bytes;
+	host_fill(g, &half->host);
+	groups_fill(g, half, index);
+	listeners_fill(g, half, index);
+	dependencies_fill(g, half, index);
+	if (g->ticks % 10 == 3) {
+		own_cost(&half->host);
+		workers_fill(g, half, index);
+	} else {
+		half->n_workers = last->n_workers;
+		memcpy(half->workers, last->workers, last->n_workers * sizeof(last->workers[0]));
+	}
+	records_fill(g, half);
+	len = strlen(g->policy_text);
+	memcpy(half->policy_text, g->policy_text, len + 1);
+	half->policy_text_len = (uint32_t)len;
+	pile_snapshot_publish(g->shared, half);
+}

@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "record/record.h"
+
+#include <stdarg.h>
+#include <string.h>
+
+#include "record/explain_text.h"
+
+#define DAY_NS (24 * 3600 * NS_PER_SEC)
+/*
+ * What a wait that was ended or refused would have lasted: the incident's connect timeout. The application's own is
+ * not known to us; a wait that had already lasted is not taken off. It is an estimate, and explain says so.
+ */
+#define WAIT_NS (10 * NS_PER_SEC)
+
+void pile_record_init(struct pile_record *r)
+{
+	memset(r, 0, sizeof(*r));
+	r->next_seq = 1;
+}
+
+const struct pile_event *pile_record_event(struct pile_record *r, enum pile_event_kind kind, uint32_t explain_id,
+					   const char *group, const char *unit, uint64_t now_ns,
+					   uint64_t realtime_ns, const char *fmt, ...)
+{
+	struct pile_event *e = &r->events[r->next_seq % PILE_RECORD_EVENTS];
+	va_list ap;
+
+	memset(e, 0, sizeof(*e));
+	e->seq = r->next_seq++;
+	e->t_ns = now_ns;
+	e->realtime_ns = realtime_ns;
+	e->kind = kind;
+	e->explain_id = explain_id;
+	snprintf(e->group, sizeof(e->group), "%s", group);
+	snprintf(e->unit, sizeof(e->unit), "%s", unit);
+	va_start(ap, fmt);
+	vsnprintf(e->text, sizeof(e->text), fmt, ap);
+	va_end(ap);
+	if (r->n_events < PILE_RECORD_EVENTS)
+		r->n_events++;
+	return e;
+}
+
+struct pile_explain *pile_record_explain(struct pile_record *r, uint32_t id)
+{
+	for (uint32_t i = 0; i < r->n_explains; i++)
+		if (r->explains[i].id == id)
+			return &r->explains[i];
+	return NULL;
+}
+
+/* The oldest closed one makes room; an open episode is only pushed out when all are open. */
+static struct pile_explain *explain_take(struct pile_record *r)
+{
+	struct pile_explain *x, *oldest = NULL;
+
+	if (r->n_explains < PILE_RECORD_EXPLAINS)
+		return &r->explains[r->n_explains++];
+	for (uint32_t i = 0; i < PILE_RECORD_EXPLAINS; i++) {
+		x = &r->explains[i];
+		if (!oldest || (x->closed_ns != 0) > (oldest->closed_ns != 0) ||
+		    ((x->closed_ns != 0) == (oldest->closed_ns != 0) && x->opened_ns < oldest->opened_ns))
+			oldest = x;
+	}
+	return oldest;
+}
+
+static struct pile_explain *explain_open(struct pile_record *r, const struct pile_intent *intent,
+					 const char *group, const char *unit, uint64_t now_ns,
+					 uint64_t realtime_ns)
+{
+	struct pile_explain *x = explain_take(r);
+
+	memset(x, 0, sizeof(*x));
+	x->id = intent->explain_id;
+	x->kind = intent->kind;
+	snprintf(x->group, sizeof(x->group), "%s", group);
+	snprintf(x->unit, sizeof(x->unit), "%s", unit);
+	x->endpoint = intent->endpoint;
+	x->blocked = intent->blocked;
+	x->why = intent->why;
+	x->opened_ns = now_ns;
+	x->opened_realtime_ns = realtime_ns;
+	x->refuse_errno = (uint32_t)MAX(intent->refuse_errno, 0);
+	return x;
+}
+
+static void explain_close(struct pile_record *r, struct pile_explain *x, const struct pile_intent *intent,
+			  uint64_t now_ns)
+{
+	if (!x || x->closed_ns)
+		return;
+	x->closed_ns = now_ns;
+	x->close_reason = intent->close_reason;
+	if (x->blocked == PILE_BLOCKED_NO)
+		r->closed_total++;
+}
+
+static void explain_follow(struct pile_record *r, const struct pile_intent *intent, const char *group,
+			   const char *unit, uint64_t now_ns, uint64_t realtime_ns)
+{
+	struct pile_explain *x = pile_record_explain(r, intent->explain_id);
+
+	switch (intent->kind) {
+	case PILE_INTENT_BREAKER_OPEN:
+		if (intent->blocked == PILE_BLOCKED_NO)
+			r->opened_total++;
+		else
+			r->would_open_total++;
+		explain_open(r, intent, group, unit, now_ns, realtime_ns);
+		break;
+	case PILE_INTENT_NETWORK:
+		explain_open(r, intent, group, unit, now_ns, realtime_ns);
+		break;
+	case PILE_INTENT_STAGE:
+		/* stages have an event; an episode of their own only when the intent names one */
+		if (intent->explain_id && !x)
+			x = explain_open(r, intent, group, unit, now_ns, realtime_ns);
+		if (x && intent->why.stage_to == PILE_STAGE_CALM)
+			explain_close(r, x, intent, now_ns);
+		break;
+	case PILE_INTENT_BREAKER_ALLOW:
+		if (x && !x->half_open_ns)
+			x->half_open_ns = now_ns;
+		break;
+	case PILE_INTENT_BREAKER_CLOSE:
+	case PILE_INTENT_NETWORK_OVER:
+		explain_close(r, x, intent, now_ns);
+		break;
+	default:
+		break;
+	}
+}
+
+static enum pile_event_kind event_kind(const struct pile_intent *intent)
+{
+	static const enum pile_event_kind kinds[] = {
+		[PILE_INTENT_BREAKER_OPEN] = PILE_EVENT_OPEN,
+		[PILE_INTENT_BREAKER_ALLOW] = PILE_EVENT_HALF_OPEN,
+		[PILE_INTENT_BREAKER_CLOSE] = PILE_EVENT_CLOSE,
+		[PILE_INTENT_STAGE] = PILE_EVENT_STAGE,
+		[PILE_INTENT_NETWORK] = PILE_EVENT_NETWORK,
+		[PILE_INTENT_NETWORK_OVER] = PILE_EVENT_NETWORK,
+	};
+
+	return (size_t)intent->kind < ARRAY_LEN(kinds) ? kinds[intent->kind] : 0;
+}
+
+const struct pile_event *pile_record_intent(struct pile_record *r, const struct pile_intent *intent,
+					    const char *group, const char *unit, uint64_t now_ns,
+					    uint64_t realtime_ns)
+{
+	enum pile_event_kind kind = event_kind(intent);
+	char text[sizeof(r->events[0].text)];
+
+	if (intent->kind == PILE_INTENT_BREAKER_RENEW || !kind)
+		return NULL;
+	explain_follow(r, intent, group, unit, now_ns, realtime_ns);
+	/* half open is told once, with its first step */
+	if (intent->kind == PILE_INTENT_BREAKER_ALLOW && intent->allow > 1)
+		return NULL;
+	pile_explain_text_intent(intent, group, pile_record_explain(r, intent->explain_id), text, sizeof(text));
+	if (!text[0])
+		return NULL;
+	return pile_record_event(r, kind, intent->explain_id, group, unit, now_ns, realtime_ns, "%s", text);
+}
+
+void pile_record_effects(struct pile_record *r, uint32_t explain_id, const struct pile_record_effects *effects)
+{
+	struct pile_explain *x = pile_record_explain(r, explain_id);
+	uint64_t concurrent;
+
+	if (!x)
+		return;
+	r->refused_total += effects->refused - MIN(effects->refused, x->refused);
+	r->ended_total += effects->ended - MIN(effects->ended, x->ended);
+	x->refused = MAX(x->refused, effects->refused);
+	x->ended = MAX(x->ended, effects->ended);
+	x->admitted = MAX(x->admitted, effects->admitted);
+	x->probes = MAX(x->probes, effects->probes);
+	if (!x->first_effect_ns)
+		x->first_effect_ns = effects->first_effect_ns;
+	x->saved_wait_ns = (x->refused + x->ended) * WAIT_NS;
+	/* at once: no more than arrive while one wait lasts */
+	concurrent = (uint64_t)x->why.rate_milli * (WAIT_NS / NS_PER_MS) / 1000000;
+	x->saved_bytes = MIN(x->refused + x->ended, MAX(concurrent, x->ended)) * x->why.request_bytes;
+}
+
+uint32_t pile_record_would_have(const struct pile_record *r, const char *group, uint64_t now_ns,
+				const struct pile_explain **ret_last)
+{
+	const struct pile_explain *x, *last = NULL;
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < r->n_explains; i++) {
+		x = &r->explains[i];
+		if (x->kind != PILE_INTENT_BREAKER_OPEN || x->blocked == PILE_BLOCKED_NO ||
+		    strcmp(x->group, group) != 0 || now_ns - x->opened_ns > DAY_NS)
+			continue;
+		n++;
+		if (!last || x->opened_ns > last->opened_ns)
+			last = x;
+	}
+	*ret_last = last;
+	return n;
+}

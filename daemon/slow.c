@@ -1,0 +1,276 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "slow.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/stat.h>
+#include <syslog.h>
+#include <systemd/sd-journal.h>
+#include <time.h>
+
+#include "policy/load.h"
+#include "policy/store.h"
+
+#define LEARNED_FILE "learned"
+
+static int priority_of(const struct pile_event *e)
+{
+	switch (e->kind) {
+	case PILE_EVENT_OPEN:
+	case PILE_EVENT_NETWORK:
+	case PILE_EVENT_TROUBLE:
+		return LOG_WARNING;
+	case PILE_EVENT_HALF_OPEN:
+	case PILE_EVENT_CLOSE:
+	case PILE_EVENT_COMMAND:
+	case PILE_EVENT_POLICY:
+		return LOG_NOTICE;
+	default:
+		return LOG_INFO;
+	}
+}
+
+/* OBJECT_SYSTEMD_UNIT puts the line into `journalctl -u` of the service that it is about. */
+static void line_write(const struct pile_slow *s, const struct pile_event *e)
+{
+	int priority = priority_of(e);
+
+	if (!s->to_journal) {
+		fprintf(stderr, "%s\n", e->text);
+		return;
+	}
+	if (e->unit[0])
+		sd_journal_send("MESSAGE=%s", e->text, "PRIORITY=%d", priority, "SYSLOG_IDENTIFIER=pileguardd",
+				"OBJECT_SYSTEMD_UNIT=%s", e->unit, "PILEGUARD_GROUP=%s", e->group,
+				"PILEGUARD_EXPLAIN=%u", e->explain_id, NULL);
+	else
+		sd_journal_send("MESSAGE=%s", e->text, "PRIORITY=%d", priority, "SYSLOG_IDENTIFIER=pileguardd",
+				"PILEGUARD_GROUP=%s", e->group, "PILEGUARD_EXPLAIN=%u", e->explain_id, NULL);
+}
+
+static int file_write(const char *path, const void *data, size_t size)
+{
+	_cleanup_close_ int fd = -1;
+	char tmp[300];
+	ssize_t n;
+
+	snprintf(tmp, sizeof(tmp), "%s.new", path);
+	fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return -errno;
+	n = write(fd, data, size);
+	if (n < 0 || (size_t)n != size)
+		return n < 0 ? -errno : -EIO;
+	if (fsync(fd) < 0 || rename(tmp, path) < 0)
+		return -errno;
+	return 0;
+}
+
+static void learned_write(struct pile_slow *s, const struct pile_baseline_record *records, uint32_t n)
+{
+	char path[280];
+	int r;
+
+	snprintf(path, sizeof(path), "%s/" LEARNED_FILE, s->state_dir);
+	r = file_write(path, records, n * sizeof(*records));
+	if (r < 0)
+		s->store_error = r;
+}
+
+uint32_t pile_slow_learned_load(const char *state_dir, struct pile_baseline_record *ret, uint32_t max)
+{
+	_cleanup_close_ int fd = -1;
+	char path[280];
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "%s/" LEARNED_FILE, state_dir);
+	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0)
+		return 0;
+	n = read(fd, ret, max * sizeof(*ret));
+	return n > 0 ? (uint32_t)((size_t)n / sizeof(*ret)) : 0;
+}
+
+void pile_slow_policy_text(const struct pile_policy *policy, char *ret)
+{
+	_cleanup_free_ char *text = NULL;
+
+	ret[0] = '\0';
+	if (pile_load_format(policy, &text) == 0 && strlen(text) < PILE_SLOW_TEXT_MAX)
+		snprintf(ret, PILE_SLOW_TEXT_MAX, "%s", text);
+}
+
+static void load_run(struct pile_slow *s, struct pile_slow_policy *loaded)
+{
+	uint64_t one = 1;
+
+	memset(loaded, 0, sizeof(*loaded));
+	loaded->result = pile_load_file(s->policy_path, &loaded->policy, &loaded->error);
+	if (loaded->result == 0)
+		pile_slow_policy_text(&loaded->policy, loaded->text);
+	pthread_mutex_lock(&s->lock);
+	loaded->ticket = s->load_ticket;
+	s->loaded = *loaded;
+	s->load_done = true;
+	pthread_mutex_unlock(&s->lock);
+	if (write(s->event_fd, &one, sizeof(one)) < 0)
+		return; /* the counter is full: it is readable anyway */
+}
+
+/* Jobs are copied out under the lock and done without it. Returns false when there was nothing to do. */
+static bool job_run(struct pile_slow *s)
+{
+	static struct pile_policy policy;
+	static struct pile_baseline_record learned[PILE_GROUPS_MAX];
+	static struct pile_slow_policy loaded;
+	struct pile_event line;
+	struct pile_error err = {};
+	uint64_t generation;
+	uint32_t n;
+
+	if (s->n > 0) {
+		line = s->lines[s->head];
+		s->head = (s->head + 1) % PILE_SLOW_LINES;
+		s->n--;
+		pthread_mutex_unlock(&s->lock);
+		line_write(s, &line);
+	} else if (s->load_wanted) {
+		s->load_wanted = false;
+		pthread_mutex_unlock(&s->lock);
+		load_run(s, &loaded);
+	} else if (s->commit_wanted) {
+		s->commit_wanted = false;
+		policy = s->commit_policy;
+		generation = s->commit_generation;
+		pthread_mutex_unlock(&s->lock);
+		s->store_error = pile_store_commit(s->state_dir, &policy, generation, &err);
+	} else if (s->learned_wanted) {
+		s->learned_wanted = false;
+		n = s->n_learned;
+		memcpy(learned, s->learned, n * sizeof(learned[0]));
+		pthread_mutex_unlock(&s->lock);
+		learned_write(s, learned, n);
+	} else {
+		return false;
+	}
+	pthread_mutex_lock(&s->lock);
+	return true;
+}
+
+static void *slow_main(void *arg)
+{
+	struct pile_slow *s = arg;
+
+	pthread_mutex_lock(&s->lock);
+	for (;;) {
+		if (job_run(s))
+			continue;
+		if (s->stop)
+			break;
+		pthread_cond_wait(&s->wake, &s->lock);
+	}
+	pthread_mutex_unlock(&s->lock);
+	return NULL;
+}
+
+int pile_slow_start(struct pile_slow *s, const char *policy_path, const char *state_dir)
+{
+	struct stat st;
+	int r;
+
+	memset(s, 0, sizeof(*s));
+	snprintf(s->policy_path, sizeof(s->policy_path), "%s", policy_path);
+	snprintf(s->state_dir, sizeof(s->state_dir), "%s", state_dir);
+	/* systemd says so when stderr is the journal */
+	s->to_journal = getenv("JOURNAL_STREAM") && stat("/run/systemd/journal/socket", &st) == 0;
+	s->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (s->event_fd < 0)
+		return -errno;
+	pthread_mutex_init(&s->lock, NULL);
+	pthread_cond_init(&s->wake, NULL);
+	r = pthread_create(&s->thread, NULL, slow_main, s);
+	if (r != 0) {
+		close(s->event_fd);
+		return -r;
+	}
+	s->running = true;
+	return 0;
+}
+
+void pile_slow_stop(struct pile_slow *s)
+{
+	if (!s->running)
+		return;
+	pthread_mutex_lock(&s->lock);
+	s->stop = true;
+	pthread_cond_signal(&s->wake);
+	pthread_mutex_unlock(&s->lock);
+	pthread_join(s->thread, NULL);
+	close(s->event_fd);
+	s->running = false;
+}
+
+void pile_slow_say(struct pile_slow *s, const struct pile_event *event)
+{
+	pthread_mutex_lock(&s->lock);
+	if (s->n < PILE_SLOW_LINES)
+		s->lines[(s->head + s->n++) % PILE_SLOW_LINES] = *event;
+	else
+		s->lines_dropped++;
+	pthread_cond_signal(&s->wake);
+	pthread_mutex_unlock(&s->lock);
+}
+
+int pile_slow_load(struct pile_slow *s, uint32_t ticket)
+{
+	int r = 0;
+
+	pthread_mutex_lock(&s->lock);
+	if (s->load_wanted || s->load_done) {
+		r = -EBUSY;
+	} else {
+		s->load_wanted = true;
+		s->load_ticket = ticket;
+		pthread_cond_signal(&s->wake);
+	}
+	pthread_mutex_unlock(&s->lock);
+	return r;
+}
+
+bool pile_slow_loaded(struct pile_slow *s, struct pile_slow_policy *ret)
+{
+	uint64_t count;
+	bool done;
+
+	if (read(s->event_fd, &count, sizeof(count)) < 0 && errno != EAGAIN)
+		return false;
+	pthread_mutex_lock(&s->lock);
+	done = s->load_done;
+	if (done)
+		*ret = s->loaded;
+	s->load_done = false;
+	pthread_mutex_unlock(&s->lock);
+	return done;
+}
+
+void pile_slow_commit(struct pile_slow *s, const struct pile_policy *policy, uint64_t generation)
+{
+	pthread_mutex_lock(&s->lock);
+	s->commit_policy = *policy;
+	s->commit_generation = generation;
+	s->commit_wanted = true;
+	pthread_cond_signal(&s->wake);
+	pthread_mutex_unlock(&s->lock);
+}
+
+void pile_slow_learned(struct pile_slow *s, const struct pile_baseline_record *records, uint32_t n)
+{
+	pthread_mutex_lock(&s->lock);
+	s->n_learned = MIN(n, PILE_GROUPS_MAX);
+	memcpy(s->learned, records, s->n_learned * sizeof(records[0]));
+	s->learned_wanted = true;
+	pthread_cond_signal(&s->wake);
+	pthread_mutex_unlock(&s->lock);
+}

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * slow.h: the one thread that may block: the journal, the disk, loading a policy.
+ * Owned by the guard. The control loop hands over fixed-size jobs and never waits: a full queue drops log lines (and
+ * counts them), never a policy job. Results come back through an eventfd.
+ */
+#pragma once
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "decide/baseline.h"
+#include "policy/policy.h"
+#include "record/record.h"
+
+#define PILE_SLOW_LINES 256		/* queued journal lines */
+#define PILE_SLOW_LINES_PER_SECOND 10	/* product.md: log, at most 10 a second */
+
+#define PILE_SLOW_TEXT_MAX 65536	/* struct pile_snapshot_half.policy_text */
+
+/** What a finished policy load says. */
+struct pile_slow_policy {
+	int result;			/* 0 or negative errno */
+	struct pile_policy policy;	/* valid when result is 0 */
+	struct pile_error error;
+	uint32_t ticket;		/* as given by the caller */
+	char text[PILE_SLOW_TEXT_MAX];	/* canonical YAML; "" when it does not fit */
+};
+
+struct pile_slow {
+	pthread_t thread;
+	pthread_mutex_t lock;
+	pthread_cond_t wake;
+	bool running, stop;
+	bool to_journal;		/* else to stderr */
+	int event_fd;			/* readable when a policy load has finished */
+	struct pile_event lines[PILE_SLOW_LINES];
+	uint32_t head, n;
+	uint64_t lines_dropped;
+	/* policy */
+	bool load_wanted, load_done;
+	uint32_t load_ticket;
+	char policy_path[256];
+	struct pile_slow_policy loaded;
+	/* state directory */
+	char state_dir[256];
+	bool commit_wanted;
+	struct pile_policy commit_policy;
+	uint64_t commit_generation;
+	bool learned_wanted;
+	uint32_t n_learned;
+	struct pile_baseline_record learned[PILE_GROUPS_MAX];
+	int store_error;		/* negative errno of the last write; 0 = fine */
+};
+
+int pile_slow_start(struct pile_slow *s, const char *policy_path, const char *state_dir);
+
+/** pile_slow_stop - finish what is queued, join. */
+void pile_slow_stop(struct pile_slow *s);
+
+/** pile_slow_say - queue a line for the journal. */
+void pile_slow_say(struct pile_slow *s, const struct pile_event *event);
+
+/** pile_slow_load - read and check the policy file; event_fd tells when it is done. Returns 0 or -EBUSY. */
+int pile_slow_load(struct pile_slow *s, uint32_t ticket);
+
+/** pile_slow_policy_text - canonical text of a policy into @ret (PILE_SLOW_TEXT_MAX); may block and allocate. */
+void pile_slow_policy_text(const struct pile_policy *policy, char *ret);
+
+/** pile_slow_loaded - take the result. Returns false when there is none. */
+bool pile_slow_loaded(struct pile_slow *s, struct pile_slow_policy *ret);
+
+/** pile_slow_commit - keep this policy as the last committed one. */
+void pile_slow_commit(struct pile_slow *s, const struct pile_policy *policy, uint64_t generation);
+
+/** pile_slow_learned - keep what was learned. @records is copied. */
+void pile_slow_learned(struct pile_slow *s, const struct pile_baseline_record *records, uint32_t n);
+
+/** pile_slow_learned_load - what was kept; start only. Returns how many records were read. */
+uint32_t pile_slow_learned_load(const char *state_dir, struct pile_baseline_record *ret, uint32_t max);
