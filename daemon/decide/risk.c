@@ -73,31 +73,42 @@ static void update_budget(struct pile_risk *risk, const struct pile_policy_group
 	risk->budget_bytes = g->memory_bytes + risk->free_bytes;
 }
 
-static void update_growth(struct pile_risk *risk)
+/* Memory growth per second since @back ticks ago; 0 = not growing, or within the noise. */
+static uint64_t growth(const struct pile_risk *risk, uint32_t back)
 {
-	const struct pile_risk_point *now = point(risk, 0), *then = point(risk, GROWTH_TICKS);
+	const struct pile_risk_point *now = point(risk, 0), *then = point(risk, back);
 	uint64_t span_ns = now->t_ns - then->t_ns, grown;
 
-	risk->growth_bytes = 0;
-	risk->exhaustion_ns = PILE_RISK_NEVER;
-	risk->rate_milli = 0;
-	if (!span_ns)
-		return;
-	risk->rate_milli = (uint32_t)MIN(per_second(minus(now->opened, then->opened) * 1000, span_ns), UINT32_MAX);
 	/* half a second at least: shorter spans turn one allocation into a landslide */
-	if (risk->n <= GROWTH_TICKS / 2)
-		return;
+	if (risk->n <= GROWTH_TICKS / 2 || !span_ns)
+		return 0;
 	if (now->memory_bytes && then->memory_bytes)
 		grown = minus(now->memory_bytes, then->memory_bytes);
 	else
 		grown = minus(then->available_bytes, now->available_bytes);
 	if (grown <= GROWTH_NOISE_BYTES || grown <= risk->budget_bytes / 200)
-		return;
-	risk->growth_bytes = per_second(grown, span_ns);
-	if (risk->growth_bytes)
-		risk->exhaustion_ns = (uint64_t)MIN((unsigned __int128)risk->free_bytes * NS_PER_SEC /
-							    risk->growth_bytes,
-						    (unsigned __int128)PILE_RISK_NEVER - 1);
+		return 0;
+	return per_second(grown, span_ns);
+}
+
+static uint64_t exhaustion_ns(const struct pile_risk *risk, uint64_t growth_bytes)
+{
+	unsigned __int128 left = (unsigned __int128)risk->free_bytes * NS_PER_SEC;
+
+	if (!growth_bytes)
+		return PILE_RISK_NEVER;
+	return (uint64_t)MIN(left / growth_bytes, (unsigned __int128)PILE_RISK_NEVER - 1);
+}
+
+static void update_growth(struct pile_risk *risk)
+{
+	const struct pile_risk_point *now = point(risk, 0), *then = point(risk, GROWTH_TICKS);
+	uint64_t span_ns = now->t_ns - then->t_ns;
+
+	risk->rate_milli = span_ns ? (uint32_t)MIN(per_second(minus(now->opened, then->opened) * 1000, span_ns),
+						   UINT32_MAX) : 0;
+	risk->growth_bytes = growth(risk, GROWTH_TICKS);
+	risk->exhaustion_ns = exhaustion_ns(risk, risk->growth_bytes);
 }
 
 /*
@@ -181,6 +192,18 @@ static bool pool_ends_first(const struct pile_risk *risk, uint32_t waiting)
 	return risk->pool_limit && risk->request_bytes && room <= risk->free_bytes / risk->request_bytes;
 }
 
+/* Over 2 s, where one second may be chance: a proof of death is shortened by this. */
+static void update_hurry(struct pile_risk *risk, uint32_t waiting)
+{
+	uint64_t left_ns = exhaustion_ns(risk, growth(risk, PILE_RISK_WINDOW - 1));
+
+	if (left_ns < PILE_RISK_HURRY_NS && risk->memory && !pool_ends_first(risk, waiting))
+		risk->hurry_run = MIN(risk->hurry_run + 1, HURRY_TICKS);
+	else
+		risk->hurry_run = 0;
+	risk->hurry = risk->hurry_run >= HURRY_TICKS;
+}
+
 void pile_risk_update(struct pile_risk *risk, const struct pile_policy_group *config, uint64_t reserve_bytes,
 		      const struct pile_sample *sample, uint32_t group, bool late)
 {
@@ -198,11 +221,7 @@ void pile_risk_update(struct pile_risk *risk, const struct pile_policy_group *co
 	update_pool(risk, config, g);
 	update_ratio(risk);
 	risk->memory = risk->exhaustion_ns < PILE_RISK_HORIZON_NS;
-	if (risk->exhaustion_ns < PILE_RISK_HURRY_NS && !pool_ends_first(risk, g->waiting))
-		risk->hurry_run = MIN(risk->hurry_run + 1, HURRY_TICKS);
-	else
-		risk->hurry_run = 0;
-	risk->hurry = risk->hurry_run >= HURRY_TICKS;
+	update_hurry(risk, g->waiting);
 }
 
 bool pile_risk_at_risk(const struct pile_risk *risk)

@@ -49,7 +49,7 @@ struct pile_risk {
 	struct pile_risk_point ring[PILE_RISK_WINDOW];
 };
 
-/* Act at the latest 1.5 s before memory is gone: 1 s of smoothing in the growth, 0.5 s for the effect. */
+/* Act at the latest 1.5 s before memory is gone: 1 s of smoothing in the growth (over 2 s), 0.5 s for the effect. */
 #define PILE_RISK_HURRY_NS (1500 * NS_PER_MS)
 
 void pile_risk_init(struct pile_risk *risk);
