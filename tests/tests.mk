@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# tests.mk: how the tests are built; tests/runner runs them and counts.
+
+# suite name -> sources beside tests/unit/test_NAME.c
+POLICY_SRC := $(wildcard daemon/policy/*.c) daemon/util/quantity.c daemon/util/endpoint.c daemon/util/error.c
+DECIDE_SRC := $(wildcard daemon/decide/*.c) daemon/util/endpoint.c daemon/policy/policy.c tests/unit/sim.c tests/unit/trace.c
+UNIT_quantity := daemon/util/quantity.c
+UNIT_endpoint := daemon/util/endpoint.c
+UNIT_policy := $(POLICY_SRC)
+UNIT_baseline := $(DECIDE_SRC)
+UNIT_risk := $(DECIDE_SRC)
+UNIT_verdict := $(DECIDE_SRC)
+UNIT_breaker := $(DECIDE_SRC)
+UNIT_decide := $(DECIDE_SRC)
+UNIT_LIBS := -lcmocka -lcyaml -lyaml -lmd -ljansson -lm
+
+UNIT_NAMES = $(sort $(patsubst UNIT_%,%,$(filter UNIT_%,$(filter-out UNIT_LIBS UNIT_NAMES UNIT_BIN UNIT_SAN,$(.VARIABLES)))))
+UNIT_BIN = $(patsubst %,$(BUILD)/tests/unit/test_%,$(UNIT_NAMES))
+UNIT_SAN = $(patsubst %,$(BUILD)/san/tests/unit/test_%,$(UNIT_NAMES)) $(BUILD)/san/tests/fuzz/fuzz_policy
+
+# programs that the integration tests start
+TEST_PROGRAMS :=
+BENCH_PROGRAMS :=
+include $(wildcard tests/*/*.mk)
+
+TEST_CFLAGS := -std=gnu17 -D_GNU_SOURCE $(WARNINGS) -Iinclude -Idaemon -Itests/unit -O1 -g
+
+# One call of the compiler a test: small enough, and the whole list of what it is made of stands in one line.
+$(BUILD)/tests/unit/test_%: tests/unit/test_%.c $(BUILD)/tests/.changed
+	@mkdir -p $(@D)
+	$(call say,CC,$@)
+	$(Q)$(CC) $(TEST_CFLAGS) -o $@ $< $(UNIT_$*) $(UNIT_LIBS)
+
+$(BUILD)/san/tests/unit/test_%: tests/unit/test_%.c $(BUILD)/tests/.changed
+	@mkdir -p $(@D)
+	$(call say,SAN,$@)
+	$(Q)$(CC) $(TEST_CFLAGS) $(SANITIZE) -o $@ $< $(UNIT_$*) $(UNIT_LIBS)
+
+$(BUILD)/san/tests/fuzz/fuzz_policy: tests/fuzz/fuzz_policy.c $(POLICY_SRC)
+	@mkdir -p $(@D)
+	$(call say,SAN,$@)
+	$(Q)$(CC) $(TEST_CFLAGS) $(SANITIZE) -o $@ $^ -lcyaml -lyaml -lmd
+
+# a test is rebuilt when any source or header is newer: cheaper than tracking each one's list
+$(BUILD)/tests/.changed: $(wildcard daemon/*/*.[ch] include/pileguard/*.h tests/unit/*.[ch])
+	@mkdir -p $(@D) && touch $@
+
+check-unit: all
+	$(MAKE) -s $(UNIT_BIN) $(UNIT_SAN)
+	./tests/runner --build $(BUILD) unit sanitized fuzz
+
+check:
+	./tests/deps
+	$(MAKE) all
+	$(MAKE) -s $(UNIT_BIN) $(UNIT_SAN) $(TEST_PROGRAMS)
+	./tests/runner --build $(BUILD) unit sanitized fuzz lint integration vm
+
+check-long:
+	./tests/deps
+	$(MAKE) all
+	$(MAKE) -s $(UNIT_BIN) $(UNIT_SAN) $(TEST_PROGRAMS)
+	./tests/runner --build $(BUILD) unit sanitized fuzz lint integration vm vm-long
+
+bench: all
+	$(MAKE) -s $(BENCH_PROGRAMS)
+	./tests/bench/run --build $(BUILD)
+
+demo:
+	./tests/deps
+	$(MAKE) all
+	./tests/vm/run demo
+
+lint:
+	./tests/lint
+
+format:
+	./tests/lint --fix
