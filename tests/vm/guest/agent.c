@@ -38,11 +38,11 @@ static int port = -1;
 static int list_lost = -1;
 static int list_refused = -1;
 
-static long long now_ns(void)
+static long long now_ns(clockid_t clock)
 {
 	struct timespec ts;
 
-	clock_gettime(CLOCK_MONOTONIC, &ts);
+	clock_gettime(clock, &ts);
 	return ts.tv_sec * 1000000000LL + ts.tv_nsec;
 }
 
@@ -121,7 +121,8 @@ static void send_line(void)
 
 static void begin(const char *type)
 {
-	line_size = snprintf(line, sizeof(line), "{\"type\":\"%s\",\"t_ns\":%lld", type, now_ns());
+	line_size = snprintf(line, sizeof(line), "{\"type\":\"%s\",\"t_ns\":%lld,\"realtime_ns\":%lld", type,
+			     now_ns(CLOCK_MONOTONIC), now_ns(CLOCK_REALTIME));
 }
 
 static void sample(void)
@@ -150,7 +151,7 @@ static void sample(void)
 		add(fields[i].name, number_in(fields[i].path, fields[i].key));
 	add("connecting", connecting());
 	add("in_flight", in_flight());
-	add("took_ns", now_ns() - (long long)number_after(line, "\"t_ns\":"));
+	add("took_ns", now_ns(CLOCK_MONOTONIC) - (long long)number_after(line, "\"t_ns\":"));
 	send_line();
 }
 

@@ -43,10 +43,13 @@ class Agent:
             raise RuntimeError(f"the agent's {word} failed: errno {found[0]['rc']:g}")
         return found[0] if found else None
 
-    def offset(self):
-        """Host's monotonic clock minus the guest's, in seconds: what the fastest line says."""
+    def offset(self, clock="t_ns"):
+        """This host's monotonic clock minus the guest's, in seconds: what the fastest line says.
+
+        clock: t_ns is the guest's monotonic clock, realtime_ns its wall clock.
+        """
         with self.arrived:
-            return min(line["at"] - line["t_ns"] / 1e9 for line in self.samples + self.acks)
+            return min(line["at"] - line[clock] / 1e9 for line in self.samples + self.acks)
 
     def close(self):
         try:

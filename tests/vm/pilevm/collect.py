@@ -21,8 +21,7 @@ def over_ssh(vm, with_guard):
              "fpm_log": vm.ssh("cat /var/log/php8.2-fpm.log", check=False, timeout=60).stdout}
     if with_guard:
         found["guard"] = {word: guard.ask(vm, word) for word in guard.ASKED}
-        found["explained"] = {event["id"]: guard.ask(vm, "explain", str(event["id"]))
-                              for event in guard.events_of(found["guard"])[:20] if event.get("id")}
+        found["explained"] = guard.explain_all(vm)
     return found
 
 
@@ -36,7 +35,7 @@ def from_disk(vm):
     for request in (f"rdump /var/log/journal {journal}", f"dump /var/log/php8.2-fpm.log {log}"):
         subprocess.run(["debugfs", "-R", request, str(raw)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     raw.unlink()
-    read = subprocess.run(["journalctl", "-D", str(journal), "--no-pager", "-o", "short-monotonic"],
+    read = subprocess.run(["journalctl", f"--file={journal}/journal/*/*.journal", "--no-pager", "-o", "short-monotonic"],
                           capture_output=True, text=True)
     return {"unit": None, "journal": read.stdout,
             "fpm_log": log.read_text(errors="replace") if log.exists() else ""}

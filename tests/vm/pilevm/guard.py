@@ -3,6 +3,7 @@ import json
 import os
 import subprocess
 import tempfile
+from datetime import datetime, timezone
 from pathlib import Path
 
 from .machine import MachineError, await_true
@@ -72,26 +73,32 @@ def parse_json(text):
 
 
 def events_of(answers):
-    """The list of events, whatever it is wrapped in."""
-    events = (answers or {}).get("events")
-    if isinstance(events, dict):
-        events = events.get("events")
-    return events or []
+    """The list of events; empty when the guard did not answer."""
+    return (answers or {}).get("events") or []
 
 
-def first_time(events, is_wanted, offset_s):
-    """Host's time (seconds, monotonic) of the first event that is wanted, by its t_ns; or None."""
-    times = [event["t_ns"] / 1e9 + offset_s for event in events if "t_ns" in event and is_wanted(event)]
+def explain_all(vm):
+    """Every explain record that an event names, oldest first."""
+    named = {event["explain"] for event in events_of({"events": ask(vm, "events")}) if event.get("explain")}
+    return [record for record in (ask(vm, "explain", str(number)) for number in sorted(named)[:50]) if record]
+
+
+def wall_time(text):
+    """Seconds since the epoch of a time as the API writes it, 2021-02-01T07:26:00.123Z."""
+    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=timezone.utc).timestamp()
+
+
+def first_effect(explained, wall_offset_s):
+    """Host's time (seconds, monotonic) of the first wait that the guard ended or refused, as it explains it."""
+    times = [wall_time(record["opened_at"]) + record["did"]["first_effect_after_seconds"] + wall_offset_s
+             for record in explained or []
+             if record.get("acted") and record["did"].get("first_effect_after_seconds") is not None]
     return min(times, default=None)
 
 
-# Events by which the guard touches the world: their names as `pileguardctl --json events` has them.
-ACTION_WORDS = ("opened", "open", "refuse", "ended", "deadline", "held")
+COUNTED = ("opened_total", "connects_refused_total", "waits_ended_total")
 
 
-def is_action(event):
-    """Whether an event tells that the guard changed something (and not only what it saw)."""
-    if event.get("observed_only") or event.get("mode") == "observe":
-        return False
-    name = str(event.get("type") or event.get("event") or event.get("what") or "").lower()
-    return any(word in name for word in ACTION_WORDS)
+def actions(status):
+    """How often the guard touched the world so far, by its own counters; None when it does not answer."""
+    return None if not status else {name: status["fail_fast"][name] for name in COUNTED}

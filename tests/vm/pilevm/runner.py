@@ -120,6 +120,6 @@ class Run:
         found = collect.collect(self.vm, self.with_guard)
         (self.vm.folder / "journal.txt").write_text(found["journal"])
         return {"label": self.label, "with_guard": self.with_guard, "start": self.start, "marks": self.marks,
-                "offset": self.agent.offset(), "idle": records.read(self.path("idle")),
+                "wall_offset": self.agent.offset("realtime_ns"), "idle": records.read(self.path("idle")),
                 "probes": records.read(self.path("probes")), "requests": records.read(self.path("requests")),
                 "samples": list(self.agent.samples), "found": found, "folder": str(self.vm.folder)}
