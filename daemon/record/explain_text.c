@@ -442,17 +442,25 @@ struct line {
 	const struct pile_explain *explain; /* or NULL */
 };
 
+/** "5 s": a forecast needs no tenths. */
+static void put_forecast(struct pen *pen, uint64_t ns)
+{
+	if (ns >= NS_PER_SEC && ns < 10 * NS_PER_SEC)
+		put(pen, "%llu s", (unsigned long long)((ns + NS_PER_SEC / 2) / NS_PER_SEC));
+	else
+		put(pen, "%s", duration(ns).text);
+}
+
 static void put_line_risk(struct pen *pen, const struct pile_why *why)
 {
-	if (why->risk_memory)
-		put(pen, "; memory gone in %s",
-		    why->exhaustion_ns >= NS_PER_SEC && why->exhaustion_ns < HOUR_NS ?
-			    duration((why->exhaustion_ns + NS_PER_SEC / 2) / NS_PER_SEC * NS_PER_SEC).text :
-			    duration(why->exhaustion_ns).text);
-	else if (why->risk_pool)
+	if (why->risk_memory) {
+		put(pen, "; memory gone in ");
+		put_forecast(pen, why->exhaustion_ns);
+	} else if (why->risk_pool) {
 		put(pen, "; %u wait on a pool of %u", why->waiting, why->pool_limit);
-	else if (why->always)
+	} else if (why->always) {
 		put(pen, "; fail_fast: always");
+	}
 }
 
 static void put_line_open(struct pen *pen, const struct line *line)

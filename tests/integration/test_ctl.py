@@ -78,12 +78,6 @@ class Golden(unittest.TestCase):
             run = ctl("--json", *args, socket=self.api.path)
             self.assertEqual((run.returncode, json.loads(run.stdout)), (0, self.api.get(path)), args)
 
-    def test_no_color_and_no_control_characters_in_a_pipe(self):
-        self.api.say("event \033[2J gone")
-        text = ctl("events", socket=self.api.path).stdout
-        self.assertNotIn("\033", text)
-        self.assertIn("?[2J gone", text)
-
 
 class Commands(unittest.TestCase):
     def setUp(self):
@@ -95,6 +89,12 @@ class Commands(unittest.TestCase):
     def run_ctl(self, *args, **kwargs):
         run = ctl(*args, socket=self.api.path, **kwargs)
         return run.returncode, (run.stdout + run.stderr).strip()
+
+    def test_no_color_and_no_control_characters_in_a_pipe(self):
+        self.api.say("event \033[2J gone")
+        text = ctl("events", socket=self.api.path).stdout
+        self.assertNotIn("\033", text)
+        self.assertIn("?[2J gone", text)
 
     def test_usage(self):
         for args in ((), ("frobnicate",), ("explain",), ("explain", "x"), ("hold", "www"), ("--nonsense",),

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* Prometheus text: names, values, escapes, the bound of 500 series. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#include "../integration/api_fixture.h"
+#include "api/metrics.h"
+
+static struct pile_snapshot_half half;
+
+static int setup(void **state)
+{
+	(void)state;
+	memset(&half, 0, sizeof(half));
+	fixture_fill(&half);
+	return 0;
+}
+
+static unsigned int series_count(const char *text)
+{
+	unsigned int n = 0;
+
+	for (const char *line = text; *line; line = strchr(line, '\n') + 1)
+		n += *line != '#';
+	return n;
+}
+
+static void assert_has(const struct pile_text *text, const char *line)
+{
+	if (!strstr(text->data, line))
+		fail_msg("%s is missing in:\n%s", line, text->data);
+}
+
+static void test_values(void **state)
+{
+	_cleanup_text_ struct pile_text text = { 0 };
+
+	(void)state;
+	pile_metrics_format(&half, &text);
+	assert_false(text.failed);
+	assert_has(&text, "\npileguard_enforcing 0\n");
+	assert_has(&text, "\npileguard_ticks_total 108000\n");
+	assert_has(&text, "\npileguard_tick_worst_gap_seconds 0.412000000\n");
+	assert_has(&text, "\npileguard_group_requests_waiting{group=\"node-push\"} 212\n");
+	assert_has(&text, "\npileguard_group_oldest_waiting_seconds{group=\"node-push\"} 24.000000000\n");
+	assert_has(&text, "\npileguard_group_risk_ratio{group=\"www\"} 1.780\n");
+	assert_has(&text, "\npileguard_destination_breaker_state{group=\"www\",destination=\"10.9.0.2:3306\"} 1\n");
+	assert_has(&text, "\npileguard_destination_established{group=\"nginx\",destination=\"[2001:db8::1]:443\"} 4\n");
+	assert_has(&text, "pileguard_policy_info{hash=\"3f9c21e0");
+	assert_null(strstr(text.data, "\"other\""));
+}
+
+/* Each metric: HELP, TYPE, then its series in one run; counters end in _total; none twice. */
+static void test_shape(void **state)
+{
+	_cleanup_text_ struct pile_text text = { 0 };
+	char name[128] = "", type[16] = "", key[160];
+	char *line, *save = NULL;
+
+	(void)state;
+	pile_metrics_format(&half, &text);
+	for (line = strtok_r(text.data, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+		if (sscanf(line, "# TYPE %127s %15s", name, type) == 2) {
+			size_t n = strlen(name);
+			bool total = n > 6 && strcmp(name + n - 6, "_total") == 0;
+
+			assert_int_equal(strncmp(name, "pileguard_", 10), 0);
+			assert_int_equal(total, strcmp(type, "counter") == 0);
+		} else if (line[0] != '#') {
+			snprintf(key, sizeof(key), "%.*s", (int)strcspn(line, "{ "), line);
+			assert_string_equal(key, name);
+		}
+	}
+}
+
+static void test_escapes(void **state)
+{
+	_cleanup_text_ struct pile_text text = { 0 };
+
+	(void)state;
+	snprintf(half.groups[0].name, sizeof(half.groups[0].name), "a\"b\\c\nd\xff");
+	pile_metrics_format(&half, &text);
+	assert_has(&text, "{group=\"a\\\"b\\\\c\\nd?\"} 3\n");
+}
+
+static void test_no_more_than_500_series(void **state)
+{
+	_cleanup_text_ struct pile_text text = { 0 };
+
+	(void)state;
+	while (half.n_groups < PILE_GROUPS_MAX) {
+		char name[PILE_NAME_MAX];
+
+		snprintf(name, sizeof(name), "g%u", half.n_groups);
+		fixture_group(&half, name, "x.service")->sample.opened = 10;
+	}
+	while (half.n_dependencies < PILE_SNAPSHOT_DEPENDENCIES) {
+		half.dependencies[half.n_dependencies] = half.dependencies[1];
+		half.dependencies[half.n_dependencies].sample.endpoint.port = (uint16_t)half.n_dependencies;
+		half.dependencies[half.n_dependencies++].sample.silent = 2;
+	}
+	half.dependencies[100].sample.connecting = 30;
+	half.dependencies[200].state = 1;
+	half.dependencies[200].blocked = PILE_BLOCKED_OBSERVE;
+	pile_metrics_format(&half, &text);
+	assert_false(text.failed);
+	assert_in_range(series_count(text.data), 400, PILE_METRICS_SERIES_MAX);
+	/* The sum is conserved: 105 groups of 10 and three with their own are there in all. */
+	assert_has(&text, "pileguard_group_requests_opened_total{group=\"www\"} 41204\n");
+	assert_has(&text, "pileguard_group_requests_opened_total{group=\"other\"} 1080\n");
+	/* Those that wait, and those that are (or would be) refused, are among the twenty. */
+	assert_has(&text, "pileguard_destination_connecting{group=\"nginx\",destination=\"[2001:db8::1]:100\"} 30\n");
+	assert_has(&text, "pileguard_destination_breaker_state{group=\"nginx\",destination=\"[2001:db8::1]:200\"} 3\n");
+	assert_has(&text, "pileguard_destination_silent{group=\"other\",destination=\"other\"}");
+}
+
+static void test_empty_host(void **state)
+{
+	_cleanup_text_ struct pile_text text = { 0 };
+
+	(void)state;
+	memset(&half, 0, sizeof(half));
+	pile_metrics_format(&half, &text);
+	assert_false(text.failed);
+	assert_null(strstr(text.data, "pileguard_group_"));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup(test_values, setup),
+		cmocka_unit_test_setup(test_shape, setup),
+		cmocka_unit_test_setup(test_escapes, setup),
+		cmocka_unit_test_setup(test_no_more_than_500_series, setup),
+		cmocka_unit_test_setup(test_empty_host, setup),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
