@@ -136,7 +136,7 @@ def measure(data, phases):
         "send_lag_p99_s": quantile([record["started"] - record["planned"] for record in requests], .99),
         "fuse_answered": of_count(*[pick(kind_of(between(requests, phases["lost"], phases["storm"]), "auth"))
                                     for pick in (good, list)]),
-        "collected_by": data["found"]["by"], "explain_agrees_s": explain_agreement(data, effect),
+        "others_cores": data["others_cores"], "collected_by": data["found"]["by"], "explain_agrees_s": explain_agreement(data, effect),
     }
 
 

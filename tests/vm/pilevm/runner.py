@@ -1,5 +1,6 @@
 """One run of one machine: boot, guard or none, idle baseline, load and faults on a timeline."""
 import contextlib
+import signal
 import subprocess
 import sys
 import time
@@ -7,6 +8,7 @@ from pathlib import Path
 
 from . import collect, guard, machine, records
 from .agent import Agent
+from .hostload import Others
 
 HERE = Path(__file__).resolve().parent.parent
 IDLE_LOGINS = 20        # of which the 99th percentile is the slowest
@@ -32,6 +34,7 @@ class Run:
     with_guard = property(lambda self: self.staging is not None)
 
     def __enter__(self):
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))  # through __exit__: no machine stays
         self.vm = machine.boot(self.kernel, f"run-{self.label}", memory_mb=self.memory_mb)
         try:
             self.agent = Agent(self.vm.folder / "agent.sock", self.path("samples"))
@@ -92,6 +95,7 @@ class Run:
     def drive(self, segments, seed, timeline):
         """Runs the load with probes beside it; timeline is [(seconds, text, call)], sorted."""
         duration = sum(segment.duration_s for segment in segments)
+        others = Others(self.vm.state["pid"])
         self.start = records.now() + LEAD_S
         ports = [word for port in self.vm.web_ports for word in ("--port", port)]
         parts = [word for segment in segments for word in ("--segment", segment)]
@@ -104,6 +108,7 @@ class Run:
             call()
         load.wait(max(1, self.start + duration - records.now()) + TAIL_S)
         probe.wait(30)
+        self.others_cores = others.cores()
 
     def fault(self, word, mark=None):
         """A call for the timeline: the agent's command, its time kept as a mark."""
@@ -122,4 +127,4 @@ class Run:
         return {"label": self.label, "with_guard": self.with_guard, "start": self.start, "marks": self.marks,
                 "wall_offset": self.agent.offset("realtime_ns"), "idle": records.read(self.path("idle")),
                 "probes": records.read(self.path("probes")), "requests": records.read(self.path("requests")),
-                "samples": list(self.agent.samples), "found": found, "folder": str(self.vm.folder)}
+                "samples": list(self.agent.samples), "found": found, "others_cores": self.others_cores, "folder": str(self.vm.folder)}
