@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * ctl.h: what the commands of pileguardctl share: the options, and one function a command.
- * One process, one thread, one command; may block and allocate; prints answers to stdout, one sentence of
- * trouble to stderr, and returns an exit status of api.h.
+ * One process, one thread, one command; may block and allocate; prints answers to stdout, one
+ * sentence of trouble to stderr, and returns an exit status of api.h.
  */
 #pragma once
 
@@ -15,14 +15,14 @@
 /** What the command line said. */
 struct pile_ctl {
 	const char *socket;
-	const char *file;   /* --file: the policy on disk */
-	const char *group;  /* --group, or NULL */
-	uint64_t for_ns;    /* --for; 0 = not given */
+	const char *file; /* --file: the policy on disk */
+	const char *group; /* --group, or NULL */
+	uint64_t for_ns; /* --for; 0 = not given */
 	bool json;
 	bool follow;
 	bool color;
 	unsigned int width; /* columns of the terminal; 0 = no limit */
-	int n_args;	    /* after the command's name */
+	int n_args; /* after the command's name */
 	char **args;
 };
 

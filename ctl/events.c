@@ -31,7 +31,8 @@ static int line_print(const char *line, void *data)
 
 static int follow(const struct pile_ctl *ctl)
 {
-	int r = pile_http_follow(ctl->socket, "/v1/events?follow=1&since=0", line_print, (void *)ctl);
+	int r = pile_http_follow(ctl->socket, "/v1/events?follow=1&since=0", line_print,
+				 (void *)ctl);
 
 	if (r != 0)
 		return pile_http_complain(ctl, r);

@@ -41,7 +41,8 @@ int pile_explain_show(const struct pile_ctl *ctl)
 
 	if (!ctl->args[0][0] || strspn(ctl->args[0], "0123456789") != strlen(ctl->args[0]) ||
 	    strlen(ctl->args[0]) > 10) {
-		fprintf(stderr, "explain takes the number at the end of the line in the journal: pileguardctl explain 17\n");
+		fprintf(stderr, "explain takes the number at the end of the line in the journal: "
+				"pileguardctl explain 17\n");
 		return PILE_EXIT_USAGE;
 	}
 	snprintf(path, sizeof(path), "/v1/explain/%s", ctl->args[0]);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* pileguardctl reload, hold, release: the operator's hand. The guard itself checks that it is root's. */
+/* pileguardctl reload, hold, release: the operator's hand. The guard itself checks that it is
+ * root's. */
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -54,7 +55,9 @@ static int hold_or_release(const struct pile_ctl *ctl, const char *path)
 	json_t *value;
 
 	if (pile_endpoint_parse(ctl->args[1], false, &endpoint) != 0) {
-		fprintf(stderr, "\"%s\" is no destination: give an address and a port, like 10.9.0.2:3306 or [2001:db8::1]:443\n",
+		fprintf(stderr,
+			"\"%s\" is no destination: give an address and a port, like 10.9.0.2:3306 "
+			"or [2001:db8::1]:443\n",
 			ctl->args[1]);
 		return PILE_EXIT_USAGE;
 	}
@@ -64,7 +67,8 @@ static int hold_or_release(const struct pile_ctl *ctl, const char *path)
 	}
 	value = json_pack("{s:s,s:s}", "group", ctl->args[0], "endpoint", ctl->args[1]);
 	if (value && ctl->for_ns)
-		json_object_set_new(value, "seconds", json_integer((json_int_t)(ctl->for_ns / NS_PER_SEC)));
+		json_object_set_new(value, "seconds",
+				    json_integer((json_int_t)(ctl->for_ns / NS_PER_SEC)));
 	body = json_dumps(value, JSON_COMPACT);
 	json_decref(value);
 	if (!body) {

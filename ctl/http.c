@@ -58,10 +58,11 @@ static int request_send(int fd, const char *path, const char *body)
 	int n;
 
 	if (body)
-		n = asprintf(&text,
-			     "POST %s HTTP/1.0\r\nHost: pileguard\r\nContent-Type: application/json\r\n"
-			     "Content-Length: %zu\r\n\r\n%s",
-			     path, strlen(body), body);
+		n = asprintf(
+			&text,
+			"POST %s HTTP/1.0\r\nHost: pileguard\r\nContent-Type: application/json\r\n"
+			"Content-Length: %zu\r\n\r\n%s",
+			path, strlen(body), body);
 	else
 		n = asprintf(&text, "GET %s HTTP/1.0\r\nHost: pileguard\r\n\r\n", path);
 	if (n < 0) {
@@ -104,7 +105,8 @@ static ssize_t inbox_read(int fd, struct inbox *box)
 	return n;
 }
 
-/** Reads up to the end of the head. Returns where the body starts; @ret_status from the first line. */
+/** Reads up to the end of the head. Returns where the body starts; @ret_status from the first line.
+ */
 static ssize_t head_read(int fd, struct inbox *box, int *ret_status)
 {
 	for (;;) {
@@ -138,8 +140,8 @@ static long long announced_size(const char *head, size_t n)
 	return size;
 }
 
-int pile_http_request(const char *socket_path, const char *path, const char *body, unsigned int seconds,
-		      struct pile_http_answer *ret)
+int pile_http_request(const char *socket_path, const char *path, const char *body,
+		      unsigned int seconds, struct pile_http_answer *ret)
 {
 	_cleanup_close_ int fd = connect_to(socket_path, seconds);
 	_cleanup_free_ char *data = NULL;
@@ -186,8 +188,8 @@ static int lines_take(struct inbox *box, int (*line)(const char *text, void *dat
 	return stop;
 }
 
-int pile_http_follow(const char *socket_path, const char *path, int (*line)(const char *text, void *data),
-		     void *data)
+int pile_http_follow(const char *socket_path, const char *path,
+		     int (*line)(const char *text, void *data), void *data)
 {
 	_cleanup_close_ int fd = connect_to(socket_path, FOLLOW_SECONDS);
 	_cleanup_free_ char *bytes = NULL;
@@ -218,7 +220,9 @@ int pile_http_complain(const struct pile_ctl *ctl, int error)
 	switch (error) {
 	case -ENOENT:
 	case -ECONNREFUSED:
-		fprintf(stderr, "pileguard is not running (%s). Start it with: sudo systemctl start pileguard\n",
+		fprintf(stderr,
+			"pileguard is not running (%s). Start it with: sudo systemctl start "
+			"pileguard\n",
 			ctl->socket);
 		return PILE_EXIT_UNREACHABLE;
 	case -EACCES:
@@ -237,7 +241,8 @@ int pile_http_complain(const struct pile_ctl *ctl, int error)
 		fprintf(stderr, "pileguard serves too many followers; try again later\n");
 		return PILE_EXIT_FAILURE;
 	default:
-		fprintf(stderr, "%s: %s. Does pileguard listen there?\n", ctl->socket, strerror(-error));
+		fprintf(stderr, "%s: %s. Does pileguard listen there?\n", ctl->socket,
+			strerror(-error));
 		return PILE_EXIT_UNREACHABLE;
 	}
 }

@@ -12,10 +12,10 @@
 #include "value.h"
 
 /** A cell that is one value of the row. */
-#define CELL(name, form, path)                                             \
-	static const char *name(const json_t *row, char *buf, size_t size) \
-	{                                                                  \
-		return pile_value_format_##form(row, path, buf, size);     \
+#define CELL(name, form, path)                                                                     \
+	static const char *name(const json_t *row, char *buf, size_t size)                         \
+	{                                                                                          \
+		return pile_value_format_##form(row, path, buf, size);                             \
 	}
 
 CELL(g_name, text, "name")
@@ -43,7 +43,8 @@ static const char *g_enforce(const json_t *row, char *buf, size_t size)
 {
 	const json_t *rungs = pile_value_get(row, "enforce");
 
-	snprintf(buf, size, "%s", json_array_size(rungs) ? json_string_value(json_array_get(rungs, 0)) : "-");
+	snprintf(buf, size, "%s",
+		 json_array_size(rungs) ? json_string_value(json_array_get(rungs, 0)) : "-");
 	return buf;
 }
 
@@ -82,7 +83,8 @@ static bool g_loud(const json_t *row)
 	return strcmp(pile_value_text(row, "stage"), "calm") != 0;
 }
 
-/** Percent-encodes a group's name into a query; names are [a-z0-9._-]+, so that this is for typing errors. */
+/** Percent-encodes a group's name into a query; names are [a-z0-9._-]+, so that this is for typing
+ * errors. */
 static int path_make(const char *path, const char *group, char *buf, size_t size)
 {
 	size_t len = (size_t)snprintf(buf, size, "%s%s", path, group ? "?group=" : "");
@@ -90,14 +92,15 @@ static int path_make(const char *path, const char *group, char *buf, size_t size
 	for (; group && *group; group++) {
 		if (len + 4 > size)
 			return -1;
-		len += (size_t)snprintf(buf + len, size - len, isalnum((unsigned char)*group) ? "%c" : "%%%02X",
+		len += (size_t)snprintf(buf + len, size - len,
+					isalnum((unsigned char)*group) ? "%c" : "%%%02X",
 					(unsigned char)*group);
 	}
 	return 0;
 }
 
-static int list_show(const struct pile_ctl *ctl, const char *path, const struct pile_table_column *columns,
-		     size_t n, const char *nothing)
+static int list_show(const struct pile_ctl *ctl, const char *path,
+		     const struct pile_table_column *columns, size_t n, const char *nothing)
 {
 	char query[512];
 	json_t *rows;
@@ -121,14 +124,14 @@ static int list_show(const struct pile_ctl *ctl, const char *path, const struct 
 int pile_lists_groups(const struct pile_ctl *ctl)
 {
 	static const struct pile_table_column columns[] = {
-		{ "GROUP", false, 0, g_name, NULL },	   { "UNIT", false, 7, g_unit, NULL },
-		{ "STAGE", false, 0, g_stage, g_loud },	   { "ENFORCES", false, 5, g_enforce, NULL },
-		{ "WORKERS", true, 3, g_workers, NULL },   { "KIND", false, 8, g_kind, NULL },
-		{ "BUSY", true, 0, g_busy, NULL },	   { "QUEUE", true, 2, g_backlog, NULL },
-		{ "WAITING", true, 0, g_waiting, NULL },   { "RATE", true, 1, g_rate, NULL },
-		{ "OPENED", true, 6, g_opened, NULL },	   { "ANSWERED", true, 6, g_answered, NULL },
-		{ "CLOSED", true, 6, g_closed, NULL },	   { "DRIFT", true, 9, g_drift, NULL },
-		{ "MEMORY", true, 1, g_memory, NULL },	   { "A REQUEST", true, 4, g_request, NULL },
+		{ "GROUP", false, 0, g_name, NULL },	 { "UNIT", false, 7, g_unit, NULL },
+		{ "STAGE", false, 0, g_stage, g_loud },	 { "ENFORCES", false, 5, g_enforce, NULL },
+		{ "WORKERS", true, 3, g_workers, NULL }, { "KIND", false, 8, g_kind, NULL },
+		{ "BUSY", true, 0, g_busy, NULL },	 { "QUEUE", true, 2, g_backlog, NULL },
+		{ "WAITING", true, 0, g_waiting, NULL }, { "RATE", true, 1, g_rate, NULL },
+		{ "OPENED", true, 6, g_opened, NULL },	 { "ANSWERED", true, 6, g_answered, NULL },
+		{ "CLOSED", true, 6, g_closed, NULL },	 { "DRIFT", true, 9, g_drift, NULL },
+		{ "MEMORY", true, 1, g_memory, NULL },	 { "A REQUEST", true, 4, g_request, NULL },
 	};
 
 	return list_show(ctl, "/v1/groups", columns, ARRAY_LEN(columns), "no group is watched");
@@ -137,11 +140,16 @@ int pile_lists_groups(const struct pile_ctl *ctl)
 int pile_lists_workers(const struct pile_ctl *ctl)
 {
 	static const struct pile_table_column columns[] = {
-		{ "PID", true, 0, w_pid, NULL },	   { "GROUP", false, 0, w_group, NULL },
-		{ "COMMAND", false, 3, w_comm, NULL },	   { "WAITING", true, 0, w_waiting, NULL },
-		{ "CONNECTIONS", true, 4, w_connections, NULL }, { "OLDEST", true, 0, w_oldest, NULL },
-		{ "P50", true, 2, w_p50, NULL },	   { "P99", true, 1, w_p99, NULL },
-		{ "ANSWERED", true, 5, w_answered, NULL }, { "RESIDENT", true, 1, w_rss, NULL },
+		{ "PID", true, 0, w_pid, NULL },
+		{ "GROUP", false, 0, w_group, NULL },
+		{ "COMMAND", false, 3, w_comm, NULL },
+		{ "WAITING", true, 0, w_waiting, NULL },
+		{ "CONNECTIONS", true, 4, w_connections, NULL },
+		{ "OLDEST", true, 0, w_oldest, NULL },
+		{ "P50", true, 2, w_p50, NULL },
+		{ "P99", true, 1, w_p99, NULL },
+		{ "ANSWERED", true, 5, w_answered, NULL },
+		{ "RESIDENT", true, 1, w_rss, NULL },
 	};
 
 	return list_show(ctl, "/v1/workers", columns, ARRAY_LEN(columns), "no worker is watched");
@@ -150,12 +158,18 @@ int pile_lists_workers(const struct pile_ctl *ctl)
 int pile_lists_dependencies(const struct pile_ctl *ctl)
 {
 	static const struct pile_table_column columns[] = {
-		{ "GROUP", false, 0, d_group, NULL },	    { "DESTINATION", false, 0, d_endpoint, NULL },
-		{ "GATE", false, 0, d_gate, d_loud },	    { "CONNECTING", true, 0, d_connecting, NULL },
-		{ "OLDEST", true, 1, d_oldest, NULL },	    { "ESTABLISHED", true, 2, d_established, NULL },
-		{ "SILENT", true, 4, d_silent, NULL },	    { "UNACKED", true, 5, d_unacked, NULL },
-		{ "FAILED", true, 6, d_failed, NULL },	    { "REFUSED", true, 3, d_refused, NULL },
-		{ "ENDED", true, 3, d_ended, NULL },	    { "LAST SUCCESS", true, 2, d_success, NULL },
+		{ "GROUP", false, 0, d_group, NULL },
+		{ "DESTINATION", false, 0, d_endpoint, NULL },
+		{ "GATE", false, 0, d_gate, d_loud },
+		{ "CONNECTING", true, 0, d_connecting, NULL },
+		{ "OLDEST", true, 1, d_oldest, NULL },
+		{ "ESTABLISHED", true, 2, d_established, NULL },
+		{ "SILENT", true, 4, d_silent, NULL },
+		{ "UNACKED", true, 5, d_unacked, NULL },
+		{ "FAILED", true, 6, d_failed, NULL },
+		{ "REFUSED", true, 3, d_refused, NULL },
+		{ "ENDED", true, 3, d_ended, NULL },
+		{ "LAST SUCCESS", true, 2, d_success, NULL },
 		{ "EXPLAIN", true, 1, d_explain, NULL },
 	};
 

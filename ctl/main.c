@@ -36,16 +36,26 @@ struct command {
 };
 
 static const struct command commands[] = {
-	{ "status", 0, 0, OPT_FILE, pile_status_show, "status", "who waits, how old, what an outage would do; start here" },
-	{ "groups", 0, 0, OPT_GROUP, pile_lists_groups, "groups", "every watched service and its counters" },
-	{ "workers", 0, 0, OPT_GROUP, pile_lists_workers, "workers", "every worker: waiting, p50, p99, memory" },
-	{ "dependencies", 0, 0, OPT_GROUP, pile_lists_dependencies, "dependencies", "where the services connect to, and how that goes" },
-	{ "events", 0, 0, OPT_FOLLOW, pile_events_show, "events [--follow]", "what was decided, done, and undone" },
-	{ "explain", 1, 1, 0, pile_explain_show, "explain ID", "one decision: why, did, did not, cost, undo" },
-	{ "policy", 1, 2, OPT_FILE, pile_policy_command, "policy show|check|diff [FILE]", "the policy in force; a file, checked or compared with it" },
-	{ "reload", 0, 0, 0, pile_hand_reload, "reload", "take the policy on disk, whole or not at all (root)" },
-	{ "hold", 2, 2, OPT_FOR, pile_hand_hold, "hold GROUP DESTINATION [--for 10min]", "refuse connects to it now (root)" },
-	{ "release", 2, 2, OPT_FOR, pile_hand_release, "release GROUP DESTINATION [--for 10min]", "allow connects to it now (root)" },
+	{ "status", 0, 0, OPT_FILE, pile_status_show, "status",
+	  "who waits, how old, what an outage would do; start here" },
+	{ "groups", 0, 0, OPT_GROUP, pile_lists_groups, "groups",
+	  "every watched service and its counters" },
+	{ "workers", 0, 0, OPT_GROUP, pile_lists_workers, "workers",
+	  "every worker: waiting, p50, p99, memory" },
+	{ "dependencies", 0, 0, OPT_GROUP, pile_lists_dependencies, "dependencies",
+	  "where the services connect to, and how that goes" },
+	{ "events", 0, 0, OPT_FOLLOW, pile_events_show, "events [--follow]",
+	  "what was decided, done, and undone" },
+	{ "explain", 1, 1, 0, pile_explain_show, "explain ID",
+	  "one decision: why, did, did not, cost, undo" },
+	{ "policy", 1, 2, OPT_FILE, pile_policy_command, "policy show|check|diff [FILE]",
+	  "the policy in force; a file, checked or compared with it" },
+	{ "reload", 0, 0, 0, pile_hand_reload, "reload",
+	  "take the policy on disk, whole or not at all (root)" },
+	{ "hold", 2, 2, OPT_FOR, pile_hand_hold, "hold GROUP DESTINATION [--for 10min]",
+	  "refuse connects to it now (root)" },
+	{ "release", 2, 2, OPT_FOR, pile_hand_release, "release GROUP DESTINATION [--for 10min]",
+	  "allow connects to it now (root)" },
 	{ "version", 0, 0, 0, version_show, "version", "the version of this command" },
 	{ "help", 0, 1, 0, help_show, "help", "this page" },
 };
@@ -63,7 +73,8 @@ static int help_show(const struct pile_ctl *ctl)
 	       "  --group NAME     groups, workers, dependencies: only this group\n"
 	       "  --file PATH      status, policy: the policy on disk (%s)\n"
 	       "  --for TIME       hold, release: how long, 1s to 24h (10min)\n\n"
-	       "exit status: 0 done, 1 refused or failed, 2 usage, 3 pileguard does not answer, 78 policy not valid\n",
+	       "exit status: 0 done, 1 refused or failed, 2 usage, 3 pileguard does not answer, 78 "
+	       "policy not valid\n",
 	       PILE_API_SOCKET, PILE_CTL_POLICY_FILE);
 	return PILE_EXIT_OK;
 }
@@ -103,35 +114,59 @@ static bool color_wanted(void)
 	return isatty(STDOUT_FILENO) && term && strcmp(term, "dumb") != 0 && !(no && no[0]);
 }
 
-/** Reads the options into @ctl and what was used of the special ones into @used. Returns an exit status. */
+/** Reads the options into @ctl and what was used of the special ones into @used. Returns an exit
+ * status. */
 static int options_parse(int argc, char **argv, struct pile_ctl *ctl, unsigned int *used)
 {
 	static const struct option options[] = {
-		{ "json", no_argument, NULL, 'j' },	   { "socket", required_argument, NULL, 's' },
-		{ "follow", no_argument, NULL, 'f' },	   { "for", required_argument, NULL, 't' },
-		{ "group", required_argument, NULL, 'g' }, { "file", required_argument, NULL, 'p' },
-		{ "help", no_argument, NULL, 'h' },	   { "version", no_argument, NULL, 'V' },
+		{ "json", no_argument, NULL, 'j' },
+		{ "socket", required_argument, NULL, 's' },
+		{ "follow", no_argument, NULL, 'f' },
+		{ "for", required_argument, NULL, 't' },
+		{ "group", required_argument, NULL, 'g' },
+		{ "file", required_argument, NULL, 'p' },
+		{ "help", no_argument, NULL, 'h' },
+		{ "version", no_argument, NULL, 'V' },
 		{ 0 },
 	};
 	int c;
 
 	while ((c = getopt_long(argc, argv, "jfh", options, NULL)) != -1) {
 		switch (c) {
-		case 'j': ctl->json = true; break;
-		case 's': ctl->socket = optarg; break;
-		case 'f': ctl->follow = true; *used |= OPT_FOLLOW; break;
-		case 'g': ctl->group = optarg; *used |= OPT_GROUP; break;
-		case 'p': ctl->file = optarg; *used |= OPT_FILE; break;
+		case 'j':
+			ctl->json = true;
+			break;
+		case 's':
+			ctl->socket = optarg;
+			break;
+		case 'f':
+			ctl->follow = true;
+			*used |= OPT_FOLLOW;
+			break;
+		case 'g':
+			ctl->group = optarg;
+			*used |= OPT_GROUP;
+			break;
+		case 'p':
+			ctl->file = optarg;
+			*used |= OPT_FILE;
+			break;
 		case 't':
-			if (pile_quantity_parse_duration(optarg, &ctl->for_ns) != 0 || !ctl->for_ns) {
-				fprintf(stderr, "--for %s: give a time with its unit, like 10min or 90s\n", optarg);
+			if (pile_quantity_parse_duration(optarg, &ctl->for_ns) != 0 ||
+			    !ctl->for_ns) {
+				fprintf(stderr,
+					"--for %s: give a time with its unit, like 10min or 90s\n",
+					optarg);
 				return PILE_EXIT_USAGE;
 			}
 			*used |= OPT_FOR;
 			break;
-		case 'h': exit(help_show(ctl));
-		case 'V': exit(version_show(ctl));
-		default: return PILE_EXIT_USAGE;
+		case 'h':
+			exit(help_show(ctl));
+		case 'V':
+			exit(version_show(ctl));
+		default:
+			return PILE_EXIT_USAGE;
 		}
 	}
 	return PILE_EXIT_OK;
@@ -154,12 +189,14 @@ int main(int argc, char **argv)
 	}
 	command = command_find(argv[optind]);
 	if (!command) {
-		fprintf(stderr, "pileguardctl has no command \"%s\"; see: pileguardctl help\n", argv[optind]);
+		fprintf(stderr, "pileguardctl has no command \"%s\"; see: pileguardctl help\n",
+			argv[optind]);
 		return PILE_EXIT_USAGE;
 	}
 	ctl.args = argv + optind + 1;
 	ctl.n_args = argc - optind - 1;
-	if (ctl.n_args < command->min_args || ctl.n_args > command->max_args || used & ~command->options) {
+	if (ctl.n_args < command->min_args || ctl.n_args > command->max_args ||
+	    used & ~command->options) {
 		fprintf(stderr, "usage: pileguardctl %s\n", command->usage);
 		return PILE_EXIT_USAGE;
 	}

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* pileguardctl policy show|check|diff. check works without the daemon: it is the daemon's own loader. */
+/* pileguardctl policy show|check|diff. check works without the daemon: it is the daemon's own
+ * loader. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -40,8 +41,8 @@ static void complain(const struct pile_ctl *ctl, const struct pile_error *err)
 		fprintf(stderr, "%s\n", pile_error_format(err, text, sizeof(text)));
 		return;
 	}
-	value = json_pack("{s:b,s:s,s:i,s:i,s:s}", "ok", 0, "file", err->file, "line", (int)err->line,
-			  "column", (int)err->column, "text", err->text);
+	value = json_pack("{s:b,s:s,s:i,s:i,s:s}", "ok", 0, "file", err->file, "line",
+			  (int)err->line, "column", (int)err->column, "text", err->text);
 	json_dumpf(value, stdout, JSON_COMPACT);
 	putchar('\n');
 	json_decref(value);
@@ -94,9 +95,10 @@ static void ok_print(const struct pile_ctl *ctl, const char *changes)
 	if (!ctl->json && changes) {
 		printf("ok: %s\n", changes);
 	} else if (!ctl->json) {
-		printf("ok: mode %s, %u group%s, hash %.7s (the daemon was not asked what changes)\n",
-		       candidate.mode == PILE_MODE_ENFORCE ? "enforce" : "observe", candidate.n_groups,
-		       candidate.n_groups == 1 ? "" : "s", candidate.hash);
+		printf("ok: mode %s, %u group%s, hash %.7s (the daemon was not asked what "
+		       "changes)\n",
+		       candidate.mode == PILE_MODE_ENFORCE ? "enforce" : "observe",
+		       candidate.n_groups, candidate.n_groups == 1 ? "" : "s", candidate.hash);
 	} else {
 		value = json_pack("{s:b,s:s,s:i,s:s?}", "ok", 1, "hash", candidate.hash, "groups",
 				  (int)candidate.n_groups, "changes", changes);

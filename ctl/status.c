@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* pileguardctl status: who waits, what would happen, and what is odd: the page that is read at 3 a.m. */
+/* pileguardctl status: who waits, what would happen, and what is odd: the page that is read at 3
+ * a.m. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -12,7 +13,8 @@
 #include "util/macro.h"
 #include "value.h"
 
-/* The outage that the risk is told for: what a client waits before it gives up (product.md's sample). */
+/* The outage that the risk is told for: what a client waits before it gives up (product.md's
+ * sample). */
 #define OUTAGE_SECONDS 10
 /* The guard publishes ten times a second. */
 #define STALE_SECONDS 3
@@ -65,7 +67,8 @@ static const char *cell_memory(const json_t *g, char *buf, size_t size)
 	json_t *sum = json_real(pile_value_number(g, "memory.used_bytes") +
 				pile_value_number(g, "memory.free_bytes"));
 
-	snprintf(buf, size, "%s/%s", pile_value_format_bytes(g, "memory.used_bytes", used, sizeof(used)),
+	snprintf(buf, size, "%s/%s",
+		 pile_value_format_bytes(g, "memory.used_bytes", used, sizeof(used)),
 		 pile_value_format_bytes(sum, "", budget, sizeof(budget)));
 	json_decref(sum);
 	return buf;
@@ -115,7 +118,8 @@ static const char *cell_note(const json_t *g, char *buf, size_t size)
 	buf[0] = '\0';
 	for (size_t i = 0; i < ARRAY_LEN(notes) && len < size; i++)
 		if (notes[i].is)
-			len += (size_t)snprintf(buf + len, size - len, "%s%s", len ? ", " : "", notes[i].text);
+			len += (size_t)snprintf(buf + len, size - len, "%s%s", len ? ", " : "",
+						notes[i].text);
 	return buf;
 }
 
@@ -135,7 +139,8 @@ static void table_show(const struct pile_ctl *ctl, const json_t *groups)
 	};
 
 	if (json_array_size(groups) == 0)
-		printf("no service is watched yet: none listens, or the policy's units are not running\n");
+		printf("no service is watched yet: none listens, or the policy's units are not "
+		       "running\n");
 	else
 		pile_table_print(ctl, columns, ARRAY_LEN(columns), groups);
 }
@@ -152,7 +157,8 @@ static void head_show(const json_t *status)
 	printf("%s   %s   up %s\n", pile_value_format_text(status, "host", host, sizeof(host)),
 	       pile_value_text(status, "mode"),
 	       pile_value_format_seconds(status, "uptime_seconds", up, sizeof(up)));
-	printf("kernel %s   sensors: tier %s, %s", pile_value_format_text(status, "kernel", kernel, sizeof(kernel)),
+	printf("kernel %s   sensors: tier %s, %s",
+	       pile_value_format_text(status, "kernel", kernel, sizeof(kernel)),
 	       pile_value_format_text(status, "tier", tier, sizeof(tier)),
 	       pile_value_known(status, "missing") ? "not all" : "all");
 	json_array_foreach(blind, index, one)
@@ -160,12 +166,14 @@ static void head_show(const json_t *status)
 		       pile_value_format_text(one, "", text, sizeof(text)));
 	putchar('\n');
 	if (pile_value_known(status, "missing"))
-		printf("! missing: %s\n", pile_value_format_text(status, "missing", missing, sizeof(missing)));
+		printf("! missing: %s\n",
+		       pile_value_format_text(status, "missing", missing, sizeof(missing)));
 }
 
-/** What is on disk, against what is in force. Writes a phrase for the head, and a line of trouble or "". */
-static void disk_compare(const struct pile_ctl *ctl, const json_t *status, char *phrase, char *trouble,
-			 size_t size)
+/** What is on disk, against what is in force. Writes a phrase for the head, and a line of trouble
+ * or "". */
+static void disk_compare(const struct pile_ctl *ctl, const json_t *status, char *phrase,
+			 char *trouble, size_t size)
 {
 	static struct pile_policy policy;
 	bool built_in = strcmp(pile_value_text(status, "policy.source"), "built in") == 0;
@@ -187,7 +195,8 @@ static void disk_compare(const struct pile_ctl *ctl, const json_t *status, char 
 	} else if (strcmp(policy.hash, pile_value_text(status, "policy.hash")) != 0) {
 		snprintf(phrase, size, "differs on disk");
 		snprintf(trouble, size,
-			 "%s is not the policy in force. See: pileguardctl policy diff   Take it: sudo systemctl reload pileguard",
+			 "%s is not the policy in force. See: pileguardctl policy diff   Take it: "
+			 "sudo systemctl reload pileguard",
 			 ctl->file);
 	} else {
 		snprintf(phrase, size, "same as on disk");
@@ -202,7 +211,9 @@ static void policy_show(const struct pile_ctl *ctl, const json_t *status)
 	printf("policy: %s, hash %.*s, %s%s\n",
 	       pile_value_format_text(status, "policy.source", source, sizeof(source)), HASH_SHOWN,
 	       pile_value_text(status, "policy.hash"), phrase,
-	       pile_value_is(status, "policy.from_store") ? " (the last committed one, kept from before)" : "");
+	       pile_value_is(status, "policy.from_store")
+		       ? " (the last committed one, kept from before)"
+		       : "");
 	if (trouble[0]) {
 		snprintf(line, sizeof(line), "! %s", trouble);
 		pile_table_loud(ctl, line);
@@ -233,11 +244,13 @@ static void risk_show(const struct pile_ctl *ctl, const json_t *g)
 	pile_value_format_text(g, "name", name, sizeof(name));
 	if (need > free_bytes)
 		snprintf(line, sizeof(line),
-			 "! %s: %.0f req/s x %d s x %.1f MiB = %.1f GiB > %.1f GiB: this host would not survive the loss of %s",
+			 "! %s: %.0f req/s x %d s x %.1f MiB = %.1f GiB > %.1f GiB: this host "
+			 "would not survive the loss of %s",
 			 name, rate, OUTAGE_SECONDS, each / 1048576, need / 1073741824,
 			 free_bytes / 1073741824, what);
 	else
-		snprintf(line, sizeof(line), "! %s: risk %.1f: this host would not survive the loss of %s", name,
+		snprintf(line, sizeof(line),
+			 "! %s: risk %.1f: this host would not survive the loss of %s", name,
 			 pile_value_number(g, "risk_ratio"), what);
 	pile_table_loud(ctl, line);
 }
@@ -249,12 +262,17 @@ static void gate_show(const struct pile_ctl *ctl, const json_t *gate)
 	pile_value_format_text(gate, "group", group, sizeof(group));
 	pile_value_format_text(gate, "endpoint", endpoint, sizeof(endpoint));
 	if (pile_value_known(gate, "blocked"))
-		snprintf(line, sizeof(line), "! %s: %s is dead: would refuse connects (%s). pileguardctl explain %.0f",
-			 group, endpoint, pile_value_format_text(gate, "blocked", blocked, sizeof(blocked)),
+		snprintf(line, sizeof(line),
+			 "! %s: %s is dead: would refuse connects (%s). pileguardctl explain %.0f",
+			 group, endpoint,
+			 pile_value_format_text(gate, "blocked", blocked, sizeof(blocked)),
 			 pile_value_number(gate, "explain"));
 	else
-		snprintf(line, sizeof(line), "! %s: connects to %s are refused (%s; %.0f so far). pileguardctl explain %.0f",
-			 group, endpoint, pile_value_text(gate, "gate"), pile_value_number(gate, "refused_total"),
+		snprintf(line, sizeof(line),
+			 "! %s: connects to %s are refused (%s; %.0f so far). pileguardctl explain "
+			 "%.0f",
+			 group, endpoint, pile_value_text(gate, "gate"),
+			 pile_value_number(gate, "refused_total"),
 			 pile_value_number(gate, "explain"));
 	pile_table_loud(ctl, line);
 }
@@ -270,9 +288,11 @@ static void oddities_show(const struct pile_ctl *ctl, const json_t *status)
 	json_array_foreach(pile_value_get(status, "groups"), index, one)
 		risk_show(ctl, one);
 	if (pile_value_is(status, "network_suspect"))
-		pile_table_loud(ctl, "! many destinations are dead at once: our own network, not theirs; none is refused");
+		pile_table_loud(ctl, "! many destinations are dead at once: our own network, not "
+				     "theirs; none is refused");
 	if (pile_value_number(status, "age_seconds") > STALE_SECONDS) {
-		snprintf(line, sizeof(line), "! these numbers are %.0f s old: the guard's control loop does not run",
+		snprintf(line, sizeof(line),
+			 "! these numbers are %.0f s old: the guard's control loop does not run",
 			 pile_value_number(status, "age_seconds"));
 		pile_table_loud(ctl, line);
 	}

@@ -36,8 +36,8 @@ static void widths_measure(const struct pile_table_column *columns, size_t n, co
 }
 
 /** Which columns fit: drops the one with the highest `drop` until the rest does. */
-static void columns_choose(const struct pile_ctl *ctl, const struct pile_table_column *columns, size_t n,
-			   const size_t *widths, bool *ret_shown)
+static void columns_choose(const struct pile_ctl *ctl, const struct pile_table_column *columns,
+			   size_t n, const size_t *widths, bool *ret_shown)
 {
 	for (size_t i = 0; i < n; i++)
 		ret_shown[i] = true;
@@ -48,7 +48,8 @@ static void columns_choose(const struct pile_ctl *ctl, const struct pile_table_c
 			if (!ret_shown[i])
 				continue;
 			total += widths[i] + GAP;
-			if (columns[i].drop && (victim == n || columns[i].drop > columns[victim].drop))
+			if (columns[i].drop &&
+			    (victim == n || columns[i].drop > columns[victim].drop))
 				victim = i;
 		}
 		if (total <= ctl->width + GAP || victim == n)
@@ -57,9 +58,10 @@ static void columns_choose(const struct pile_ctl *ctl, const struct pile_table_c
 	}
 }
 
-/** Prints one cell; the blanks that follow it wait in @blanks until there is something behind them. */
-static void cell_print(const struct pile_table_column *column, const char *text, size_t width, bool loud,
-		       size_t *blanks)
+/** Prints one cell; the blanks that follow it wait in @blanks until there is something behind them.
+ */
+static void cell_print(const struct pile_table_column *column, const char *text, size_t width,
+		       bool loud, size_t *blanks)
 {
 	size_t pad = width - MIN(width, text_width(text));
 
@@ -83,8 +85,9 @@ static void row_print(const struct pile_ctl *ctl, const struct pile_table_column
 		const struct pile_table_column *c = &columns[i];
 
 		if (shown[i])
-			cell_print(c, row ? c->format(row, cell, sizeof(cell)) : c->title, widths[i],
-				   row && ctl->color && c->loud && c->loud(row), &blanks);
+			cell_print(c, row ? c->format(row, cell, sizeof(cell)) : c->title,
+				   widths[i], row && ctl->color && c->loud && c->loud(row),
+				   &blanks);
 	}
 	putchar('\n');
 }
@@ -104,7 +107,8 @@ void pile_table_print(const struct pile_ctl *ctl, const struct pile_table_column
 		row_print(ctl, columns, n, widths, shown, row);
 }
 
-void pile_table_wrap(const struct pile_ctl *ctl, const char *label, unsigned int indent, const char *text)
+void pile_table_wrap(const struct pile_ctl *ctl, const char *label, unsigned int indent,
+		     const char *text)
 {
 	size_t room = ctl->width > indent + 20 ? ctl->width - indent : SIZE_MAX;
 	size_t at = 0;

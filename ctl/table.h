@@ -15,7 +15,7 @@
 
 struct pile_table_column {
 	const char *title;
-	bool right;	/* numbers */
+	bool right; /* numbers */
 	unsigned int drop; /* 0: always shown; else the highest goes first when it does not fit */
 	const char *(*format)(const json_t *row, char *buf, size_t size);
 	bool (*loud)(const json_t *row); /* shown in red on a terminal; or NULL */
@@ -26,7 +26,8 @@ void pile_table_print(const struct pile_ctl *ctl, const struct pile_table_column
 		      const json_t *rows);
 
 /** pile_table_wrap - @label padded to @indent, then @text in as many lines as the width needs */
-void pile_table_wrap(const struct pile_ctl *ctl, const char *label, unsigned int indent, const char *text);
+void pile_table_wrap(const struct pile_ctl *ctl, const char *label, unsigned int indent,
+		     const char *text);
 
 /** pile_table_loud - one line in red, on a terminal */
 void pile_table_loud(const struct pile_ctl *ctl, const char *text);

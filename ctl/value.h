@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * value.h: JSON answers -> what a person reads. Missing or null keys become "-" or 0, never a crash.
- * Pure; texts are cleaned of control characters, since a process may call itself "\033[2J".
+ * value.h: JSON answers -> what a person reads. Missing or null keys become "-" or 0, never a
+ * crash. Pure; texts are cleaned of control characters, since a process may call itself "\033[2J".
  * Never blocks; never logs.
  */
 #pragma once
@@ -33,7 +33,8 @@ const char *pile_value_clean(const char *text, char *buf, size_t size);
 const char *pile_value_format_text(const json_t *value, const char *path, char *buf, size_t size);
 const char *pile_value_format_count(const json_t *value, const char *path, char *buf, size_t size);
 /** "12ms", "24s" */
-const char *pile_value_format_seconds(const json_t *value, const char *path, char *buf, size_t size);
+const char *pile_value_format_seconds(const json_t *value, const char *path, char *buf,
+				      size_t size);
 /** "412M" */
 const char *pile_value_format_bytes(const json_t *value, const char *path, char *buf, size_t size);
 /** "2025-10-09 10:53:20", local time, from ISO 8601 in UTC */

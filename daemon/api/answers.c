@@ -24,7 +24,8 @@ static void body_free(void *cls)
 	free(body);
 }
 
-struct MHD_Response *pile_answers_make(struct pile_server *server, const char *type, struct pile_text *text)
+struct MHD_Response *pile_answers_make(struct pile_server *server, const char *type,
+				       struct pile_text *text)
 {
 	struct body *body = malloc(sizeof(*body));
 	struct MHD_IoVec iov = { text->data, text->len };
@@ -44,7 +45,8 @@ struct MHD_Response *pile_answers_make(struct pile_server *server, const char *t
 	}
 	MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, type);
 	MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
-	/* One request a connection: a deadline then covers a whole client, and none is kept for an idle one. */
+	/* One request a connection: a deadline then covers a whole client, and none is kept for an
+	 * idle one. */
 	MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
 	return response;
 }
@@ -53,7 +55,8 @@ struct pile_answer *pile_answers_find(struct pile_server *server, size_t route, 
 {
 	struct pile_answer *answer = &server->answers[route];
 
-	/* By time as well: an answer tells its own age, which grows when the guard stops publishing. */
+	/* By time as well: an answer tells its own age, which grows when the guard stops
+	 * publishing. */
 	if (!answer->response || now_ns - answer->made_ns >= PILE_SERVER_ANSWER_NS ||
 	    answer->sequence != pile_snapshot_sequence(server->shared))
 		return NULL;

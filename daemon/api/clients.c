@@ -80,7 +80,8 @@ uid_t pile_clients_uid(const struct pile_client *client)
 	struct ucred cred;
 	socklen_t len = sizeof(cred);
 
-	if (getsockopt(client->fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) != 0 || len != sizeof(cred))
+	if (getsockopt(client->fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) != 0 ||
+	    len != sizeof(cred))
 		return (uid_t)-1;
 	return cred.uid;
 }
@@ -135,8 +136,8 @@ static void sweep_one(struct pile_client *client, uint64_t now_ns)
 }
 
 /**
- * Makes room: the oldest connections go first, whether they do not finish asking or do not read the answer. Who asks
- * and reads as fast as it can is done before a hundred newer ones have come.
+ * Makes room: the oldest connections go first, whether they do not finish asking or do not read the
+ * answer. Who asks and reads as fast as it can is done before a hundred newer ones have come.
  */
 static void drop_oldest(struct pile_server *server)
 {

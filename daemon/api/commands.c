@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* POST: the few commands, as fixed-size requests with the client's own socket, up the pair to the guard. */
+/* POST: the few commands, as fixed-size requests with the client's own socket, up the pair to the
+ * guard. */
 #include <errno.h>
 #include <jansson.h>
 #include <string.h>
@@ -10,7 +11,8 @@
 #include "api/server.h"
 #include "util/macro.h"
 
-/* hold and release when the request does not say: long enough for a person, short enough to be forgotten. */
+/* hold and release when the request does not say: long enough for a person, short enough to be
+ * forgotten. */
 #define SECONDS_DEFAULT 600
 #define SECONDS_MAX 86400
 
@@ -54,7 +56,8 @@ static int field_text(const json_t *body, const char *key, char *buf, size_t siz
 	return 0;
 }
 
-/** hold, release: {"group": "www", "endpoint": "10.9.0.2:3306", "seconds": 600}. Returns NULL or what is wrong. */
+/** hold, release: {"group": "www", "endpoint": "10.9.0.2:3306", "seconds": 600}. Returns NULL or
+ * what is wrong. */
 static const char *body_parse(const struct pile_client *client, struct pile_command *command)
 {
 	json_t *body = json_loadb(client->body, client->body_len, JSON_REJECT_DUPLICATES, NULL);
@@ -63,7 +66,8 @@ static const char *body_parse(const struct pile_client *client, struct pile_comm
 
 	command->seconds = SECONDS_DEFAULT;
 	if (!json_is_object(body))
-		wrong = "the body must be one JSON object: {\"group\": \"www\", \"endpoint\": \"10.9.0.2:3306\", \"seconds\": 600}";
+		wrong = "the body must be one JSON object: {\"group\": \"www\", \"endpoint\": "
+			"\"10.9.0.2:3306\", \"seconds\": 600}";
 	else if (field_text(body, "group", command->group, sizeof(command->group)) != 0)
 		wrong = "\"group\" must be a group's name";
 	else if (field_text(body, "endpoint", command->endpoint, sizeof(command->endpoint)) != 0)
@@ -84,8 +88,9 @@ enum MHD_Result pile_commands_post(struct pile_client *client, enum pile_command
 	const char *wrong;
 
 	if (pile_clients_uid(client) != 0)
-		return pile_routes_error(client, MHD_HTTP_FORBIDDEN,
-					 "only root may change anything: run the command with sudo");
+		return pile_routes_error(
+			client, MHD_HTTP_FORBIDDEN,
+			"only root may change anything: run the command with sudo");
 	wrong = kind == PILE_COMMAND_RELOAD ? NULL : body_parse(client, &command);
 	if (wrong)
 		return pile_routes_error(client, MHD_HTTP_UNPROCESSABLE_CONTENT, wrong);
@@ -128,9 +133,9 @@ enum MHD_Result pile_commands_answer(struct pile_client *client)
 	_cleanup_text_ struct pile_text text = { 0 };
 	const char *key = client->command_status == MHD_HTTP_OK ? "text" : "error";
 
-	pile_json_value_emit(json_pack("{s:b,s:o,s:I}", "ok", client->command_status == MHD_HTTP_OK, key,
-				       pile_json_value_text(client->command_text), "generation",
-				       (json_int_t)client->command_generation),
+	pile_json_value_emit(json_pack("{s:b,s:o,s:I}", "ok", client->command_status == MHD_HTTP_OK,
+				       key, pile_json_value_text(client->command_text),
+				       "generation", (json_int_t)client->command_generation),
 			     &text);
 	pile_text_printf(&text, "\n");
 	if (text.failed)
@@ -144,7 +149,8 @@ static void reply_take(struct pile_server *server, struct pile_reply *reply)
 {
 	reply->text[sizeof(reply->text) - 1] = '\0';
 	for (struct pile_client *c = server->oldest; c; c = c->next) {
-		if (c->phase != PILE_CLIENT_COMMAND || c->command_id != reply->id || c->command_status)
+		if (c->phase != PILE_CLIENT_COMMAND || c->command_id != reply->id ||
+		    c->command_status)
 			continue;
 		c->command_status = status_of(reply->result);
 		c->command_generation = reply->generation;

@@ -12,10 +12,12 @@
 #define BIG(value) ((json_int_t)(value))
 
 /** A name from a table; what another process wrote may lie outside of it. */
-#define NAME_OF(table, index) ((index) < ARRAY_LEN(table) && (table)[index] ? (table)[index] : "unknown")
+#define NAME_OF(table, index)                                                                      \
+	((index) < ARRAY_LEN(table) && (table)[index] ? (table)[index] : "unknown")
 
-static const char *const mode_names[] = { [PILE_MODE_OBSERVE] = "observe",
-					  [PILE_MODE_ENFORCE] = "enforce" };
+static const char *const mode_names[] = {
+	[PILE_MODE_OBSERVE] = "observe", [PILE_MODE_ENFORCE] = "enforce"
+};
 static const char *const workers_names[] = { [PILE_WORKERS_UNKNOWN] = "unknown",
 					     [PILE_WORKERS_PREFORK] = "prefork",
 					     [PILE_WORKERS_THREADS] = "threads",
@@ -43,7 +45,8 @@ static json_t *rungs_value(uint32_t enforce)
 	return list;
 }
 
-/** [[seconds, count], ...]: waiting requests by age, empty slots left out; the last one means "or older". */
+/** [[seconds, count], ...]: waiting requests by age, empty slots left out; the last one means "or
+ * older". */
 static json_t *ages_value(const struct pile_sample_group *sample)
 {
 	json_t *list = json_array();
@@ -51,8 +54,9 @@ static json_t *ages_value(const struct pile_sample_group *sample)
 	for (unsigned int i = 0; i < ARRAY_LEN(sample->age); i++)
 		if (sample->age[i])
 			json_array_append_new(
-				list, json_pack("[o,I]", pile_json_value_seconds(i * PILE_WHEEL_SLOT_NS),
-						BIG(sample->age[i])));
+				list,
+				json_pack("[o,I]", pile_json_value_seconds(i * PILE_WHEEL_SLOT_NS),
+					  BIG(sample->age[i])));
 	return list;
 }
 
@@ -77,10 +81,11 @@ static json_t *requests_value(const struct pile_snapshot_group *group)
 {
 	const struct pile_sample_group *s = &group->sample;
 
-	return json_pack("{s:I,s:I,s:I,s:I,s:I,s:o,s:o,s:o,s:o,s:I,s:o}", "waiting", BIG(s->waiting),
-			 "opened_total", BIG(s->opened), "answered_total", BIG(s->answered),
-			 "closed_total", BIG(s->closed), "drift_total", BIG(s->drift),
-			 "oldest_seconds", pile_json_value_seconds_or_null(s->oldest_ns), "p50_seconds",
+	return json_pack("{s:I,s:I,s:I,s:I,s:I,s:o,s:o,s:o,s:o,s:I,s:o}", "waiting",
+			 BIG(s->waiting), "opened_total", BIG(s->opened), "answered_total",
+			 BIG(s->answered), "closed_total", BIG(s->closed), "drift_total",
+			 BIG(s->drift), "oldest_seconds",
+			 pile_json_value_seconds_or_null(s->oldest_ns), "p50_seconds",
 			 pile_json_value_seconds_or_null(s->p50_ns), "p99_seconds",
 			 pile_json_value_seconds_or_null(s->p99_ns), "opened_per_second",
 			 pile_json_value_milli(group->rate_milli), "learned_waiting_p99",
@@ -104,8 +109,9 @@ static json_t *workers_value(const struct pile_snapshot_group *group)
 {
 	const struct pile_sample_group *s = &group->sample;
 
-	return json_pack("{s:s,s:o,s:I,s:o,s:I}", "kind", NAME_OF(workers_names, group->workers_kind),
-			 "count", pile_json_value_known(s->workers), "busy", BIG(s->busy), "limit",
+	return json_pack("{s:s,s:o,s:I,s:o,s:I}", "kind",
+			 NAME_OF(workers_names, group->workers_kind), "count",
+			 pile_json_value_known(s->workers), "busy", BIG(s->busy), "limit",
 			 pile_json_value_known(s->workers_limit), "backlog", BIG(s->backlog));
 }
 
@@ -114,13 +120,15 @@ static json_t *group_value(const struct pile_snapshot_half *half, uint32_t slot)
 	const struct pile_snapshot_group *g = &half->groups[slot];
 	json_t *value = json_pack(
 		"{s:o,s:o,s:o,s:b,s:b,s:b,s:b,s:b,s:o,s:s,s:o,s:I,s:o,s:I}", "name",
-		pile_json_value_text(g->name), "unit", pile_json_value_text_or_null(g->unit), "cgroup",
-		pile_json_value_text_or_null(g->cgroup), "configured", g->configured, "foreign",
-		g->foreign, "present", g->sample.present, "gate_ready", g->gate_ready,
-		"learned_long_poll", g->learned_long_poll, "enforce", rungs_value(g->enforce), "stage",
-		pile_explain_text_stage(g->stage), "risk_ratio", pile_json_value_milli(g->risk_milli),
-		"would_have_acted_24h", BIG(g->would_have_acted_24h), "would_have_refused",
-		pile_json_value_text_or_null(g->would_have), "reattached_total", BIG(g->reattached));
+		pile_json_value_text(g->name), "unit", pile_json_value_text_or_null(g->unit),
+		"cgroup", pile_json_value_text_or_null(g->cgroup), "configured", g->configured,
+		"foreign", g->foreign, "present", g->sample.present, "gate_ready", g->gate_ready,
+		"learned_long_poll", g->learned_long_poll, "enforce", rungs_value(g->enforce),
+		"stage", pile_explain_text_stage(g->stage), "risk_ratio",
+		pile_json_value_milli(g->risk_milli), "would_have_acted_24h",
+		BIG(g->would_have_acted_24h), "would_have_refused",
+		pile_json_value_text_or_null(g->would_have), "reattached_total",
+		BIG(g->reattached));
 
 	json_object_set_new(value, "requests", requests_value(g));
 	json_object_set_new(value, "workers", workers_value(g));
@@ -129,7 +137,8 @@ static json_t *group_value(const struct pile_snapshot_half *half, uint32_t slot)
 	return value;
 }
 
-/** Appends the groups as a JSON array, one at a time: the tree of all of them would be megabytes. */
+/** Appends the groups as a JSON array, one at a time: the tree of all of them would be megabytes.
+ */
 static void groups_append(const struct pile_snapshot_half *half, const struct pile_query *query,
 			  struct pile_text *ret)
 {
@@ -154,20 +163,22 @@ unsigned int pile_json_groups(const struct pile_snapshot_half *half, const struc
 	return OK;
 }
 
-static json_t *worker_value(const struct pile_snapshot_half *half, const struct pile_snapshot_worker *w)
+static json_t *worker_value(const struct pile_snapshot_half *half,
+			    const struct pile_snapshot_worker *w)
 {
 	return json_pack("{s:I,s:o,s:o,s:I,s:I,s:o,s:I,s:o,s:o,s:o}", "pid", BIG(w->pid), "group",
 			 pile_json_value_text(group_name(half, w->group)), "comm",
 			 pile_json_value_text(w->comm), "waiting", BIG(w->waiting), "connections",
 			 BIG(w->connections), "oldest_seconds",
 			 pile_json_value_seconds_or_null(w->oldest_ns), "answered_total",
-			 BIG(w->answered), "p50_seconds", pile_json_value_seconds_or_null(w->p50_ns),
-			 "p99_seconds", pile_json_value_seconds_or_null(w->p99_ns), "rss_bytes",
+			 BIG(w->answered), "p50_seconds",
+			 pile_json_value_seconds_or_null(w->p50_ns), "p99_seconds",
+			 pile_json_value_seconds_or_null(w->p99_ns), "rss_bytes",
 			 pile_json_value_known(w->rss_bytes));
 }
 
-unsigned int pile_json_workers(const struct pile_snapshot_half *half, const struct pile_query *query,
-			       struct pile_text *ret)
+unsigned int pile_json_workers(const struct pile_snapshot_half *half,
+			       const struct pile_query *query, struct pile_text *ret)
 {
 	const char *comma = "";
 
@@ -204,27 +215,29 @@ static json_t *dependency_value(const struct pile_snapshot_half *half,
 		pile_json_value_text_or_null(pile_explain_text_blocked(d->blocked)), "explain",
 		pile_json_value_known(d->explain_id), "connecting", BIG(s->connecting),
 		"stuck_over_500ms", BIG(s->stuck), "oldest_seconds",
-		pile_json_value_seconds_or_null(s->oldest_ns), "established", BIG(s->open), "silent",
-		BIG(s->silent), "unacknowledged", BIG(s->unacked));
+		pile_json_value_seconds_or_null(s->oldest_ns), "established", BIG(s->open),
+		"silent", BIG(s->silent), "unacknowledged", BIG(s->unacked));
 
+	json_object_update_new(value,
+			       json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "started_total",
+					 BIG(s->started), "established_total", BIG(s->established),
+					 "failed_total", BIG(s->failed), "refused_total",
+					 BIG(s->refused), "admitted_total", BIG(s->admitted),
+					 "ended_total", BIG(s->ended), "probes", BIG(d->probes)));
 	json_object_update_new(
-		value, json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "started_total", BIG(s->started),
-				 "established_total", BIG(s->established), "failed_total",
-				 BIG(s->failed), "refused_total", BIG(s->refused), "admitted_total",
-				 BIG(s->admitted), "ended_total", BIG(s->ended), "probes",
-				 BIG(d->probes)));
-	json_object_update_new(
-		value, json_pack("{s:o,s:o,s:o}", "last_established_seconds_ago",
-				 ago_value(s->last_established_ns, half->t_ns), "last_failed_seconds_ago",
-				 ago_value(s->last_failed_ns, half->t_ns), "released_for_seconds",
-				 released ? pile_json_value_seconds(d->released_until_ns - half->t_ns) :
-					    json_null()));
+		value,
+		json_pack("{s:o,s:o,s:o}", "last_established_seconds_ago",
+			  ago_value(s->last_established_ns, half->t_ns), "last_failed_seconds_ago",
+			  ago_value(s->last_failed_ns, half->t_ns), "released_for_seconds",
+			  released ? pile_json_value_seconds(d->released_until_ns - half->t_ns)
+				   : json_null()));
 	return value;
 }
 
 /** @open_only: those that are refused, or would be. */
 static void dependencies_append(const struct pile_snapshot_half *half,
-				const struct pile_query *query, bool open_only, struct pile_text *ret)
+				const struct pile_query *query, bool open_only,
+				struct pile_text *ret)
 {
 	const char *comma = "";
 
@@ -255,8 +268,8 @@ static json_t *status_policy(const struct pile_snapshot_host *h)
 {
 	return json_pack("{s:o,s:o,s:I,s:b,s:o,s:o,s:I,s:I}", "source",
 			 pile_json_value_text(h->policy_source), "hash",
-			 pile_json_value_text(h->policy_hash), "generation", BIG(h->policy_generation),
-			 "from_store", h->policy_from_store, "trouble",
+			 pile_json_value_text(h->policy_hash), "generation",
+			 BIG(h->policy_generation), "from_store", h->policy_from_store, "trouble",
 			 pile_json_value_text_or_null(h->policy_trouble), "committed_at",
 			 pile_json_value_time(h->policy_committed_realtime_ns), "reloads_total",
 			 BIG(h->reloads), "reloads_refused_total", BIG(h->reloads_refused));
@@ -264,14 +277,14 @@ static json_t *status_policy(const struct pile_snapshot_host *h)
 
 static json_t *status_guard(const struct pile_snapshot_host *h)
 {
-	json_t *value = json_pack(
-		"{s:I,s:I,s:o,s:o,s:I,s:I,s:I,s:o,s:I}", "ticks_total", BIG(h->ticks),
-		"ticks_late_total", BIG(h->ticks_late), "worst_gap_seconds",
-		pile_json_value_seconds(h->worst_gap_ns), "tick_cost_seconds",
-		pile_json_value_seconds(h->tick_cost_ns), "drift_total", BIG(h->drift),
-		"sockets_followed", BIG(h->sockets_followed), "sweeps_total", BIG(h->sweeps),
-		"sweep_cost_seconds", pile_json_value_seconds(h->sweep_cost_ns),
-		"events_missed_total", BIG(h->recursion_misses));
+	json_t *value = json_pack("{s:I,s:I,s:o,s:o,s:I,s:I,s:I,s:o,s:I}", "ticks_total",
+				  BIG(h->ticks), "ticks_late_total", BIG(h->ticks_late),
+				  "worst_gap_seconds", pile_json_value_seconds(h->worst_gap_ns),
+				  "tick_cost_seconds", pile_json_value_seconds(h->tick_cost_ns),
+				  "drift_total", BIG(h->drift), "sockets_followed",
+				  BIG(h->sockets_followed), "sweeps_total", BIG(h->sweeps),
+				  "sweep_cost_seconds", pile_json_value_seconds(h->sweep_cost_ns),
+				  "events_missed_total", BIG(h->recursion_misses));
 
 	json_object_update_new(
 		value, json_pack("{s:I,s:o,s:I,s:o,s:o}", "destinations_lost_total",
@@ -285,10 +298,10 @@ static json_t *status_guard(const struct pile_snapshot_host *h)
 
 static json_t *status_fail_fast(const struct pile_snapshot_host *h)
 {
-	return json_pack("{s:I,s:I,s:I,s:I,s:I}", "opened_total", BIG(h->opened_total), "closed_total",
-			 BIG(h->closed_total), "connects_refused_total", BIG(h->refused_total),
-			 "waits_ended_total", BIG(h->ended_total), "would_have_opened_total",
-			 BIG(h->would_open_total));
+	return json_pack("{s:I,s:I,s:I,s:I,s:I}", "opened_total", BIG(h->opened_total),
+			 "closed_total", BIG(h->closed_total), "connects_refused_total",
+			 BIG(h->refused_total), "waits_ended_total", BIG(h->ended_total),
+			 "would_have_opened_total", BIG(h->would_open_total));
 }
 
 static bool blind_seen(const struct pile_snapshot_half *half, uint32_t upto)
@@ -315,19 +328,21 @@ static json_t *status_value(const struct pile_snapshot_half *half, const struct 
 	const struct pile_snapshot_host *h = &half->host;
 	json_t *value = json_pack(
 		"{s:o,s:o,s:o,s:s,s:o,s:o,s:o,s:o,s:o}", "host", pile_json_value_text(h->hostname),
-		"version", pile_json_value_text(h->version), "kernel", pile_json_value_text(h->kernel),
-		"mode", NAME_OF(mode_names, h->mode), "as_of", pile_json_value_time(half->realtime_ns),
-		"age_seconds", ago_value(half->t_ns, query->now_ns), "started_at",
+		"version", pile_json_value_text(h->version), "kernel",
+		pile_json_value_text(h->kernel), "mode", NAME_OF(mode_names, h->mode), "as_of",
+		pile_json_value_time(half->realtime_ns), "age_seconds",
+		ago_value(half->t_ns, query->now_ns), "started_at",
 		pile_json_value_time(h->started_realtime_ns), "uptime_seconds",
 		ago_value(h->started_ns, half->t_ns), "tier", pile_json_value_text(h->tier));
 
-	json_object_update_new(
-		value, json_pack("{s:o,s:o,s:I,s:o,s:o,s:b}", "missing",
-				 pile_json_value_text_or_null(h->missing), "blind", status_blind(half),
-				 "cpus", BIG(h->n_cpus), "memory_total_bytes",
-				 pile_json_value_known(h->memory_total_bytes), "memory_available_bytes",
-				 pile_json_value_known(h->memory_available_bytes), "network_suspect",
-				 h->network_suspect));
+	json_object_update_new(value, json_pack("{s:o,s:o,s:I,s:o,s:o,s:b}", "missing",
+						pile_json_value_text_or_null(h->missing), "blind",
+						status_blind(half), "cpus", BIG(h->n_cpus),
+						"memory_total_bytes",
+						pile_json_value_known(h->memory_total_bytes),
+						"memory_available_bytes",
+						pile_json_value_known(h->memory_available_bytes),
+						"network_suspect", h->network_suspect));
 	json_object_set_new(value, "policy", status_policy(h));
 	json_object_set_new(value, "guard", status_guard(h));
 	json_object_set_new(value, "fail_fast", status_fail_fast(h));

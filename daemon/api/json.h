@@ -2,9 +2,9 @@
 /*
  * json.h: snapshot -> JSON bodies, one function per GET route.
  * Pure apart from allocation: reads the api's private copy of the snapshot, appends to a text.
- * Api process only. Never blocks; never logs. Units are in the keys (_seconds, _bytes, _ratio, _permille, _per_second);
- * times of day are ISO 8601 in UTC; what is not known is null.
- * Never shown: argv, environment, URIs, client addresses (the snapshot does not hold them).
+ * Api process only. Never blocks; never logs. Units are in the keys (_seconds, _bytes, _ratio,
+ * _permille, _per_second); times of day are ISO 8601 in UTC; what is not known is null. Never
+ * shown: argv, environment, URIs, client addresses (the snapshot does not hold them).
  */
 #pragma once
 
@@ -16,10 +16,10 @@
 
 /** What a route's path and query string asked for. */
 struct pile_query {
-	const char *rest;  /* what follows the route's path: "17" in /v1/explain/17; never NULL */
+	const char *rest; /* what follows the route's path: "17" in /v1/explain/17; never NULL */
 	const char *group; /* ?group=NAME: only this group; or NULL */
-	uint64_t since;	   /* ?since=SEQ: only events after it; 0 = all */
-	uint64_t now_ns;   /* CLOCK_MONOTONIC */
+	uint64_t since; /* ?since=SEQ: only events after it; 0 = all */
+	uint64_t now_ns; /* CLOCK_MONOTONIC */
 };
 
 /** Each returns the HTTP status (200, 404) of the body that it appended. */
@@ -27,14 +27,14 @@ unsigned int pile_json_status(const struct pile_snapshot_half *half, const struc
 			      struct pile_text *ret);
 unsigned int pile_json_groups(const struct pile_snapshot_half *half, const struct pile_query *query,
 			      struct pile_text *ret);
-unsigned int pile_json_workers(const struct pile_snapshot_half *half, const struct pile_query *query,
-			       struct pile_text *ret);
+unsigned int pile_json_workers(const struct pile_snapshot_half *half,
+			       const struct pile_query *query, struct pile_text *ret);
 unsigned int pile_json_dependencies(const struct pile_snapshot_half *half,
 				    const struct pile_query *query, struct pile_text *ret);
 unsigned int pile_json_events(const struct pile_snapshot_half *half, const struct pile_query *query,
 			      struct pile_text *ret);
-unsigned int pile_json_explain(const struct pile_snapshot_half *half, const struct pile_query *query,
-			       struct pile_text *ret);
+unsigned int pile_json_explain(const struct pile_snapshot_half *half,
+			       const struct pile_query *query, struct pile_text *ret);
 unsigned int pile_json_policy(const struct pile_snapshot_half *half, const struct pile_query *query,
 			      struct pile_text *ret);
 

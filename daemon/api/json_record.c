@@ -31,7 +31,8 @@ static json_t *event_value(const struct pile_event *e)
 			 pile_json_value_time(e->realtime_ns), "kind", event_kind_name(e->kind),
 			 "explain", pile_json_value_known(e->explain_id), "group",
 			 pile_json_value_text_or_null(e->group), "unit",
-			 pile_json_value_text_or_null(e->unit), "text", pile_json_value_text(e->text));
+			 pile_json_value_text_or_null(e->unit), "text",
+			 pile_json_value_text(e->text));
 }
 
 void pile_json_event_line(const struct pile_event *event, struct pile_text *ret)
@@ -74,14 +75,15 @@ static const char *explain_kind_name(uint32_t kind)
 
 static json_t *why_value(const struct pile_why *w)
 {
-	json_t *value = json_pack(
-		"{s:I,s:I,s:o,s:o,s:I,s:I,s:o,s:o,s:I}", "connecting", BIG(w->connecting),
-		"stuck_over_500ms", BIG(w->stuck), "oldest_seconds",
-		pile_json_value_seconds(w->oldest_ns), "no_success_seconds",
-		pile_json_value_seconds(w->no_success_ns), "waiting", BIG(w->waiting), "share_permille",
-		BIG(w->share_permille), "opened_per_second", pile_json_value_milli(w->rate_milli),
-		"per_request_bytes", pile_json_value_known(w->request_bytes),
-		"growth_bytes_per_second", BIG(w->growth_bytes));
+	json_t *value = json_pack("{s:I,s:I,s:o,s:o,s:I,s:I,s:o,s:o,s:I}", "connecting",
+				  BIG(w->connecting), "stuck_over_500ms", BIG(w->stuck),
+				  "oldest_seconds", pile_json_value_seconds(w->oldest_ns),
+				  "no_success_seconds", pile_json_value_seconds(w->no_success_ns),
+				  "waiting", BIG(w->waiting), "share_permille",
+				  BIG(w->share_permille), "opened_per_second",
+				  pile_json_value_milli(w->rate_milli), "per_request_bytes",
+				  pile_json_value_known(w->request_bytes),
+				  "growth_bytes_per_second", BIG(w->growth_bytes));
 
 	json_object_update_new(
 		value, json_pack("{s:I,s:o,s:o,s:b,s:b,s:b,s:b}", "free_bytes", BIG(w->free_bytes),
@@ -89,10 +91,11 @@ static json_t *why_value(const struct pile_why *w)
 				 "pool_limit", pile_json_value_known(w->pool_limit), "risk_memory",
 				 w->risk_memory, "risk_pool", w->risk_pool, "always", w->always,
 				 "by_hand", w->by_hand));
-	json_object_update_new(
-		value, json_pack("{s:s,s:s,s:I,s:I}", "stage_from", pile_explain_text_stage(w->stage_from),
-				 "stage_to", pile_explain_text_stage(w->stage_to), "excess",
-				 BIG(w->excess), "dead_destinations", BIG(w->dead_destinations)));
+	json_object_update_new(value, json_pack("{s:s,s:s,s:I,s:I}", "stage_from",
+						pile_explain_text_stage(w->stage_from), "stage_to",
+						pile_explain_text_stage(w->stage_to), "excess",
+						BIG(w->excess), "dead_destinations",
+						BIG(w->dead_destinations)));
 	return value;
 }
 
@@ -101,32 +104,35 @@ static json_t *did_value(const struct pile_explain *x)
 	bool effect = x->first_effect_ns > x->opened_ns;
 
 	return json_pack("{s:I,s:I,s:I,s:I,s:I,s:o,s:I,s:o}", "connects_refused", BIG(x->refused),
-			 "waits_ended", BIG(x->ended), "probes", BIG(x->probes), "connects_admitted",
-			 BIG(x->admitted), "relapses", BIG(x->flips), "saved_wait_seconds",
-			 pile_json_value_seconds(x->saved_wait_ns), "saved_bytes", BIG(x->saved_bytes),
-			 "first_effect_after_seconds",
-			 effect ? pile_json_value_seconds(x->first_effect_ns - x->opened_ns) :
-				  json_null());
+			 "waits_ended", BIG(x->ended), "probes", BIG(x->probes),
+			 "connects_admitted", BIG(x->admitted), "relapses", BIG(x->flips),
+			 "saved_wait_seconds", pile_json_value_seconds(x->saved_wait_ns),
+			 "saved_bytes", BIG(x->saved_bytes), "first_effect_after_seconds",
+			 effect ? pile_json_value_seconds(x->first_effect_ns - x->opened_ns)
+				: json_null());
 }
 
-/** Each sentence under its own key: the same words as in the journal and in `pileguardctl explain`. */
+/** Each sentence under its own key: the same words as in the journal and in `pileguardctl explain`.
+ */
 static void sentences_set(json_t *value, const struct pile_explain *x)
 {
 	static const struct {
 		const char *key;
 		const char *(*format)(const struct pile_explain *explain, char *buf, size_t size);
 	} sentences[] = {
-		{ "why_text", pile_explain_text_why },	 { "did_text", pile_explain_text_did },
+		{ "why_text", pile_explain_text_why },
+		{ "did_text", pile_explain_text_did },
 		{ "did_not_text", pile_explain_text_did_not },
-		{ "cost_text", pile_explain_text_cost }, { "undo_text", pile_explain_text_undo },
+		{ "cost_text", pile_explain_text_cost },
+		{ "undo_text", pile_explain_text_undo },
 		{ "undo_command", pile_explain_text_command },
 	};
 	char text[PILE_EXPLAIN_TEXT_MAX];
 
 	for (size_t i = 0; i < ARRAY_LEN(sentences); i++)
-		json_object_set_new(value, sentences[i].key,
-				    pile_json_value_text_or_null(
-					    sentences[i].format(x, text, sizeof(text))));
+		json_object_set_new(
+			value, sentences[i].key,
+			pile_json_value_text_or_null(sentences[i].format(x, text, sizeof(text))));
 }
 
 /** When a monotonic moment was, by the wall clock at the episode's start. */
@@ -151,8 +157,8 @@ static json_t *explain_value(const struct pile_explain *x, uint64_t now_ns)
 		pile_json_value_time(x->opened_realtime_ns), "half_open_at",
 		moment_value(x, x->half_open_ns), "closed_at", moment_value(x, x->closed_ns),
 		"lasted_seconds",
-		pile_json_value_seconds(end_ns > x->opened_ns ? end_ns - x->opened_ns : 0), "refuse_errno",
-		pile_json_value_known(x->refuse_errno));
+		pile_json_value_seconds(end_ns > x->opened_ns ? end_ns - x->opened_ns : 0),
+		"refuse_errno", pile_json_value_known(x->refuse_errno));
 
 	json_object_set_new(value, "why", why_value(&x->why));
 	json_object_set_new(value, "did", did_value(x));
@@ -176,14 +182,15 @@ static bool id_parse(const char *text, uint64_t *ret)
 	return true;
 }
 
-unsigned int pile_json_explain(const struct pile_snapshot_half *half, const struct pile_query *query,
-			       struct pile_text *ret)
+unsigned int pile_json_explain(const struct pile_snapshot_half *half,
+			       const struct pile_query *query, struct pile_text *ret)
 {
 	uint64_t id;
 
 	if (!id_parse(query->rest, &id)) {
-		pile_json_error("an explain id is a number: the one at the end of the line in the journal",
-				ret);
+		pile_json_error(
+			"an explain id is a number: the one at the end of the line in the journal",
+			ret);
 		return NOT_FOUND;
 	}
 	for (uint32_t i = half->n_explains; i-- > 0;) {
@@ -194,14 +201,12 @@ unsigned int pile_json_explain(const struct pile_snapshot_half *half, const stru
 		return OK;
 	}
 	if (half->n_explains)
-		pile_json_error_format(ret,
-				       "there is no explain record %" PRIu64
-				       "; kept are %u to %u",
-				       id, half->explains[0].id,
-				       half->explains[half->n_explains - 1].id);
+		pile_json_error_format(
+			ret, "there is no explain record %" PRIu64 "; kept are %u to %u", id,
+			half->explains[0].id, half->explains[half->n_explains - 1].id);
 	else
-		pile_json_error("there is no explain record yet: nothing was decided since the start",
-				ret);
+		pile_json_error(
+			"there is no explain record yet: nothing was decided since the start", ret);
 	return NOT_FOUND;
 }
 
@@ -214,8 +219,8 @@ unsigned int pile_json_policy(const struct pile_snapshot_half *half, const struc
 	pile_json_value_emit(
 		json_pack("{s:o,s:o,s:I,s:b,s:o,s:o,s:b,s:o}", "source",
 			  pile_json_value_text(h->policy_source), "hash",
-			  pile_json_value_text(h->policy_hash), "generation", BIG(h->policy_generation),
-			  "from_store", h->policy_from_store, "trouble",
+			  pile_json_value_text(h->policy_hash), "generation",
+			  BIG(h->policy_generation), "from_store", h->policy_from_store, "trouble",
 			  pile_json_value_text_or_null(h->policy_trouble), "committed_at",
 			  pile_json_value_time(h->policy_committed_realtime_ns), "truncated",
 			  half->policy_text_len >= sizeof(half->policy_text) - 1, "text",

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * json_value.h: the few JSON values that every body is made of, shared by json*.c only.
- * Each returns a new reference that json_pack's "o" takes over. Api process only; allocates; never logs.
+ * Each returns a new reference that json_pack's "o" takes over. Api process only; allocates; never
+ * logs.
  */
 #pragma once
 
@@ -11,7 +12,8 @@
 #include "api/text.h"
 #include "util/endpoint.h"
 
-/** pile_json_value_text - a string; bytes that are not UTF-8 become '?' (a unix path may hold any byte) */
+/** pile_json_value_text - a string; bytes that are not UTF-8 become '?' (a unix path may hold any
+ * byte) */
 json_t *pile_json_value_text(const char *text);
 
 /** pile_json_value_text_or_null - the same; "" becomes null */

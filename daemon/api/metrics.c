@@ -5,11 +5,11 @@
 #include <string.h>
 
 enum metric_form {
-	FORM_U32,	/* a count */
+	FORM_U32, /* a count */
 	FORM_U64,
 	FORM_BOOL,
-	FORM_NS,	/* as seconds */
-	FORM_MILLI,	/* uint32_t thousandths */
+	FORM_NS, /* as seconds */
+	FORM_MILLI, /* uint32_t thousandths */
 };
 
 enum metric_sum {
@@ -32,63 +32,125 @@ struct metric {
 #define D(field) offsetof(struct pile_snapshot_dependency, field)
 
 static const struct metric host_metrics[] = {
-	{ "pileguard_enforcing", "1 when the policy's mode is enforce, 0 when it is observe.", H(mode), FORM_U32, 0, false },
-	{ "pileguard_start_time_seconds", "When the guard started, seconds since 1970.", H(started_realtime_ns), FORM_NS, 0, false },
-	{ "pileguard_memory_total_bytes", "Memory of the host.", H(memory_total_bytes), FORM_U64, 0, false },
-	{ "pileguard_memory_available_bytes", "MemAvailable of the host.", H(memory_available_bytes), FORM_U64, 0, false },
-	{ "pileguard_policy_generation", "How many policies were committed.", H(policy_generation), FORM_U64, 0, false },
-	{ "pileguard_policy_committed_timestamp_seconds", "When the policy in force was committed.", H(policy_committed_realtime_ns), FORM_NS, 0, false },
-	{ "pileguard_policy_from_store", "1 when the file was broken at boot and the last committed policy is in force.", H(policy_from_store), FORM_BOOL, 0, false },
-	{ "pileguard_policy_reloads_total", "Policies committed by a reload.", H(reloads), FORM_U64, 0, true },
-	{ "pileguard_policy_reloads_refused_total", "Reloads that changed nothing because the policy was not valid.", H(reloads_refused), FORM_U64, 0, true },
+	{ "pileguard_enforcing", "1 when the policy's mode is enforce, 0 when it is observe.",
+	  H(mode), FORM_U32, 0, false },
+	{ "pileguard_start_time_seconds", "When the guard started, seconds since 1970.",
+	  H(started_realtime_ns), FORM_NS, 0, false },
+	{ "pileguard_memory_total_bytes", "Memory of the host.", H(memory_total_bytes), FORM_U64, 0,
+	  false },
+	{ "pileguard_memory_available_bytes", "MemAvailable of the host.",
+	  H(memory_available_bytes), FORM_U64, 0, false },
+	{ "pileguard_policy_generation", "How many policies were committed.", H(policy_generation),
+	  FORM_U64, 0, false },
+	{ "pileguard_policy_committed_timestamp_seconds", "When the policy in force was committed.",
+	  H(policy_committed_realtime_ns), FORM_NS, 0, false },
+	{ "pileguard_policy_from_store",
+	  "1 when the file was broken at boot and the last committed policy is in force.",
+	  H(policy_from_store), FORM_BOOL, 0, false },
+	{ "pileguard_policy_reloads_total", "Policies committed by a reload.", H(reloads), FORM_U64,
+	  0, true },
+	{ "pileguard_policy_reloads_refused_total",
+	  "Reloads that changed nothing because the policy was not valid.", H(reloads_refused),
+	  FORM_U64, 0, true },
 	{ "pileguard_ticks_total", "Periods of the control loop.", H(ticks), FORM_U64, 0, true },
-	{ "pileguard_ticks_late_total", "Periods that came too late and were dropped (gaps).", H(ticks_late), FORM_U64, 0, true },
-	{ "pileguard_tick_worst_gap_seconds", "Longest time between two periods since the start.", H(worst_gap_ns), FORM_NS, 0, false },
-	{ "pileguard_tick_cost_seconds", "What a period costs, moving average.", H(tick_cost_ns), FORM_NS, 0, false },
-	{ "pileguard_drift_total", "Requests whose end only a sweep has found.", H(drift), FORM_U64, 0, true },
-	{ "pileguard_sockets_followed", "Sockets that carry a request's state.", H(sockets_followed), FORM_U64, 0, false },
-	{ "pileguard_sweeps_total", "Walks over all followed sockets.", H(sweeps), FORM_U64, 0, true },
-	{ "pileguard_sweep_cost_seconds", "What a walk costs, moving average.", H(sweep_cost_ns), FORM_NS, 0, false },
-	{ "pileguard_events_missed_total", "Events that the kernel dropped (nested runs of a program).", H(recursion_misses), FORM_U64, 0, true },
-	{ "pileguard_destinations_lost_total", "Destinations that did not fit into the map.", H(destinations_lost), FORM_U64, 0, true },
-	{ "pileguard_guard_cpu_seconds_total", "Processor time of the guard.", H(guard_cpu_ns), FORM_NS, 0, true },
-	{ "pileguard_guard_resident_memory_bytes", "Resident memory of the guard.", H(guard_rss_bytes), FORM_U64, 0, false },
-	{ "pileguard_network_suspect", "1 while many destinations are dead at once: our own network.", H(network_suspect), FORM_BOOL, 0, false },
-	{ "pileguard_breakers_opened_total", "Destinations that were refused (rung 1 opened).", H(opened_total), FORM_U64, 0, true },
-	{ "pileguard_breakers_closed_total", "Destinations that are allowed again.", H(closed_total), FORM_U64, 0, true },
-	{ "pileguard_breakers_would_have_opened_total", "Destinations that would have been refused, had the policy allowed it.", H(would_open_total), FORM_U64, 0, true },
-	{ "pileguard_connects_refused_total", "Connects that ended at once with an error.", H(refused_total), FORM_U64, 0, true },
-	{ "pileguard_waits_ended_total", "Pending connects that were ended.", H(ended_total), FORM_U64, 0, true },
-	{ "pileguard_bpf_run_seconds_total", "Time in the guard's BPF programs; 0 unless kernel.bpf_stats_enabled.", H(bpf_run_ns), FORM_NS, 0, true },
-	{ "pileguard_bpf_runs_total", "Runs of the guard's BPF programs; 0 unless kernel.bpf_stats_enabled.", H(bpf_run_count), FORM_U64, 0, true },
+	{ "pileguard_ticks_late_total", "Periods that came too late and were dropped (gaps).",
+	  H(ticks_late), FORM_U64, 0, true },
+	{ "pileguard_tick_worst_gap_seconds", "Longest time between two periods since the start.",
+	  H(worst_gap_ns), FORM_NS, 0, false },
+	{ "pileguard_tick_cost_seconds", "What a period costs, moving average.", H(tick_cost_ns),
+	  FORM_NS, 0, false },
+	{ "pileguard_drift_total", "Requests whose end only a sweep has found.", H(drift), FORM_U64,
+	  0, true },
+	{ "pileguard_sockets_followed", "Sockets that carry a request's state.",
+	  H(sockets_followed), FORM_U64, 0, false },
+	{ "pileguard_sweeps_total", "Walks over all followed sockets.", H(sweeps), FORM_U64, 0,
+	  true },
+	{ "pileguard_sweep_cost_seconds", "What a walk costs, moving average.", H(sweep_cost_ns),
+	  FORM_NS, 0, false },
+	{ "pileguard_events_missed_total",
+	  "Events that the kernel dropped (nested runs of a program).", H(recursion_misses),
+	  FORM_U64, 0, true },
+	{ "pileguard_destinations_lost_total", "Destinations that did not fit into the map.",
+	  H(destinations_lost), FORM_U64, 0, true },
+	{ "pileguard_guard_cpu_seconds_total", "Processor time of the guard.", H(guard_cpu_ns),
+	  FORM_NS, 0, true },
+	{ "pileguard_guard_resident_memory_bytes", "Resident memory of the guard.",
+	  H(guard_rss_bytes), FORM_U64, 0, false },
+	{ "pileguard_network_suspect",
+	  "1 while many destinations are dead at once: our own network.", H(network_suspect),
+	  FORM_BOOL, 0, false },
+	{ "pileguard_breakers_opened_total", "Destinations that were refused (rung 1 opened).",
+	  H(opened_total), FORM_U64, 0, true },
+	{ "pileguard_breakers_closed_total", "Destinations that are allowed again.",
+	  H(closed_total), FORM_U64, 0, true },
+	{ "pileguard_breakers_would_have_opened_total",
+	  "Destinations that would have been refused, had the policy allowed it.",
+	  H(would_open_total), FORM_U64, 0, true },
+	{ "pileguard_connects_refused_total", "Connects that ended at once with an error.",
+	  H(refused_total), FORM_U64, 0, true },
+	{ "pileguard_waits_ended_total", "Pending connects that were ended.", H(ended_total),
+	  FORM_U64, 0, true },
+	{ "pileguard_bpf_run_seconds_total",
+	  "Time in the guard's BPF programs; 0 unless kernel.bpf_stats_enabled.", H(bpf_run_ns),
+	  FORM_NS, 0, true },
+	{ "pileguard_bpf_runs_total",
+	  "Runs of the guard's BPF programs; 0 unless kernel.bpf_stats_enabled.", H(bpf_run_count),
+	  FORM_U64, 0, true },
 };
 
 static const struct metric group_metrics[] = {
-	{ "pileguard_group_requests_waiting", "Requests that wait for their first byte.", G(sample.waiting), FORM_U32, SUM_ADD, false },
-	{ "pileguard_group_oldest_waiting_seconds", "Age of the oldest waiting request.", G(sample.oldest_ns), FORM_NS, SUM_MAX, false },
-	{ "pileguard_group_requests_opened_total", "Requests that arrived.", G(sample.opened), FORM_U64, SUM_ADD, true },
-	{ "pileguard_group_requests_answered_total", "Requests that got their first byte.", G(sample.answered), FORM_U64, SUM_ADD, true },
-	{ "pileguard_group_requests_closed_total", "Requests that ended without a byte.", G(sample.closed), FORM_U64, SUM_ADD, true },
-	{ "pileguard_group_first_byte_p50_seconds", "Median time to the first byte, last 10 s.", G(sample.p50_ns), FORM_NS, SUM_MAX, false },
-	{ "pileguard_group_first_byte_p99_seconds", "99th percentile of the time to the first byte, last 10 s.", G(sample.p99_ns), FORM_NS, SUM_MAX, false },
-	{ "pileguard_group_busy_workers", "Workers with an accepted connection open.", G(sample.busy), FORM_U32, SUM_ADD, false },
-	{ "pileguard_group_backlog_connections", "Connections in the accept queues.", G(sample.backlog), FORM_U32, SUM_ADD, false },
-	{ "pileguard_group_memory_bytes", "Memory of the group.", G(sample.memory_bytes), FORM_U64, SUM_ADD, false },
-	{ "pileguard_group_risk_ratio", "Memory that an outage of 10 s would take, over what is free; at 1 this host would not survive.", G(risk_milli), FORM_MILLI, SUM_MAX, false },
-	{ "pileguard_group_stage", "0 calm, 1 suspect, 2 relieve, 3 evict (recorded only).", G(stage), FORM_U32, SUM_MAX, false },
-	{ "pileguard_group_would_have_acted", "How often the guard would have acted in the last 24 h.", G(would_have_acted_24h), FORM_U32, SUM_ADD, false },
+	{ "pileguard_group_requests_waiting", "Requests that wait for their first byte.",
+	  G(sample.waiting), FORM_U32, SUM_ADD, false },
+	{ "pileguard_group_oldest_waiting_seconds", "Age of the oldest waiting request.",
+	  G(sample.oldest_ns), FORM_NS, SUM_MAX, false },
+	{ "pileguard_group_requests_opened_total", "Requests that arrived.", G(sample.opened),
+	  FORM_U64, SUM_ADD, true },
+	{ "pileguard_group_requests_answered_total", "Requests that got their first byte.",
+	  G(sample.answered), FORM_U64, SUM_ADD, true },
+	{ "pileguard_group_requests_closed_total", "Requests that ended without a byte.",
+	  G(sample.closed), FORM_U64, SUM_ADD, true },
+	{ "pileguard_group_first_byte_p50_seconds", "Median time to the first byte, last 10 s.",
+	  G(sample.p50_ns), FORM_NS, SUM_MAX, false },
+	{ "pileguard_group_first_byte_p99_seconds",
+	  "99th percentile of the time to the first byte, last 10 s.", G(sample.p99_ns), FORM_NS,
+	  SUM_MAX, false },
+	{ "pileguard_group_busy_workers", "Workers with an accepted connection open.",
+	  G(sample.busy), FORM_U32, SUM_ADD, false },
+	{ "pileguard_group_backlog_connections", "Connections in the accept queues.",
+	  G(sample.backlog), FORM_U32, SUM_ADD, false },
+	{ "pileguard_group_memory_bytes", "Memory of the group.", G(sample.memory_bytes), FORM_U64,
+	  SUM_ADD, false },
+	{ "pileguard_group_risk_ratio",
+	  "Memory that an outage of 10 s would take, over what is free; at 1 this host would not "
+	  "survive.",
+	  G(risk_milli), FORM_MILLI, SUM_MAX, false },
+	{ "pileguard_group_stage", "0 calm, 1 suspect, 2 relieve, 3 evict (recorded only).",
+	  G(stage), FORM_U32, SUM_MAX, false },
+	{ "pileguard_group_would_have_acted",
+	  "How often the guard would have acted in the last 24 h.", G(would_have_acted_24h),
+	  FORM_U32, SUM_ADD, false },
 };
 
 /* breaker_state is kept in `state` of a private copy: 3 stands for "would be open". */
 static const struct metric destination_metrics[] = {
-	{ "pileguard_destination_connecting", "Connects that are pending.", D(sample.connecting), FORM_U32, SUM_ADD, false },
-	{ "pileguard_destination_oldest_connecting_seconds", "Age of the oldest pending connect.", D(sample.oldest_ns), FORM_NS, SUM_MAX, false },
-	{ "pileguard_destination_established", "Connections that are established.", D(sample.open), FORM_U32, SUM_ADD, false },
-	{ "pileguard_destination_silent", "Established connections where the last word was ours for more than 0.5 s.", D(sample.silent), FORM_U32, SUM_ADD, false },
-	{ "pileguard_destination_breaker_state", "0 closed, 1 open (connects are refused), 2 half open, 3 would be open.", D(state), FORM_U32, SUM_MAX, false },
-	{ "pileguard_destination_connects_refused_total", "Connects that the guard refused.", D(sample.refused), FORM_U64, SUM_ADD, true },
-	{ "pileguard_destination_waits_ended_total", "Pending connects that the guard ended.", D(sample.ended), FORM_U64, SUM_ADD, true },
-	{ "pileguard_destination_connects_failed_total", "Connects that failed for any reason.", D(sample.failed), FORM_U64, SUM_ADD, true },
+	{ "pileguard_destination_connecting", "Connects that are pending.", D(sample.connecting),
+	  FORM_U32, SUM_ADD, false },
+	{ "pileguard_destination_oldest_connecting_seconds", "Age of the oldest pending connect.",
+	  D(sample.oldest_ns), FORM_NS, SUM_MAX, false },
+	{ "pileguard_destination_established", "Connections that are established.", D(sample.open),
+	  FORM_U32, SUM_ADD, false },
+	{ "pileguard_destination_silent",
+	  "Established connections where the last word was ours for more than 0.5 s.",
+	  D(sample.silent), FORM_U32, SUM_ADD, false },
+	{ "pileguard_destination_breaker_state",
+	  "0 closed, 1 open (connects are refused), 2 half open, 3 would be open.", D(state),
+	  FORM_U32, SUM_MAX, false },
+	{ "pileguard_destination_connects_refused_total", "Connects that the guard refused.",
+	  D(sample.refused), FORM_U64, SUM_ADD, true },
+	{ "pileguard_destination_waits_ended_total", "Pending connects that the guard ended.",
+	  D(sample.ended), FORM_U64, SUM_ADD, true },
+	{ "pileguard_destination_connects_failed_total", "Connects that failed for any reason.",
+	  D(sample.failed), FORM_U64, SUM_ADD, true },
 };
 
 /** A labelled thing: where its fields are, and its labels' values. */
@@ -168,8 +230,8 @@ static void label_append(const char *key, const char *value, struct pile_text *r
 	pile_text_printf(ret, "\"");
 }
 
-static void rows_append(const struct metric *metrics, size_t n, const struct row *rows, size_t n_rows,
-			struct pile_text *ret)
+static void rows_append(const struct metric *metrics, size_t n, const struct row *rows,
+			size_t n_rows, struct pile_text *ret)
 {
 	for (size_t i = 0; n_rows && i < n; i++) {
 		head_append(metrics[i].name, metrics[i].help, metrics[i].counter, ret);
@@ -238,7 +300,8 @@ static void groups_append(const struct pile_snapshot_half *half, struct pile_tex
 			rows[n].base = &half->groups[i];
 			rows[n++].group = half->groups[i].name;
 		} else if (half->groups[i].name[0]) {
-			metrics_fold(group_metrics, ARRAY_LEN(group_metrics), &other, &half->groups[i]);
+			metrics_fold(group_metrics, ARRAY_LEN(group_metrics), &other,
+				     &half->groups[i]);
 			any_other = true;
 		}
 	}
@@ -276,13 +339,15 @@ static void destinations_append(const struct pile_snapshot_half *half, struct pi
 		struct pile_snapshot_dependency d = destination_shown(&half->dependencies[i]);
 
 		if (!marks[i]) {
-			metrics_fold(destination_metrics, ARRAY_LEN(destination_metrics), other, &d);
+			metrics_fold(destination_metrics, ARRAY_LEN(destination_metrics), other,
+				     &d);
 			any_other = true;
 			continue;
 		}
 		shown[n] = d;
 		rows[n].base = &shown[n];
-		rows[n].group = d.sample.group < half->n_groups ? half->groups[d.sample.group].name : "";
+		rows[n].group = d.sample.group < half->n_groups ? half->groups[d.sample.group].name
+								: "";
 		pile_endpoint_format(&d.sample.endpoint, rows[n].destination,
 				     sizeof(rows[n].destination));
 		n++;
@@ -314,28 +379,39 @@ static void host_append(const struct pile_snapshot_half *half, struct pile_text 
 {
 	const struct pile_snapshot_host *h = &half->host;
 	char generation[24];
-	const char *const build[][2] = { { "version", h->version }, { "kernel", h->kernel },
+	const char *const build[][2] = { { "version", h->version },
+					 { "kernel", h->kernel },
 					 { "tier", h->tier } };
-	const char *const policy[][2] = { { "hash", h->policy_hash }, { "generation", generation },
+	const char *const policy[][2] = { { "hash", h->policy_hash },
+					  { "generation", generation },
 					  { "source", h->policy_source },
-					  { "mode", h->mode == PILE_MODE_ENFORCE ? "enforce" : "observe" } };
+					  { "mode", h->mode == PILE_MODE_ENFORCE ? "enforce"
+										 : "observe" } };
 	const struct {
 		const char *name, *help;
 		enum metric_form form;
 		uint64_t value;
 	} more[] = {
-		{ "pileguard_snapshot_timestamp_seconds", "When these numbers were taken, seconds since 1970.", FORM_NS, half->realtime_ns },
-		{ "pileguard_policy_trouble", "1 when the policy on disk is not the one in force.", FORM_U32, h->policy_trouble[0] != '\0' },
-		{ "pileguard_sensors_missing", "1 when this kernel refuses a sensor or a gate; pileguardctl status says which.", FORM_U32, h->missing[0] != '\0' },
+		{ "pileguard_snapshot_timestamp_seconds",
+		  "When these numbers were taken, seconds since 1970.", FORM_NS,
+		  half->realtime_ns },
+		{ "pileguard_policy_trouble", "1 when the policy on disk is not the one in force.",
+		  FORM_U32, h->policy_trouble[0] != '\0' },
+		{ "pileguard_sensors_missing",
+		  "1 when this kernel refuses a sensor or a gate; pileguardctl status says which.",
+		  FORM_U32, h->missing[0] != '\0' },
 		{ "pileguard_groups", "Groups that are watched.", FORM_U32, half->n_groups },
-		{ "pileguard_destinations", "Destinations that are watched.", FORM_U32, half->n_dependencies },
+		{ "pileguard_destinations", "Destinations that are watched.", FORM_U32,
+		  half->n_dependencies },
 		{ "pileguard_workers", "Workers that are watched.", FORM_U32, half->n_workers },
 	};
 
 	snprintf(generation, sizeof(generation), "%" PRIu64, h->policy_generation);
-	info_append("pileguard_build_info", "Version of the guard, kernel, and tier of its sensors.", build,
+	info_append("pileguard_build_info",
+		    "Version of the guard, kernel, and tier of its sensors.", build,
 		    ARRAY_LEN(build), ret);
-	info_append("pileguard_policy_info", "The policy in force.", policy, ARRAY_LEN(policy), ret);
+	info_append("pileguard_policy_info", "The policy in force.", policy, ARRAY_LEN(policy),
+		    ret);
 	for (size_t i = 0; i < ARRAY_LEN(more); i++) {
 		head_append(more[i].name, more[i].help, false, ret);
 		pile_text_printf(ret, "%s", more[i].name);
@@ -357,8 +433,8 @@ void pile_metrics_format(const struct pile_snapshot_half *half, struct pile_text
 	destinations_append(half, ret);
 }
 
-unsigned int pile_metrics_render(const struct pile_snapshot_half *half, const struct pile_query *query,
-				 struct pile_text *ret)
+unsigned int pile_metrics_render(const struct pile_snapshot_half *half,
+				 const struct pile_query *query, struct pile_text *ret)
 {
 	(void)query;
 	pile_metrics_format(half, ret);

@@ -2,8 +2,9 @@
 /*
  * metrics.h: snapshot -> Prometheus text format 0.0.4.
  * Pure apart from allocation; used by the api process (/metrics); never blocks; never logs.
- * At most 500 series a host: groups and destinations beyond the first ones are summed up as "other".
- * Labels are group names and destinations only: no argv, environment, URI or client address.
+ * At most 500 series a host: groups and destinations beyond the first ones are summed up as
+ * "other". Labels are group names and destinations only: no argv, environment, URI or client
+ * address.
  */
 #pragma once
 
@@ -11,7 +12,8 @@
 #include "api/snapshot.h"
 #include "api/text.h"
 
-/* 500 series a host (product.md): 21 x 12 for groups, 21 x 8 for destinations, some 45 for the host, and room. */
+/* 500 series a host (product.md): 21 x 12 for groups, 21 x 8 for destinations, some 45 for the
+ * host, and room. */
 #define PILE_METRICS_SERIES_MAX 500
 #define PILE_METRICS_GROUPS 20
 
@@ -19,5 +21,5 @@
 void pile_metrics_format(const struct pile_snapshot_half *half, struct pile_text *ret);
 
 /** pile_metrics_render - the same as a route; returns 200. */
-unsigned int pile_metrics_render(const struct pile_snapshot_half *half, const struct pile_query *query,
-				 struct pile_text *ret);
+unsigned int pile_metrics_render(const struct pile_snapshot_half *half,
+				 const struct pile_query *query, struct pile_text *ret);

@@ -41,16 +41,20 @@ static int become_user(struct pile_error *err)
 	if (geteuid() != 0)
 		return 0;
 	if (user_find(PILE_API_USER, &uid, &gid) != 0 && user_find("nobody", &uid, &gid) != 0)
-		return pile_error_set(err, ENOENT, "neither " PILE_API_USER
-						   " nor nobody is in /etc/passwd: create the user " PILE_API_USER);
-	/* The bounding set matters no more after no_new_privs; a unit without CAP_SETPCAP cannot clear it. */
+		return pile_error_set(
+			err, ENOENT,
+			"neither " PILE_API_USER
+			" nor nobody is in /etc/passwd: create the user " PILE_API_USER);
+	/* The bounding set matters no more after no_new_privs; a unit without CAP_SETPCAP cannot
+	 * clear it. */
 	if (capng_have_capability(CAPNG_EFFECTIVE, CAP_SETPCAP))
 		flags |= CAPNG_CLEAR_BOUNDING;
 	capng_clear(CAPNG_SELECT_CAPS);
 	r = capng_change_id((int)uid, (int)gid, (capng_flags_t)flags);
 	if (r != 0)
 		return pile_error_set(err, EPERM,
-				      "cannot become user %u (capng_change_id: %d): CAP_SETUID and CAP_SETGID are needed",
+				      "cannot become user %u (capng_change_id: %d): CAP_SETUID and "
+				      "CAP_SETGID are needed",
 				      uid, r);
 	return 0;
 }
@@ -90,25 +94,49 @@ static int limit_resources(struct pile_error *err)
 	return 0;
 }
 
-/* What serving accepted sockets takes: no open, no socket, no connect, no clone, no signal to others. */
+/* What serving accepted sockets takes: no open, no socket, no connect, no clone, no signal to
+ * others. */
 static const int allowed_calls[] = {
-	SCMP_SYS(accept4), SCMP_SYS(recvfrom), SCMP_SYS(recvmsg), SCMP_SYS(sendto), SCMP_SYS(sendmsg),
-	SCMP_SYS(read), SCMP_SYS(readv), SCMP_SYS(write), SCMP_SYS(writev), SCMP_SYS(close),
-	SCMP_SYS(shutdown), SCMP_SYS(getsockopt), SCMP_SYS(setsockopt), SCMP_SYS(getsockname),
-	SCMP_SYS(getpeername), SCMP_SYS(poll), SCMP_SYS(ppoll), SCMP_SYS(epoll_wait),
-	SCMP_SYS(epoll_pwait), SCMP_SYS(epoll_ctl), SCMP_SYS(fstat), SCMP_SYS(newfstatat), /* stdio */
-	SCMP_SYS(clock_gettime), SCMP_SYS(gettimeofday), SCMP_SYS(time), SCMP_SYS(getrandom), /* jansson's seed */
-	SCMP_SYS(brk), SCMP_SYS(munmap), SCMP_SYS(mremap), SCMP_SYS(madvise), SCMP_SYS(futex),
-	SCMP_SYS(getpid), SCMP_SYS(gettid), SCMP_SYS(rt_sigprocmask), SCMP_SYS(rt_sigreturn),
-	SCMP_SYS(restart_syscall), SCMP_SYS(sched_yield), SCMP_SYS(exit), SCMP_SYS(exit_group),
+	SCMP_SYS(accept4),	 SCMP_SYS(recvfrom),
+	SCMP_SYS(recvmsg),	 SCMP_SYS(sendto),
+	SCMP_SYS(sendmsg),	 SCMP_SYS(read),
+	SCMP_SYS(readv),	 SCMP_SYS(write),
+	SCMP_SYS(writev),	 SCMP_SYS(close),
+	SCMP_SYS(shutdown),	 SCMP_SYS(getsockopt),
+	SCMP_SYS(setsockopt),	 SCMP_SYS(getsockname),
+	SCMP_SYS(getpeername),	 SCMP_SYS(poll),
+	SCMP_SYS(ppoll),	 SCMP_SYS(epoll_wait),
+	SCMP_SYS(epoll_pwait),	 SCMP_SYS(epoll_ctl),
+	SCMP_SYS(fstat),	 SCMP_SYS(newfstatat), /* stdio */
+	SCMP_SYS(clock_gettime), SCMP_SYS(gettimeofday),
+	SCMP_SYS(time),		 SCMP_SYS(getrandom), /* jansson's seed */
+	SCMP_SYS(brk),		 SCMP_SYS(munmap),
+	SCMP_SYS(mremap),	 SCMP_SYS(madvise),
+	SCMP_SYS(futex),	 SCMP_SYS(getpid),
+	SCMP_SYS(gettid),	 SCMP_SYS(rt_sigprocmask),
+	SCMP_SYS(rt_sigreturn),	 SCMP_SYS(restart_syscall),
+	SCMP_SYS(sched_yield),	 SCMP_SYS(exit),
+	SCMP_SYS(exit_group),
 };
 
 /* Whatever libraries do after an update, they never do these: the process is no longer ours. */
 static const int deadly_calls[] = {
-	SCMP_SYS(execve), SCMP_SYS(execveat), SCMP_SYS(ptrace), SCMP_SYS(process_vm_readv),
-	SCMP_SYS(process_vm_writev), SCMP_SYS(bpf), SCMP_SYS(mount), SCMP_SYS(setns), SCMP_SYS(unshare),
-	SCMP_SYS(init_module), SCMP_SYS(finit_module), SCMP_SYS(kexec_load), SCMP_SYS(keyctl),
-	SCMP_SYS(userfaultfd), SCMP_SYS(io_uring_setup), SCMP_SYS(perf_event_open),
+	SCMP_SYS(execve),
+	SCMP_SYS(execveat),
+	SCMP_SYS(ptrace),
+	SCMP_SYS(process_vm_readv),
+	SCMP_SYS(process_vm_writev),
+	SCMP_SYS(bpf),
+	SCMP_SYS(mount),
+	SCMP_SYS(setns),
+	SCMP_SYS(unshare),
+	SCMP_SYS(init_module),
+	SCMP_SYS(finit_module),
+	SCMP_SYS(kexec_load),
+	SCMP_SYS(keyctl),
+	SCMP_SYS(userfaultfd),
+	SCMP_SYS(io_uring_setup),
+	SCMP_SYS(perf_event_open),
 };
 
 static int rules_add(scmp_filter_ctx filter)
@@ -131,9 +159,10 @@ static int rules_add(scmp_filter_ctx filter)
 }
 
 /**
- * Default EPERM, not kill: a C library that tries a newer call first (it did so for clone3, faccessat2, rseq) falls
- * back, and the stats stay there in the middle of an incident; what an intruder gains by surviving is nothing, since
- * the call was not carried out. Calls that only an intruder makes do kill, so that the guard sees SIGSYS and says so.
+ * Default EPERM, not kill: a C library that tries a newer call first (it did so for clone3,
+ * faccessat2, rseq) falls back, and the stats stay there in the middle of an incident; what an
+ * intruder gains by surviving is nothing, since the call was not carried out. Calls that only an
+ * intruder makes do kill, so that the guard sees SIGSYS and says so.
  */
 static int enter_seccomp(struct pile_error *err)
 {

@@ -13,10 +13,11 @@
 
 struct route {
 	const char *path;
-	bool tail;		   /* something follows the path: /v1/explain/17 */
-	bool streams;		   /* knows ?follow=1 */
+	bool tail; /* something follows the path: /v1/explain/17 */
+	bool streams; /* knows ?follow=1 */
 	const char *type;
-	unsigned int (*render)(const struct pile_snapshot_half *half, const struct pile_query *query,
+	unsigned int (*render)(const struct pile_snapshot_half *half,
+			       const struct pile_query *query,
 			       struct pile_text *ret); /* GET; NULL: POST */
 	enum pile_command_kind command;
 };
@@ -42,7 +43,8 @@ static const struct route *route_find(const char *url)
 	for (size_t i = 0; i < ARRAY_LEN(routes); i++) {
 		const struct route *r = &routes[i];
 
-		if (r->tail ? strncmp(url, r->path, strlen(r->path)) == 0 : strcmp(url, r->path) == 0)
+		if (r->tail ? strncmp(url, r->path, strlen(r->path)) == 0
+			    : strcmp(url, r->path) == 0)
 			return r;
 	}
 	return NULL;
@@ -76,8 +78,8 @@ enum MHD_Result pile_routes_queue(struct pile_client *client, unsigned int statu
 	return result;
 }
 
-static enum MHD_Result error_allow(struct pile_client *client, unsigned int status, const char *allow,
-				   const char *sentence)
+static enum MHD_Result error_allow(struct pile_client *client, unsigned int status,
+				   const char *allow, const char *sentence)
 {
 	_cleanup_text_ struct pile_text text = { 0 };
 
@@ -87,7 +89,8 @@ static enum MHD_Result error_allow(struct pile_client *client, unsigned int stat
 	return pile_routes_queue(client, status, TYPE_JSON, allow, &text);
 }
 
-enum MHD_Result pile_routes_error(struct pile_client *client, unsigned int status, const char *sentence)
+enum MHD_Result pile_routes_error(struct pile_client *client, unsigned int status,
+				  const char *sentence)
 {
 	return error_allow(client, status, NULL, sentence);
 }
@@ -113,7 +116,8 @@ static int argument_since(struct pile_client *client, uint64_t missing, uint64_t
 	return *end || errno ? -EINVAL : 0;
 }
 
-/** Renders, sends, and keeps the answer for the next one who asks when it is the same for everybody. */
+/** Renders, sends, and keeps the answer for the next one who asks when it is the same for
+ * everybody. */
 static enum MHD_Result render_answer(struct pile_client *client, const struct route *route,
 				     const struct pile_query *query, bool keep)
 {
@@ -125,8 +129,9 @@ static enum MHD_Result render_answer(struct pile_client *client, const struct ro
 	unsigned int status;
 
 	if (!pile_answers_fit(server, server->answers[index].size))
-		return pile_routes_error(client, MHD_HTTP_SERVICE_UNAVAILABLE,
-					 "too many large answers wait for slow clients; try again in a second");
+		return pile_routes_error(
+			client, MHD_HTTP_SERVICE_UNAVAILABLE,
+			"too many large answers wait for slow clients; try again in a second");
 	status = route->render(server->view, query, &text);
 	if (text.failed)
 		return pile_routes_error(client, MHD_HTTP_INTERNAL_SERVER_ERROR,
@@ -143,7 +148,8 @@ static enum MHD_Result render_answer(struct pile_client *client, const struct ro
 	return result;
 }
 
-static enum MHD_Result get_answer(struct pile_client *client, const struct route *route, const char *url)
+static enum MHD_Result get_answer(struct pile_client *client, const struct route *route,
+				  const char *url)
 {
 	const char *follow = route->streams ? argument(client, "follow") : NULL;
 	bool streams = follow && strcmp(follow, "0") != 0;
@@ -159,12 +165,14 @@ static enum MHD_Result get_answer(struct pile_client *client, const struct route
 		return pile_routes_error(client, MHD_HTTP_BAD_REQUEST,
 					 "since must be the number (seq) of an event");
 	common = !route->tail && !query.group && !query.since;
-	ready = common ? pile_answers_find(client->server, (size_t)(route - routes), query.now_ns) : NULL;
+	ready = common ? pile_answers_find(client->server, (size_t)(route - routes), query.now_ns)
+		       : NULL;
 	if (ready)
 		return response_queue(client, ready->status, ready->response, ready->size);
 	if (pile_server_refresh(client->server) != 0)
-		return pile_routes_error(client, MHD_HTTP_SERVICE_UNAVAILABLE,
-					 "the guard has not published anything yet; try again in a second");
+		return pile_routes_error(
+			client, MHD_HTTP_SERVICE_UNAVAILABLE,
+			"the guard has not published anything yet; try again in a second");
 	if (streams)
 		return pile_stream_start(client, query.since);
 	return render_answer(client, route, &query, common);
@@ -176,7 +184,8 @@ static unsigned int body_refused(struct pile_client *client, const char **ret_se
 	const char *length = MHD_lookup_connection_value(client->connection, MHD_HEADER_KIND,
 							 MHD_HTTP_HEADER_CONTENT_LENGTH);
 
-	/* libmicrohttpd takes no answer in the middle of a body, so an endless one is refused before it starts. */
+	/* libmicrohttpd takes no answer in the middle of a body, so an endless one is refused
+	 * before it starts. */
 	if (MHD_lookup_connection_value(client->connection, MHD_HEADER_KIND,
 					MHD_HTTP_HEADER_TRANSFER_ENCODING)) {
 		*ret_sentence = "send the body with a Content-Length";
@@ -193,18 +202,21 @@ static unsigned int body_refused(struct pile_client *client, const char **ret_se
 static enum MHD_Result head_check(struct pile_client *client, const struct route *route,
 				  const char *method)
 {
-	bool get = strcmp(method, MHD_HTTP_METHOD_GET) == 0 || strcmp(method, MHD_HTTP_METHOD_HEAD) == 0;
+	bool get = strcmp(method, MHD_HTTP_METHOD_GET) == 0 ||
+		   strcmp(method, MHD_HTTP_METHOD_HEAD) == 0;
 	bool post = strcmp(method, MHD_HTTP_METHOD_POST) == 0;
 	const char *sentence = NULL;
 	unsigned int status;
 
 	if (!route)
-		return pile_routes_error(client, MHD_HTTP_NOT_FOUND,
-					 "no such path; there are /v1/status, /v1/groups, /v1/workers, "
-					 "/v1/dependencies, /v1/events, /v1/explain/ID, /v1/policy and /metrics");
+		return pile_routes_error(
+			client, MHD_HTTP_NOT_FOUND,
+			"no such path; there are /v1/status, /v1/groups, /v1/workers, "
+			"/v1/dependencies, /v1/events, /v1/explain/ID, /v1/policy and /metrics");
 	if (route->render ? !get : !post)
-		return error_allow(client, MHD_HTTP_METHOD_NOT_ALLOWED, route->render ? "GET, HEAD" : "POST",
-				   route->render ? "this path is read with GET" : "this path takes POST");
+		return error_allow(
+			client, MHD_HTTP_METHOD_NOT_ALLOWED, route->render ? "GET, HEAD" : "POST",
+			route->render ? "this path is read with GET" : "this path takes POST");
 	status = body_refused(client, &sentence);
 	return status ? pile_routes_error(client, status, sentence) : MHD_YES;
 }
@@ -236,5 +248,6 @@ enum MHD_Result pile_routes_handle(void *server, struct MHD_Connection *connecti
 		return client->command_status ? pile_commands_answer(client) : MHD_YES;
 	if (client->dropped || !route)
 		return MHD_NO;
-	return route->render ? get_answer(client, route, url) : pile_commands_post(client, route->command);
+	return route->render ? get_answer(client, route, url)
+			     : pile_commands_post(client, route->command);
 }

@@ -7,7 +7,8 @@
 
 #include "util/macro.h"
 
-/* A copy takes some 0.1 ms, a tick 100 ms: a second try is rare, a hundredth means that something is wrong. */
+/* A copy takes some 0.1 ms, a tick 100 ms: a second try is rare, a hundredth means that something
+ * is wrong. */
 #define READ_TRIES 100
 
 static uint64_t sequence_get(const struct pile_snapshot_half *half, int order)
@@ -38,7 +39,8 @@ void pile_snapshot_publish(struct pile_snapshot *shared, struct pile_snapshot_ha
 			      memory_order_release);
 }
 
-/** Copies the used part of one half. Counts are read once, from the private copy, and clamped there. */
+/** Copies the used part of one half. Counts are read once, from the private copy, and clamped
+ * there. */
 static void half_copy(const struct pile_snapshot_half *from, struct pile_snapshot_half *ret)
 {
 	memcpy(ret, from, offsetof(struct pile_snapshot_half, groups));
@@ -57,8 +59,7 @@ static void half_copy(const struct pile_snapshot_half *from, struct pile_snapsho
 	memcpy(ret->events, from->events, ret->n_events * sizeof(ret->events[0]));
 	memcpy(ret->explains, from->explains, ret->n_explains * sizeof(ret->explains[0]));
 
-	ret->policy_text_len =
-		MIN(from->policy_text_len, (uint32_t)sizeof(ret->policy_text) - 1);
+	ret->policy_text_len = MIN(from->policy_text_len, (uint32_t)sizeof(ret->policy_text) - 1);
 	memcpy(ret->policy_text, from->policy_text, ret->policy_text_len);
 	ret->policy_text[ret->policy_text_len] = '\0';
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* GET /v1/events?follow=1: no thread, no queue: each follower remembers the last event it was sent. */
+/* GET /v1/events?follow=1: no thread, no queue: each follower remembers the last event it was sent.
+ */
 #include <string.h>
 
 #include "api/json.h"
@@ -14,8 +15,8 @@
 #define BLOCK_BYTES 8192
 
 /** Writes whole lines of new events into buf; returns the bytes. */
-static size_t lines_write(struct pile_client *client, const struct pile_snapshot_half *view, char *buf,
-			  size_t size)
+static size_t lines_write(struct pile_client *client, const struct pile_snapshot_half *view,
+			  char *buf, size_t size)
 {
 	size_t len = 0;
 
@@ -71,10 +72,11 @@ enum MHD_Result pile_stream_start(struct pile_client *client, uint64_t since)
 	enum MHD_Result result;
 
 	if (server->n_followers >= PILE_SERVER_FOLLOWERS_MAX)
-		return pile_routes_error(client, MHD_HTTP_SERVICE_UNAVAILABLE,
-					 "16 clients follow the events already; ask without follow=1");
-	response = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, BLOCK_BYTES, stream_read, client,
-						     NULL);
+		return pile_routes_error(
+			client, MHD_HTTP_SERVICE_UNAVAILABLE,
+			"16 clients follow the events already; ask without follow=1");
+	response = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, BLOCK_BYTES, stream_read,
+						     client, NULL);
 	if (!response)
 		return MHD_NO;
 	client->follow_seq = since == UINT64_MAX ? newest_seq(server->view) : since;

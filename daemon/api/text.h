@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * text.h: a growing text with an upper bound: the body of an answer.
- * Owned by the caller (stack); the memory inside is heap. Api process only; allocates; never blocks; never logs.
- * An append that fails (out of memory, over the bound) sets `failed` and drops everything after it,
- * so that a writer checks once, at the end.
+ * Owned by the caller (stack); the memory inside is heap. Api process only; allocates; never
+ * blocks; never logs. An append that fails (out of memory, over the bound) sets `failed` and drops
+ * everything after it, so that a writer checks once, at the end.
  */
 #pragma once
 

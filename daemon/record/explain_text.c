@@ -1,45 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
+/* Numbers as people read them, and the sentences of an explain record. */
 #include "record/explain_text.h"
 
 #include <errno.h>
-#include <stdarg.h>
 #include <string.h>
+
+#include "record/explain_pen.h"
 
 #define MINUTE_NS (60 * NS_PER_SEC)
 #define HOUR_NS (60 * MINUTE_NS)
-
-/** Where the next words go; never past size. */
-struct pen {
-	char *buf;
-	size_t size;
-	size_t len;
-};
-
-/** Small texts that live for one statement. */
-struct word {
-	char text[PILE_ENDPOINT_TEXT_MAX];
-};
-
-static struct pen pen_start(char *buf, size_t size)
-{
-	if (size)
-		buf[0] = '\0';
-	return (struct pen){ .buf = buf, .size = size };
-}
-
-static void _printf_(2, 3) put(struct pen *pen, const char *fmt, ...)
-{
-	va_list ap;
-	int n;
-
-	if (pen->len + 1 >= pen->size)
-		return;
-	va_start(ap, fmt);
-	n = vsnprintf(pen->buf + pen->len, pen->size - pen->len, fmt, ap);
-	va_end(ap);
-	if (n > 0)
-		pen->len = MIN(pen->len + (size_t)n, pen->size - 1);
-}
 
 const char *pile_explain_text_duration(uint64_t ns, char *buf, size_t size)
 {
@@ -92,61 +61,6 @@ const char *pile_explain_text_count(uint64_t count, char *buf, size_t size)
 	return buf;
 }
 
-static struct word duration(uint64_t ns)
-{
-	struct word w;
-
-	pile_explain_text_duration(ns, w.text, sizeof(w.text));
-	return w;
-}
-
-static struct word bytes_of(uint64_t bytes)
-{
-	struct word w;
-
-	pile_explain_text_bytes(bytes, w.text, sizeof(w.text));
-	return w;
-}
-
-static struct word count_of(uint64_t count)
-{
-	struct word w;
-
-	pile_explain_text_count(count, w.text, sizeof(w.text));
-	return w;
-}
-
-static struct word endpoint_of(const struct pile_endpoint *endpoint)
-{
-	struct word w;
-
-	pile_endpoint_format(endpoint, w.text, sizeof(w.text));
-	return w;
-}
-
-/** Requests a second from thousandths: "0.4", "3.2", "32". */
-static struct word rate_of(uint32_t milli)
-{
-	struct word w;
-
-	if (milli < 10000)
-		snprintf(w.text, sizeof(w.text), "%u.%u", milli / 1000, milli % 1000 / 100);
-	else
-		snprintf(w.text, sizeof(w.text), "%u", (milli + 500) / 1000);
-	return w;
-}
-
-static const char *plural(uint64_t n)
-{
-	return n == 1 ? "" : "s";
-}
-
-/** "1,204 connects": the number and its noun. */
-static void put_count(struct pen *pen, uint64_t n, const char *noun)
-{
-	put(pen, "%s %s%s", count_of(n).text, noun, plural(n));
-}
-
 const char *pile_explain_text_blocked(uint32_t blocked)
 {
 	static const char *const texts[] = {
@@ -194,7 +108,8 @@ static void put_risk(struct pen *pen, const struct pile_why *why)
 		return;
 	if (why->risk_memory)
 		put(pen,
-		    " at risk: %s requests/s x %s each, growing %s/s, %s free: gone in %s (limit 15 s).",
+		    " at risk: %s requests/s x %s each, growing %s/s, %s free: gone in %s (limit "
+		    "15 s).",
 		    rate_of(why->rate_milli).text, bytes_of(why->request_bytes).text,
 		    bytes_of(why->growth_bytes).text, bytes_of(why->free_bytes).text,
 		    duration(why->exhaustion_ns).text);
@@ -214,10 +129,12 @@ static void put_why_breaker(struct pen *pen, const struct pile_explain *explain)
 	const struct pile_why *why = &explain->why;
 
 	if (why->by_hand)
-		put(pen, "held by hand: %u connecting, %u requests wait.", why->connecting, why->waiting);
+		put(pen, "held by hand: %u connecting, %u requests wait.", why->connecting,
+		    why->waiting);
 	else
 		put(pen,
-		    "dead: %u connecting (%u for longer than 500 ms, oldest %s), none established for %s;"
+		    "dead: %u connecting (%u for longer than 500 ms, oldest %s), none established "
+		    "for %s;"
 		    " %u.%u %% of %s's %u waiting requests.",
 		    why->connecting, why->stuck, duration(why->oldest_ns).text,
 		    duration(why->no_success_ns).text, why->share_permille / 10,
@@ -238,7 +155,8 @@ static void put_why_stage(struct pen *pen, const struct pile_explain *explain)
 static void put_why_network(struct pen *pen, const struct pile_explain *explain)
 {
 	put(pen,
-	    "%u destinations are dead at once: that is our own network (link, route, firewall, resolver),"
+	    "%u destinations are dead at once: that is our own network (link, route, firewall, "
+	    "resolver),"
 	    " not theirs.",
 	    explain->why.dead_destinations);
 }
@@ -273,7 +191,8 @@ static void put_did_breaker(struct pen *pen, const struct pile_explain *explain)
 static void put_did_record(struct pen *pen, const struct pile_explain *explain)
 {
 	put(pen, "recorded it%s",
-	    explain->kind == PILE_INTENT_NETWORK ? "; no destination is refused on this evidence" : "");
+	    explain->kind == PILE_INTENT_NETWORK ? "; no destination is refused on this evidence"
+						 : "");
 }
 
 static void put_did_not_breaker(struct pen *pen, const struct pile_explain *explain)
@@ -287,7 +206,8 @@ static void put_did_not_breaker(struct pen *pen, const struct pile_explain *expl
 static void put_did_not_stage(struct pen *pen, const struct pile_explain *explain)
 {
 	(void)explain;
-	put(pen, "act on the stage: it is recorded only (this version acts on dead destinations alone)");
+	put(pen,
+	    "act on the stage: it is recorded only (this version acts on dead destinations alone)");
 }
 
 static void put_did_not_network(struct pen *pen, const struct pile_explain *explain)
@@ -322,21 +242,8 @@ static void put_cost_none(struct pen *pen, const struct pile_explain *explain)
 
 static bool undoable(const struct pile_explain *explain)
 {
-	return explain->kind == PILE_INTENT_BREAKER_OPEN && !explain->blocked && !explain->closed_ns;
-}
-
-static const char *close_reason_text(uint32_t reason)
-{
-	static const char *const texts[] = {
-		[PILE_CLOSE_NONE] = "for no recorded reason",
-		[PILE_CLOSE_ANSWERED] = "the destination answered again",
-		[PILE_CLOSE_RELEASED] = "released by hand",
-		[PILE_CLOSE_POLICY] = "the policy no longer allows it",
-		[PILE_CLOSE_GONE] = "the group went away",
-		[PILE_CLOSE_STOPPED] = "the guard was stopped",
-	};
-
-	return reason < ARRAY_LEN(texts) ? texts[reason] : texts[PILE_CLOSE_NONE];
+	return explain->kind == PILE_INTENT_BREAKER_OPEN && !explain->blocked &&
+	       !explain->closed_ns;
 }
 
 static void put_undo(struct pen *pen, const struct pile_explain *explain)
@@ -345,8 +252,10 @@ static void put_undo(struct pen *pen, const struct pile_explain *explain)
 
 	if (explain->closed_ns && explain->kind == PILE_INTENT_BREAKER_OPEN) {
 		put(pen, "nothing to undo: closed after %s (%s)",
-		    duration(explain->closed_ns > explain->opened_ns ?
-				     explain->closed_ns - explain->opened_ns : 0).text,
+		    duration(explain->closed_ns > explain->opened_ns
+				     ? explain->closed_ns - explain->opened_ns
+				     : 0)
+			    .text,
 		    close_reason_text(explain->close_reason));
 		return;
 	}
@@ -355,8 +264,8 @@ static void put_undo(struct pen *pen, const struct pile_explain *explain)
 		return;
 	}
 	put(pen, "%s  now: sudo %s  everything: sudo systemctl stop pileguard",
-	    explain->why.by_hand ? "ends when the hold runs out." :
-				   "closes by itself at the first success.",
+	    explain->why.by_hand ? "ends when the hold runs out."
+				 : "closes by itself at the first success.",
 	    pile_explain_text_command(explain, command.text, sizeof(command.text)));
 }
 
@@ -430,146 +339,5 @@ const char *pile_explain_text_command(const struct pile_explain *explain, char *
 	if (undoable(explain))
 		put(&pen, "pileguardctl release %s %s", explain->group,
 		    endpoint_of(&explain->endpoint).text);
-	return buf;
-}
-
-/* ---- journal lines ---- */
-
-/** What an intent's line needs to know. */
-struct line {
-	const struct pile_intent *intent;
-	const char *group;
-	const struct pile_explain *explain; /* or NULL */
-};
-
-/** "5 s": a forecast needs no tenths. */
-static void put_forecast(struct pen *pen, uint64_t ns)
-{
-	if (ns >= NS_PER_SEC && ns < 10 * NS_PER_SEC)
-		put(pen, "%llu s", (unsigned long long)((ns + NS_PER_SEC / 2) / NS_PER_SEC));
-	else
-		put(pen, "%s", duration(ns).text);
-}
-
-static void put_line_risk(struct pen *pen, const struct pile_why *why)
-{
-	if (why->risk_memory) {
-		put(pen, "; memory gone in ");
-		put_forecast(pen, why->exhaustion_ns);
-	} else if (why->risk_pool) {
-		put(pen, "; %u wait on a pool of %u", why->waiting, why->pool_limit);
-	} else if (why->always) {
-		put(pen, "; fail_fast: always");
-	}
-}
-
-static void put_line_open(struct pen *pen, const struct line *line)
-{
-	const struct pile_intent *intent = line->intent;
-	const struct pile_why *why = &intent->why;
-
-	if (why->by_hand) {
-		put(pen, "%s: %s held by hand", line->group, endpoint_of(&intent->endpoint).text);
-	} else {
-		put(pen, "%s: %s is dead (%u connecting, oldest %s, no success for %s", line->group,
-		    endpoint_of(&intent->endpoint).text, why->connecting,
-		    duration(why->oldest_ns).text, duration(why->no_success_ns).text);
-		put_line_risk(pen, why);
-		put(pen, ")");
-	}
-	if (intent->blocked)
-		put(pen, ": would have refused connects (%s)", pile_explain_text_blocked(intent->blocked));
-	else
-		put(pen, ": connects refused");
-	put(pen, ". explain %u", intent->explain_id);
-}
-
-static void put_line_allow(struct pen *pen, const struct line *line)
-{
-	const struct pile_intent *intent = line->intent;
-
-	put(pen, "%s: %s answers the probe: %u connect%s let through so far. explain %u", line->group,
-	    endpoint_of(&intent->endpoint).text, intent->allow, plural(intent->allow),
-	    intent->explain_id);
-}
-
-static void put_line_answered(struct pen *pen, const struct line *line)
-{
-	const struct pile_explain *x = line->explain;
-
-	put(pen, "%s: %s answered after %s", line->group, endpoint_of(&line->intent->endpoint).text,
-	    duration(line->intent->outage_ns).text);
-	if (line->intent->blocked)
-		put(pen, ": nothing was refused (%s)",
-		    pile_explain_text_blocked(line->intent->blocked));
-	else if (x && x->half_open_ns && x->closed_ns >= x->half_open_ns)
-		put(pen, ": 1, 2, 4 ... all (%s)", duration(x->closed_ns - x->half_open_ns).text);
-	else
-		put(pen, ": connects allowed again");
-}
-
-static void put_line_close(struct pen *pen, const struct line *line)
-{
-	const struct pile_intent *intent = line->intent;
-
-	if (intent->close_reason == PILE_CLOSE_ANSWERED)
-		put_line_answered(pen, line);
-	else
-		put(pen, "%s: %s: %s after %s: %s", line->group, endpoint_of(&intent->endpoint).text,
-		    close_reason_text(intent->close_reason), duration(intent->outage_ns).text,
-		    intent->blocked ? "nothing was refused" : "connects allowed again");
-	put(pen, ". explain %u closed", intent->explain_id);
-}
-
-static void put_line_stage(struct pen *pen, const struct line *line)
-{
-	const struct pile_intent *intent = line->intent;
-	const struct pile_why *why = &intent->why;
-
-	put(pen, "%s: %s (was %s): %u requests wait, %u more than learned, %s opened/s", line->group,
-	    pile_explain_text_stage(why->stage_to), pile_explain_text_stage(why->stage_from),
-	    why->waiting, why->excess, rate_of(why->rate_milli).text);
-	put_line_risk(pen, why);
-	put(pen, "; recorded only. explain %u", intent->explain_id);
-}
-
-static void put_line_network(struct pen *pen, const struct line *line)
-{
-	put(pen, "%s: %u destinations are dead at once: our own network, not theirs; none is refused. explain %u",
-	    line->group, line->intent->why.dead_destinations, line->intent->explain_id);
-}
-
-static void put_line_network_over(struct pen *pen, const struct line *line)
-{
-	put(pen, "%s: our own network works again. explain %u closed", line->group,
-	    line->intent->explain_id);
-}
-
-const char *pile_explain_text_intent(const struct pile_intent *intent, const char *group,
-				     const struct pile_explain *explain, char *buf, size_t size)
-{
-	static void (*const lines[])(struct pen *pen, const struct line *line) = {
-		[PILE_INTENT_BREAKER_OPEN] = put_line_open,
-		[PILE_INTENT_BREAKER_ALLOW] = put_line_allow,
-		[PILE_INTENT_BREAKER_CLOSE] = put_line_close,
-		[PILE_INTENT_STAGE] = put_line_stage,
-		[PILE_INTENT_NETWORK] = put_line_network,
-		[PILE_INTENT_NETWORK_OVER] = put_line_network_over,
-	};
-	struct line line = { intent, group && group[0] ? group : "host", explain };
-	struct pen pen = pen_start(buf, size);
-
-	if ((unsigned int)intent->kind < ARRAY_LEN(lines) && lines[intent->kind])
-		lines[intent->kind](&pen, &line);
-	return buf;
-}
-
-const char *pile_explain_text_probing(const struct pile_intent *intent, const char *group, char *buf,
-				      size_t size)
-{
-	struct pen pen = pen_start(buf, size);
-
-	put(&pen, "%s: probing %s every %s", group && group[0] ? group : "host",
-	    endpoint_of(&intent->endpoint).text, duration(intent->probe_every_ns).text);
 	return buf;
 }

@@ -2,8 +2,8 @@
 /*
  * explain_text.h: the sentences: why, did, did not, cost, undo, and the one-line journal texts.
  * Pure: no clock, no allocation, no lock, no floating point; writes into the caller's buffer only.
- * Called from the control loop (journal lines) and from the api process (explain); never blocks; never logs.
- * Each function terminates buf when size > 0, cuts what does not fit, and returns buf.
+ * Called from the control loop (journal lines) and from the api process (explain); never blocks;
+ * never logs. Each function terminates buf when size > 0, cuts what does not fit, and returns buf.
  * Numbers carry their unit; times are rounded to what a person reads (2.4 s, 52 s, 15 min).
  */
 #pragma once
@@ -17,10 +17,12 @@
 /** Large enough for every sentence below (the longest is `why`). */
 #define PILE_EXPLAIN_TEXT_MAX 512
 
-/** pile_explain_text_why - all terms of the decision: "dead: 41 connecting ... at risk: 32/s x 6.0 MiB ..." */
+/** pile_explain_text_why - all terms of the decision: "dead: 41 connecting ... at risk: 32/s x 6.0
+ * MiB ..." */
 const char *pile_explain_text_why(const struct pile_explain *explain, char *buf, size_t size);
 
-/** pile_explain_text_did - what was done, and what that saved; in observe mode: what would have been done */
+/** pile_explain_text_did - what was done, and what that saved; in observe mode: what would have
+ * been done */
 const char *pile_explain_text_did(const struct pile_explain *explain, char *buf, size_t size);
 
 /** pile_explain_text_did_not - what was left undone, and the switch that stopped it, in words */
@@ -32,10 +34,12 @@ const char *pile_explain_text_cost(const struct pile_explain *explain, char *buf
 /** pile_explain_text_undo - how it ends by itself, and how to end it now (or: nothing to undo) */
 const char *pile_explain_text_undo(const struct pile_explain *explain, char *buf, size_t size);
 
-/** pile_explain_text_command - the exact command that ends it now, or "" when there is nothing to undo */
+/** pile_explain_text_command - the exact command that ends it now, or "" when there is nothing to
+ * undo */
 const char *pile_explain_text_command(const struct pile_explain *explain, char *buf, size_t size);
 
-/** pile_explain_text_state - "open", "half open", "closed"; "would be open" when blocked. Static text. */
+/** pile_explain_text_state - "open", "half open", "closed"; "would be open" when blocked. Static
+ * text. */
 const char *pile_explain_text_state(const struct pile_explain *explain);
 
 /**
@@ -47,11 +51,13 @@ const char *pile_explain_text_state(const struct pile_explain *explain);
 const char *pile_explain_text_intent(const struct pile_intent *intent, const char *group,
 				     const struct pile_explain *explain, char *buf, size_t size);
 
-/** pile_explain_text_probing - the second line after an OPEN that acted: "www: probing 10.9.0.2:3306 every 1.0 s" */
-const char *pile_explain_text_probing(const struct pile_intent *intent, const char *group, char *buf,
-				      size_t size);
+/** pile_explain_text_probing - the second line after an OPEN that acted: "www:
+ * probing 10.9.0.2:3306 every 1.0 s" */
+const char *pile_explain_text_probing(const struct pile_intent *intent, const char *group,
+				      char *buf, size_t size);
 
-/** pile_explain_text_blocked - the switch as an operator knows it ("mode: observe"); "" for PILE_BLOCKED_NO. */
+/** pile_explain_text_blocked - the switch as an operator knows it ("mode: observe"); "" for
+ * PILE_BLOCKED_NO. */
 const char *pile_explain_text_blocked(uint32_t blocked);
 
 /** pile_explain_text_stage - "calm", "suspect", "relieve", "evict". Static text. */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * api_fixture.h: a snapshot made by hand, shared by the unit tests and the api harness.
- * The numbers are those of product.md's first five minutes, so that the tables can be compared with it.
+ * The numbers are those of product.md's first five minutes, so that the tables can be compared with
+ * it.
  */
 #pragma once
 
@@ -55,8 +56,8 @@ static inline void fixture_host(struct pile_snapshot_host *h)
 	h->would_open_total = 2;
 }
 
-static inline struct pile_snapshot_group *fixture_group(struct pile_snapshot_half *half, const char *name,
-							const char *unit)
+static inline struct pile_snapshot_group *fixture_group(struct pile_snapshot_half *half,
+							const char *name, const char *unit)
 {
 	struct pile_snapshot_group *g = &half->groups[half->n_groups++];
 
@@ -188,14 +189,15 @@ static inline struct pile_explain fixture_explain(void)
 	return x;
 }
 
-static inline void fixture_event(struct pile_snapshot_half *half, uint32_t kind, uint32_t explain_id,
-				 const char *group, const char *text)
+static inline void fixture_event(struct pile_snapshot_half *half, uint32_t kind,
+				 uint32_t explain_id, const char *group, const char *text)
 {
 	struct pile_event *e;
 	uint64_t seq = half->n_events ? half->events[half->n_events - 1].seq + 1 : 1;
 
 	if (half->n_events == PILE_SNAPSHOT_EVENTS) {
-		memmove(&half->events[0], &half->events[1], sizeof(half->events) - sizeof(half->events[0]));
+		memmove(&half->events[0], &half->events[1],
+			sizeof(half->events) - sizeof(half->events[0]));
 		half->n_events--;
 	}
 	e = &half->events[half->n_events++];
@@ -212,7 +214,8 @@ static inline void fixture_event(struct pile_snapshot_half *half, uint32_t kind,
 /** fixture_fill - everything of a half but its sequence */
 static inline void fixture_fill(struct pile_snapshot_half *half)
 {
-	static const char policy[] = "mode: observe\ngroups:\n  - name: www\n    unit: php8.2-fpm.service\n";
+	static const char policy[] =
+		"mode: observe\ngroups:\n  - name: www\n    unit: php8.2-fpm.service\n";
 	struct pile_snapshot_listener *l;
 
 	half->n_groups = half->n_listeners = half->n_dependencies = 0;
@@ -232,15 +235,28 @@ static inline void fixture_fill(struct pile_snapshot_half *half)
 	snprintf(l->blind, sizeof(l->blind), "HTTP/2 on :443 (streams)");
 	fixture_dependencies(half);
 	half->workers[half->n_workers++] = (struct pile_snapshot_worker){
-		.pid = 812, .waiting = 1, .connections = 1, .oldest_ns = 12 * NS_PER_MS, .answered = 1040,
-		.p50_ns = 6 * NS_PER_MS, .p99_ns = 48 * NS_PER_MS, .rss_bytes = 21ULL << 20, .comm = "php-fpm",
+		.pid = 812,
+		.waiting = 1,
+		.connections = 1,
+		.oldest_ns = 12 * NS_PER_MS,
+		.answered = 1040,
+		.p50_ns = 6 * NS_PER_MS,
+		.p99_ns = 48 * NS_PER_MS,
+		.rss_bytes = 21ULL << 20,
+		.comm = "php-fpm",
 	};
 	half->workers[half->n_workers++] = (struct pile_snapshot_worker){
-		.pid = 640, .group = 1, .answered = 26000, .p50_ns = 6 * NS_PER_MS, .p99_ns = 49 * NS_PER_MS,
-		.rss_bytes = 9ULL << 20, .comm = "nginx",
+		.pid = 640,
+		.group = 1,
+		.answered = 26000,
+		.p50_ns = 6 * NS_PER_MS,
+		.p99_ns = 49 * NS_PER_MS,
+		.rss_bytes = 9ULL << 20,
+		.comm = "nginx",
 	};
 	fixture_event(half, PILE_EVENT_START, 0, "", "pileguard 1.0 started: mode observe");
-	fixture_event(half, PILE_EVENT_OPEN, 17, "www", "www: 10.9.0.2:3306 is dead: connects refused. explain 17");
+	fixture_event(half, PILE_EVENT_OPEN, 17, "www",
+		      "www: 10.9.0.2:3306 is dead: connects refused. explain 17");
 	half->explains[half->n_explains++] = fixture_explain();
 	half->policy_text_len = sizeof(policy) - 1;
 	memcpy(half->policy_text, policy, sizeof(policy));

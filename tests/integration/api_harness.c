@@ -2,12 +2,12 @@
 /*
  * api_harness: the api process with a guard made of cardboard.
  *
- *   api_harness SOCKET [--torn] [--big] [--keep]     harness; prints "api PID", then takes lines from stdin:
- *       event TEXT    a new event is published       mute | talk    the guard stops / goes on answering commands
- *       bad | good    reload fails / succeeds        policy HASH    another hash is in force
- *   end of stdin: the guard hangs up, the api must exit; prints "exit STATUS".
- *   api_harness --api | --api-keep                   the api itself (--keep: with its privileges)
- *   api_harness --sandbox                            drops its privileges and tries what must not work
+ *   api_harness SOCKET [--torn] [--big] [--keep]     harness; prints "api PID", then takes lines
+ * from stdin: event TEXT    a new event is published       mute | talk    the guard stops / goes on
+ * answering commands bad | good    reload fails / succeeds        policy HASH    another hash is in
+ * force end of stdin: the guard hangs up, the api must exit; prints "exit STATUS". api_harness
+ * --api | --api-keep                   the api itself (--keep: with its privileges) api_harness
+ * --sandbox                            drops its privileges and tries what must not work
  *
  * --torn: the snapshot is rewritten without a pause, each time with one number everywhere.
  * --big: as many groups, destinations, workers, events as fit.
@@ -87,7 +87,8 @@ static void fill_big(struct pile_snapshot_half *half)
 		half->n_workers++;
 	}
 	while (half->n_events < PILE_SNAPSHOT_EVENTS)
-		fixture_event(half, PILE_EVENT_TROUBLE, 0, "www", "something that the guard could not do");
+		fixture_event(half, PILE_EVENT_TROUBLE, 0, "www",
+			      "something that the guard could not do");
 	while (half->n_explains < PILE_SNAPSHOT_EXPLAINS) {
 		half->explains[half->n_explains] = fixture_explain();
 		half->explains[half->n_explains].id = 17 + half->n_explains;
@@ -102,8 +103,8 @@ static int listen_open(const char *path)
 
 	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s", path);
 	unlink(path);
-	if (fd < 0 || bind(fd, (struct sockaddr *)&addr, sizeof(addr)) != 0 || chmod(path, 0666) != 0 ||
-	    listen(fd, 1024) != 0)
+	if (fd < 0 || bind(fd, (struct sockaddr *)&addr, sizeof(addr)) != 0 ||
+	    chmod(path, 0666) != 0 || listen(fd, 1024) != 0)
 		die(path);
 	return fd;
 }
@@ -132,7 +133,9 @@ static int uid_receive(int fd, struct pile_command *command)
 		struct cmsghdr align;
 		char bytes[CMSG_SPACE(sizeof(int))];
 	} control;
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control,
+	struct msghdr msg = { .msg_iov = &iov,
+			      .msg_iovlen = 1,
+			      .msg_control = &control,
 			      .msg_controllen = sizeof(control) };
 	_cleanup_close_ int client = -1;
 	struct ucred cred;
@@ -159,16 +162,19 @@ static void command_answer(struct harness *h)
 	if (c.kind == PILE_COMMAND_RELOAD && h->bad) {
 		reply.result = -EINVAL;
 		snprintf(reply.text, sizeof(reply.text),
-			 "/etc/pileguard/policy.yaml:4:11: mode must be observe or enforce, not \"maybe\"");
+			 "/etc/pileguard/policy.yaml:4:11: mode must be observe or enforce, not "
+			 "\"maybe\"");
 	} else if (c.kind == PILE_COMMAND_RELOAD) {
 		snprintf(reply.text, sizeof(reply.text),
 			 "1 group enforces fail_fast (was: none); nothing else changes");
 	} else if (strcmp(c.group, "www") != 0) {
 		reply.result = -EPERM;
-		snprintf(reply.text, sizeof(reply.text), "group %.64s may not be held: mode is observe", c.group);
+		snprintf(reply.text, sizeof(reply.text),
+			 "group %.64s may not be held: mode is observe", c.group);
 	} else {
 		snprintf(reply.text, sizeof(reply.text), "%s %.64s %.64s for %u s by uid %d",
-			 c.kind == PILE_COMMAND_HOLD ? "held" : "released", c.group, c.endpoint, c.seconds, uid);
+			 c.kind == PILE_COMMAND_HOLD ? "held" : "released", c.group, c.endpoint,
+			 c.seconds, uid);
 	}
 	if (send(h->command_fd, &reply, sizeof(reply), 0) < 0)
 		die("reply");
@@ -180,7 +186,8 @@ static void line_obey(struct harness *h, char *line)
 	if (strncmp(line, "event ", 6) == 0)
 		fixture_event(&h->next, PILE_EVENT_TROUBLE, 0, "www", line + 6);
 	else if (strncmp(line, "policy ", 7) == 0)
-		snprintf(h->next.host.policy_hash, sizeof(h->next.host.policy_hash), "%.64s", line + 7);
+		snprintf(h->next.host.policy_hash, sizeof(h->next.host.policy_hash), "%.64s",
+			 line + 7);
 	else if (strcmp(line, "mute") == 0 || strcmp(line, "talk") == 0)
 		h->mute = line[0] == 'm';
 	else if (strcmp(line, "bad") == 0 || strcmp(line, "good") == 0)
@@ -192,7 +199,8 @@ static void line_obey(struct harness *h, char *line)
 
 static void serve(struct harness *h)
 {
-	struct pollfd pfds[] = { { .fd = 0, .events = POLLIN }, { .fd = h->command_fd, .events = POLLIN } };
+	struct pollfd pfds[] = { { .fd = 0, .events = POLLIN },
+				 { .fd = h->command_fd, .events = POLLIN } };
 	char line[250];
 
 	setvbuf(stdin, NULL, _IONBF, 0);
@@ -225,12 +233,14 @@ static int sandbox_try(void)
 		return 1;
 	}
 	printf("open %s\n", open("/etc/passwd", O_RDONLY) < 0 ? strerrorname_np(errno) : "works");
-	printf("socket %s\n", socket(AF_INET, SOCK_STREAM, 0) < 0 ? strerrorname_np(errno) : "works");
+	printf("socket %s\n",
+	       socket(AF_INET, SOCK_STREAM, 0) < 0 ? strerrorname_np(errno) : "works");
 	printf("kill %s\n", kill(getppid(), 0) < 0 ? strerrorname_np(errno) : "works");
 	printf("setuid %s\n", setuid(0) < 0 ? strerrorname_np(errno) : "works");
-	printf("exec page %s\n",
-	       mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED ?
-		       strerrorname_np(errno) : "works");
+	printf("exec page %s\n", mmap(NULL, 4096, PROT_READ | PROT_EXEC,
+				      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED
+					 ? strerrorname_np(errno)
+					 : "works");
 	execv("/bin/true", argv);
 	printf("execve returned\n");
 	return 1;
@@ -259,7 +269,8 @@ int main(int argc, char **argv)
 	if (memfd < 0 || ftruncate(memfd, sizeof(*h.shared)) != 0)
 		die("memfd");
 	h.shared = mmap(NULL, sizeof(*h.shared), PROT_READ | PROT_WRITE, MAP_SHARED, memfd, 0);
-	if (h.shared == MAP_FAILED || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0)
+	if (h.shared == MAP_FAILED ||
+	    socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0)
 		die("start");
 	h.shared->magic = PILE_SNAPSHOT_MAGIC;
 	h.shared->size = sizeof(*h.shared);

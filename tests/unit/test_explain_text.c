@@ -24,8 +24,8 @@ static struct pile_intent intent_make(enum pile_intent_kind kind)
 	return intent;
 }
 
-static void assert_line(const struct pile_intent *intent, const char *group, const struct pile_explain *x,
-			const char *wanted)
+static void assert_line(const struct pile_intent *intent, const char *group,
+			const struct pile_explain *x, const char *wanted)
 {
 	char line[256];
 
@@ -38,22 +38,26 @@ static void test_open(void **state)
 	char line[256];
 
 	(void)state;
-	assert_line(&intent, "www", NULL,
-		    "www: 10.9.0.2:3306 is dead (41 connecting, oldest 2.4 s, no success for 2.5 s; "
-		    "memory gone in 5 s): connects refused. explain 17");
+	assert_line(
+		&intent, "www", NULL,
+		"www: 10.9.0.2:3306 is dead (41 connecting, oldest 2.4 s, no success for 2.5 s; "
+		"memory gone in 5 s): connects refused. explain 17");
 	intent.blocked = PILE_BLOCKED_OBSERVE;
-	assert_line(&intent, "www", NULL,
-		    "www: 10.9.0.2:3306 is dead (41 connecting, oldest 2.4 s, no success for 2.5 s; "
-		    "memory gone in 5 s): would have refused connects (mode: observe). explain 17");
+	assert_line(
+		&intent, "www", NULL,
+		"www: 10.9.0.2:3306 is dead (41 connecting, oldest 2.4 s, no success for 2.5 s; "
+		"memory gone in 5 s): would have refused connects (mode: observe). explain 17");
 	intent.blocked = PILE_BLOCKED_NO;
 	intent.why.risk_memory = false;
 	intent.why.risk_pool = true;
 	intent.why.pool_limit = 80;
-	assert_line(&intent, "www", NULL,
-		    "www: 10.9.0.2:3306 is dead (41 connecting, oldest 2.4 s, no success for 2.5 s; "
-		    "44 wait on a pool of 80): connects refused. explain 17");
+	assert_line(
+		&intent, "www", NULL,
+		"www: 10.9.0.2:3306 is dead (41 connecting, oldest 2.4 s, no success for 2.5 s; "
+		"44 wait on a pool of 80): connects refused. explain 17");
 	intent.why.by_hand = true;
-	assert_line(&intent, "www", NULL, "www: 10.9.0.2:3306 held by hand: connects refused. explain 17");
+	assert_line(&intent, "www", NULL,
+		    "www: 10.9.0.2:3306 held by hand: connects refused. explain 17");
 	assert_string_equal(pile_explain_text_probing(&intent, "www", line, sizeof(line)),
 			    "www: probing 10.9.0.2:3306 every 1.0 s");
 }
@@ -65,20 +69,29 @@ static void test_allow_and_close(void **state)
 
 	(void)state;
 	intent.allow = 1;
-	assert_line(&intent, "www", NULL,
-		    "www: 10.9.0.2:3306 answers the probe: 1 connect let through so far. explain 17");
+	assert_line(
+		&intent, "www", NULL,
+		"www: 10.9.0.2:3306 answers the probe: 1 connect let through so far. explain 17");
 	intent.kind = PILE_INTENT_BREAKER_CLOSE;
 	intent.close_reason = PILE_CLOSE_ANSWERED;
 	intent.outage_ns = 52 * NS_PER_SEC;
 	x.half_open_ns = x.opened_ns + 50 * NS_PER_SEC;
 	x.closed_ns = x.half_open_ns + 1600 * NS_PER_MS;
-	assert_line(&intent, "www", &x, "www: 10.9.0.2:3306 answered after 52 s: 1, 2, 4 ... all (1.6 s). explain 17 closed");
-	assert_line(&intent, "www", NULL, "www: 10.9.0.2:3306 answered after 52 s: connects allowed again. explain 17 closed");
+	assert_line(&intent, "www", &x,
+		    "www: 10.9.0.2:3306 answered after 52 s: 1, 2, 4 ... all (1.6 s). explain 17 "
+		    "closed");
+	assert_line(&intent, "www", NULL,
+		    "www: 10.9.0.2:3306 answered after 52 s: connects allowed again. explain 17 "
+		    "closed");
 	intent.blocked = PILE_BLOCKED_OBSERVE;
-	assert_line(&intent, "www", &x, "www: 10.9.0.2:3306 answered after 52 s: nothing was refused (mode: observe). explain 17 closed");
+	assert_line(&intent, "www", &x,
+		    "www: 10.9.0.2:3306 answered after 52 s: nothing was refused (mode: observe). "
+		    "explain 17 closed");
 	intent.blocked = PILE_BLOCKED_NO;
 	intent.close_reason = PILE_CLOSE_RELEASED;
-	assert_line(&intent, "www", &x, "www: 10.9.0.2:3306: released by hand after 52 s: connects allowed again. explain 17 closed");
+	assert_line(&intent, "www", &x,
+		    "www: 10.9.0.2:3306: released by hand after 52 s: connects allowed again. "
+		    "explain 17 closed");
 	intent.kind = PILE_INTENT_BREAKER_RENEW;
 	assert_line(&intent, "www", &x, "");
 }
@@ -92,11 +105,13 @@ static void test_stage_and_network(void **state)
 	intent.why.excess = 39;
 	intent.why.risk_memory = false;
 	assert_line(&intent, "www", NULL,
-		    "www: suspect (was calm): 44 requests wait, 39 more than learned, 32 opened/s; recorded only. explain 17");
+		    "www: suspect (was calm): 44 requests wait, 39 more than learned, 32 opened/s; "
+		    "recorded only. explain 17");
 	intent.kind = PILE_INTENT_NETWORK;
 	intent.why.dead_destinations = 7;
 	assert_line(&intent, NULL, NULL,
-		    "host: 7 destinations are dead at once: our own network, not theirs; none is refused. explain 17");
+		    "host: 7 destinations are dead at once: our own network, not theirs; none is "
+		    "refused. explain 17");
 	intent.kind = PILE_INTENT_NETWORK_OVER;
 	assert_line(&intent, "", NULL, "host: our own network works again. explain 17 closed");
 }
@@ -113,16 +128,23 @@ static void test_explain_that_acts(void **state)
 
 	(void)state;
 	SENTENCE(why, &x,
-		 "dead: 41 connecting (38 for longer than 500 ms, oldest 2.4 s), none established for 2.5 s; "
-		 "93.1 % of www's 44 waiting requests. at risk: 32 requests/s x 6.0 MiB each, growing 208 MiB/s, "
+		 "dead: 41 connecting (38 for longer than 500 ms, oldest 2.4 s), none established "
+		 "for 2.5 s; "
+		 "93.1 % of www's 44 waiting requests. at risk: 32 requests/s x 6.0 MiB each, "
+		 "growing 208 MiB/s, "
 		 "1.1 GiB free: gone in 5.4 s (limit 15 s).");
 	SENTENCE(did, &x,
-		 "refused 1,204 connects, ended 41 waits; saved about 12,380 s of waiting and 1.9 GiB of memory; "
+		 "refused 1,204 connects, ended 41 waits; saved about 12,380 s of waiting and 1.9 "
+		 "GiB of memory; "
 		 "probed 49 times; first effect 3 ms after the decision");
-	SENTENCE(did_not, &x, "refuse clients, kill workers or restart the service (this version cannot)");
-	SENTENCE(cost, &x, "1,245 connects failed with ECONNREFUSED at once instead of waiting: errors 9.9 s sooner");
+	SENTENCE(did_not, &x,
+		 "refuse clients, kill workers or restart the service (this version cannot)");
+	SENTENCE(cost, &x,
+		 "1,245 connects failed with ECONNREFUSED at once instead of waiting: errors 9.9 s "
+		 "sooner");
 	SENTENCE(undo, &x,
-		 "closes by itself at the first success.  now: sudo pileguardctl release www 10.9.0.2:3306  "
+		 "closes by itself at the first success.  now: sudo pileguardctl release www "
+		 "10.9.0.2:3306  "
 		 "everything: sudo systemctl stop pileguard");
 	SENTENCE(command, &x, "pileguardctl release www 10.9.0.2:3306");
 	assert_string_equal(pile_explain_text_state(&x), "open");
@@ -143,7 +165,8 @@ static void test_explain_that_only_watched(void **state)
 	x.blocked = PILE_BLOCKED_RUNG;
 	x.refused = x.ended = 0;
 	SENTENCE(did, &x,
-		 "nothing: would have refused connects to 10.9.0.2:3306 and ended the 41 pending ones "
+		 "nothing: would have refused connects to 10.9.0.2:3306 and ended the 41 pending "
+		 "ones "
 		 "(the group's enforce list does not name fail_fast)");
 	SENTENCE(did_not, &x,
 		 "refuse connects or end waits (the group's enforce list does not name fail_fast); "
@@ -159,33 +182,49 @@ static void test_numbers(void **state)
 		uint64_t ns;
 		const char *text;
 	} durations[] = {
-		{ 0, "0 ms" }, { 480 * NS_PER_MS, "480 ms" }, { NS_PER_SEC, "1.0 s" }, { 2449 * NS_PER_MS, "2.4 s" },
-		{ 9949 * NS_PER_MS, "9.9 s" }, { 9960 * NS_PER_MS, "10 s" }, { 179 * NS_PER_SEC, "179 s" },
-		{ 900 * NS_PER_SEC, "15 min" }, { 14400 * NS_PER_SEC, "4 h" }, { UINT64_MAX, "never" },
+		{ 0, "0 ms" },
+		{ 480 * NS_PER_MS, "480 ms" },
+		{ NS_PER_SEC, "1.0 s" },
+		{ 2449 * NS_PER_MS, "2.4 s" },
+		{ 9949 * NS_PER_MS, "9.9 s" },
+		{ 9960 * NS_PER_MS, "10 s" },
+		{ 179 * NS_PER_SEC, "179 s" },
+		{ 900 * NS_PER_SEC, "15 min" },
+		{ 14400 * NS_PER_SEC, "4 h" },
+		{ UINT64_MAX, "never" },
 		{ UINT64_MAX - 1, "5124095 h" },
 	};
 	static const struct {
 		uint64_t bytes;
 		const char *text;
 	} sizes[] = {
-		{ 0, "0 B" }, { 1023, "1023 B" }, { 1024, "1.0 KiB" }, { 6ULL << 20, "6.0 MiB" },
-		{ 208ULL << 20, "208 MiB" }, { 1126ULL << 20, "1.1 GiB" }, { 1ULL << 40, "1.0 TiB" },
+		{ 0, "0 B" },
+		{ 1023, "1023 B" },
+		{ 1024, "1.0 KiB" },
+		{ 6ULL << 20, "6.0 MiB" },
+		{ 208ULL << 20, "208 MiB" },
+		{ 1126ULL << 20, "1.1 GiB" },
+		{ 1ULL << 40, "1.0 TiB" },
 		{ UINT64_MAX, "16777216 TiB" },
 	};
 	char buf[64];
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(durations); i++)
-		assert_string_equal(pile_explain_text_duration(durations[i].ns, buf, sizeof(buf)), durations[i].text);
+		assert_string_equal(pile_explain_text_duration(durations[i].ns, buf, sizeof(buf)),
+				    durations[i].text);
 	for (size_t i = 0; i < ARRAY_LEN(sizes); i++)
-		assert_string_equal(pile_explain_text_bytes(sizes[i].bytes, buf, sizeof(buf)), sizes[i].text);
+		assert_string_equal(pile_explain_text_bytes(sizes[i].bytes, buf, sizeof(buf)),
+				    sizes[i].text);
 	assert_string_equal(pile_explain_text_count(0, buf, sizeof(buf)), "0");
 	assert_string_equal(pile_explain_text_count(999, buf, sizeof(buf)), "999");
 	assert_string_equal(pile_explain_text_count(1204, buf, sizeof(buf)), "1,204");
-	assert_string_equal(pile_explain_text_count(UINT64_MAX, buf, sizeof(buf)), "18,446,744,073,709,551,615");
+	assert_string_equal(pile_explain_text_count(UINT64_MAX, buf, sizeof(buf)),
+			    "18,446,744,073,709,551,615");
 }
 
-/* Any size: cut, terminated, nothing written behind (the sanitizer looks). Any enum value: some words. */
+/* Any size: cut, terminated, nothing written behind (the sanitizer looks). Any enum value: some
+ * words. */
 static void test_short_buffers_and_odd_values(void **state)
 {
 	struct pile_intent intent;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* JSON bodies: always valid, whatever bytes the snapshot holds; the values that people and tools rely on. */
+/* JSON bodies: always valid, whatever bytes the snapshot holds; the values that people and tools
+ * rely on. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -10,8 +11,8 @@
 #include "../integration/api_fixture.h"
 #include "api/json.h"
 
-typedef unsigned int render_fn(const struct pile_snapshot_half *half, const struct pile_query *query,
-			       struct pile_text *ret);
+typedef unsigned int render_fn(const struct pile_snapshot_half *half,
+			       const struct pile_query *query, struct pile_text *ret);
 
 static render_fn *const renderers[] = {
 	pile_json_status, pile_json_groups,  pile_json_workers, pile_json_dependencies,
@@ -50,7 +51,8 @@ static void test_status(void **state)
 	const json_t *group = json_array_get(json_object_get(v, "groups"), 0);
 
 	(void)state;
-	assert_string_equal(json_string_value(json_object_get(v, "as_of")), "2025-10-09T08:53:20.123Z");
+	assert_string_equal(json_string_value(json_object_get(v, "as_of")),
+			    "2025-10-09T08:53:20.123Z");
 	assert_true(json_real_value(json_object_get(v, "age_seconds")) == 12);
 	assert_true(json_is_null(json_object_get(v, "missing")));
 	assert_int_equal(json_array_size(json_object_get(v, "groups")), 3);
@@ -79,12 +81,15 @@ static void test_filters(void **state)
 
 static void test_explain(void **state)
 {
-	static const char *const absent[] = { "", "0", "18", "-17", "17 ", "017x", "99999999999999999999" };
+	static const char *const absent[] = {
+		"", "0", "18", "-17", "17 ", "017x", "99999999999999999999"
+	};
 	struct pile_query query = { .rest = "17" };
 	json_t *v = rendered(pile_json_explain, &query, 200);
 
 	(void)state;
-	assert_string_equal(json_string_value(json_object_get(v, "opened_at")), "2025-10-09T08:52:30.623Z");
+	assert_string_equal(json_string_value(json_object_get(v, "opened_at")),
+			    "2025-10-09T08:52:30.623Z");
 	assert_true(json_is_null(json_object_get(v, "closed_at")));
 	assert_true(json_real_value(json_object_get(v, "lasted_seconds")) == 49.5);
 	assert_true(json_is_true(json_object_get(v, "acted")));
@@ -97,7 +102,8 @@ static void test_explain(void **state)
 	}
 }
 
-/* Bytes that are no UTF-8, control characters, enum values out of every table, slots out of range. */
+/* Bytes that are no UTF-8, control characters, enum values out of every table, slots out of range.
+ */
 static void test_odd_bytes(void **state)
 {
 	const struct pile_query query = { .rest = "17" };
@@ -123,7 +129,8 @@ static void test_empty_host(void **state)
 	(void)state;
 	memset(&half, 0, sizeof(half));
 	for (size_t i = 0; i < ARRAY_LEN(renderers); i++)
-		json_decref(rendered(renderers[i], &query, renderers[i] == pile_json_explain ? 404 : 200));
+		json_decref(rendered(renderers[i], &query,
+				     renderers[i] == pile_json_explain ? 404 : 200));
 }
 
 static void test_event_line_is_one_line(void **state)

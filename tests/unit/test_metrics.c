@@ -45,10 +45,13 @@ static void test_values(void **state)
 	assert_has(&text, "\npileguard_ticks_total 108000\n");
 	assert_has(&text, "\npileguard_tick_worst_gap_seconds 0.412000000\n");
 	assert_has(&text, "\npileguard_group_requests_waiting{group=\"node-push\"} 212\n");
-	assert_has(&text, "\npileguard_group_oldest_waiting_seconds{group=\"node-push\"} 24.000000000\n");
+	assert_has(&text,
+		   "\npileguard_group_oldest_waiting_seconds{group=\"node-push\"} 24.000000000\n");
 	assert_has(&text, "\npileguard_group_risk_ratio{group=\"www\"} 1.780\n");
-	assert_has(&text, "\npileguard_destination_breaker_state{group=\"www\",destination=\"10.9.0.2:3306\"} 1\n");
-	assert_has(&text, "\npileguard_destination_established{group=\"nginx\",destination=\"[2001:db8::1]:443\"} 4\n");
+	assert_has(&text, "\npileguard_destination_breaker_state{group=\"www\",destination=\"10.9."
+			  "0.2:3306\"} 1\n");
+	assert_has(&text, "\npileguard_destination_established{group=\"nginx\",destination=\"[2001:"
+			  "db8::1]:443\"} 4\n");
 	assert_has(&text, "pileguard_policy_info{hash=\"3f9c21e0");
 	assert_null(strstr(text.data, "\"other\""));
 }
@@ -99,7 +102,8 @@ static void test_no_more_than_500_series(void **state)
 	}
 	while (half.n_dependencies < PILE_SNAPSHOT_DEPENDENCIES) {
 		half.dependencies[half.n_dependencies] = half.dependencies[1];
-		half.dependencies[half.n_dependencies].sample.endpoint.port = (uint16_t)half.n_dependencies;
+		half.dependencies[half.n_dependencies].sample.endpoint.port =
+			(uint16_t)half.n_dependencies;
 		half.dependencies[half.n_dependencies++].sample.silent = 2;
 	}
 	half.dependencies[100].sample.connecting = 30;
@@ -112,8 +116,10 @@ static void test_no_more_than_500_series(void **state)
 	assert_has(&text, "pileguard_group_requests_opened_total{group=\"www\"} 41204\n");
 	assert_has(&text, "pileguard_group_requests_opened_total{group=\"other\"} 1080\n");
 	/* Those that wait, and those that are (or would be) refused, are among the twenty. */
-	assert_has(&text, "pileguard_destination_connecting{group=\"nginx\",destination=\"[2001:db8::1]:100\"} 30\n");
-	assert_has(&text, "pileguard_destination_breaker_state{group=\"nginx\",destination=\"[2001:db8::1]:200\"} 3\n");
+	assert_has(&text, "pileguard_destination_connecting{group=\"nginx\",destination=\"[2001:"
+			  "db8::1]:100\"} 30\n");
+	assert_has(&text, "pileguard_destination_breaker_state{group=\"nginx\",destination=\"[2001:"
+			  "db8::1]:200\"} 3\n");
 	assert_has(&text, "pileguard_destination_silent{group=\"other\",destination=\"other\"}");
 }
 

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* The one-line journal text of each kind of intent. */
+#include "record/explain_pen.h"
+
+/** What an intent's line needs to know. */
+struct line {
+	const struct pile_intent *intent;
+	const char *group;
+	const struct pile_explain *explain; /* or NULL */
+};
+
+/** "5 s": a forecast needs no tenths. */
+static void put_forecast(struct pen *pen, uint64_t ns)
+{
+	if (ns >= NS_PER_SEC && ns < 10 * NS_PER_SEC)
+		put(pen, "%llu s", (unsigned long long)((ns + NS_PER_SEC / 2) / NS_PER_SEC));
+	else
+		put(pen, "%s", duration(ns).text);
+}
+
+static void put_line_risk(struct pen *pen, const struct pile_why *why)
+{
+	if (why->risk_memory) {
+		put(pen, "; memory gone in ");
+		put_forecast(pen, why->exhaustion_ns);
+	} else if (why->risk_pool) {
+		put(pen, "; %u wait on a pool of %u", why->waiting, why->pool_limit);
+	} else if (why->always) {
+		put(pen, "; fail_fast: always");
+	}
+}
+
+static void put_line_open(struct pen *pen, const struct line *line)
+{
+	const struct pile_intent *intent = line->intent;
+	const struct pile_why *why = &intent->why;
+
+	if (why->by_hand) {
+		put(pen, "%s: %s held by hand", line->group, endpoint_of(&intent->endpoint).text);
+	} else {
+		put(pen, "%s: %s is dead (%u connecting, oldest %s, no success for %s", line->group,
+		    endpoint_of(&intent->endpoint).text, why->connecting,
+		    duration(why->oldest_ns).text, duration(why->no_success_ns).text);
+		put_line_risk(pen, why);
+		put(pen, ")");
+	}
+	if (intent->blocked)
+		put(pen, ": would have refused connects (%s)",
+		    pile_explain_text_blocked(intent->blocked));
+	else
+		put(pen, ": connects refused");
+	put(pen, ". explain %u", intent->explain_id);
+}
+
+static void put_line_allow(struct pen *pen, const struct line *line)
+{
+	const struct pile_intent *intent = line->intent;
+
+	put(pen, "%s: %s answers the probe: %u connect%s let through so far. explain %u",
+	    line->group, endpoint_of(&intent->endpoint).text, intent->allow, plural(intent->allow),
+	    intent->explain_id);
+}
+
+static void put_line_answered(struct pen *pen, const struct line *line)
+{
+	const struct pile_explain *x = line->explain;
+
+	put(pen, "%s: %s answered after %s", line->group, endpoint_of(&line->intent->endpoint).text,
+	    duration(line->intent->outage_ns).text);
+	if (line->intent->blocked)
+		put(pen, ": nothing was refused (%s)",
+		    pile_explain_text_blocked(line->intent->blocked));
+	else if (x && x->half_open_ns && x->closed_ns >= x->half_open_ns)
+		put(pen, ": 1, 2, 4 ... all (%s)", duration(x->closed_ns - x->half_open_ns).text);
+	else
+		put(pen, ": connects allowed again");
+}
+
+static void put_line_close(struct pen *pen, const struct line *line)
+{
+	const struct pile_intent *intent = line->intent;
+
+	if (intent->close_reason == PILE_CLOSE_ANSWERED)
+		put_line_answered(pen, line);
+	else
+		put(pen, "%s: %s: %s after %s: %s", line->group,
+		    endpoint_of(&intent->endpoint).text, close_reason_text(intent->close_reason),
+		    duration(intent->outage_ns).text,
+		    intent->blocked ? "nothing was refused" : "connects allowed again");
+	put(pen, ". explain %u closed", intent->explain_id);
+}
+
+static void put_line_stage(struct pen *pen, const struct line *line)
+{
+	const struct pile_intent *intent = line->intent;
+	const struct pile_why *why = &intent->why;
+
+	put(pen, "%s: %s (was %s): %u requests wait, %u more than learned, %s opened/s",
+	    line->group, pile_explain_text_stage(why->stage_to),
+	    pile_explain_text_stage(why->stage_from), why->waiting, why->excess,
+	    rate_of(why->rate_milli).text);
+	put_line_risk(pen, why);
+	put(pen, "; recorded only. explain %u", intent->explain_id);
+}
+
+static void put_line_network(struct pen *pen, const struct line *line)
+{
+	put(pen,
+	    "%s: %u destinations are dead at once: our own network, not theirs; none is refused. "
+	    "explain %u",
+	    line->group, line->intent->why.dead_destinations, line->intent->explain_id);
+}
+
+static void put_line_network_over(struct pen *pen, const struct line *line)
+{
+	put(pen, "%s: our own network works again. explain %u closed", line->group,
+	    line->intent->explain_id);
+}
+
+const char *pile_explain_text_intent(const struct pile_intent *intent, const char *group,
+				     const struct pile_explain *explain, char *buf, size_t size)
+{
+	static void (*const lines[])(struct pen * pen, const struct line *line) = {
+		[PILE_INTENT_BREAKER_OPEN] = put_line_open,
+		[PILE_INTENT_BREAKER_ALLOW] = put_line_allow,
+		[PILE_INTENT_BREAKER_CLOSE] = put_line_close,
+		[PILE_INTENT_STAGE] = put_line_stage,
+		[PILE_INTENT_NETWORK] = put_line_network,
+		[PILE_INTENT_NETWORK_OVER] = put_line_network_over,
+	};
+	struct line line = { intent, group && group[0] ? group : "host", explain };
+	struct pen pen = pen_start(buf, size);
+
+	if ((unsigned int)intent->kind < ARRAY_LEN(lines) && lines[intent->kind])
+		lines[intent->kind](&pen, &line);
+	return buf;
+}
+
+const char *pile_explain_text_probing(const struct pile_intent *intent, const char *group,
+				      char *buf, size_t size)
+{
+	struct pen pen = pen_start(buf, size);
+
+	put(&pen, "%s: probing %s every %s", group && group[0] ? group : "host",
+	    endpoint_of(&intent->endpoint).text, duration(intent->probe_every_ns).text);
+	return buf;
+}
