@@ -48,13 +48,14 @@ int pile_hand_reload(const struct pile_ctl *ctl)
 	return post(ctl, "/v1/reload", "{}", PILE_EXIT_CONFIG);
 }
 
-static int hold_or_release(const struct pile_ctl *ctl, const char *path)
+/** @port_optional: without a port, every port of the address is meant. */
+static int hold_or_release(const struct pile_ctl *ctl, const char *path, bool port_optional)
 {
 	struct pile_endpoint endpoint;
 	_cleanup_free_ char *body = NULL;
 	json_t *value;
 
-	if (pile_endpoint_parse(ctl->args[1], false, &endpoint) != 0) {
+	if (pile_endpoint_parse(ctl->args[1], port_optional, &endpoint) != 0) {
 		fprintf(stderr,
 			"\"%s\" is no destination: give an address and a port, like 10.9.0.2:3306 "
 			"or [2001:db8::1]:443\n",
@@ -80,10 +81,10 @@ static int hold_or_release(const struct pile_ctl *ctl, const char *path)
 
 int pile_hand_hold(const struct pile_ctl *ctl)
 {
-	return hold_or_release(ctl, "/v1/hold");
+	return hold_or_release(ctl, "/v1/hold", false);
 }
 
 int pile_hand_release(const struct pile_ctl *ctl)
 {
-	return hold_or_release(ctl, "/v1/release");
+	return hold_or_release(ctl, "/v1/release", true);
 }

@@ -110,6 +110,8 @@ class Commands(unittest.TestCase):
                          (0, "held www 10.9.0.2:3306 for 120 s by uid 0"))
         self.assertEqual(self.run_ctl("release", "www", "10.9.0.2:3306"),
                          (0, "released www 10.9.0.2:3306 for 600 s by uid 0"))
+        self.assertEqual(self.run_ctl("release", "www", "10.9.0.2")[0], 0)   # every port of it
+        self.assertEqual(self.run_ctl("hold", "www", "10.9.0.2")[0], 2)
         self.assertEqual(self.run_ctl("hold", "web", "10.9.0.2:3306")[0], 1)
         self.assertEqual(self.run_ctl("release", "www", "10.9.0.2:3306", uid=65534),
                          (1, "only root may change anything: run the command with sudo"))
