@@ -214,11 +214,32 @@ static void test_one_lone_connect_is_not_enough_even_for_always(void **state)
 	struct fixture *f = *state;
 
 	f->view.groups[0].config.fail_fast = PILE_FAIL_FAST_ALWAYS;
+	f->sample.groups[0].waiting = 2;
 	tick(f);
 	f->hole = true;
 	tick(f);
 	f->per_tick = 0;
 	never(f, PILE_INTENT_BREAKER_OPEN, 200);
+}
+
+/* Three attempts, but only two of them still wait: the third has failed by itself. */
+static void test_three_attempts_of_which_two_are_stuck(void **state)
+{
+	struct fixture *f = *state;
+
+	tick(f);
+	f->hole = true;
+	tick(f);
+	tick(f);
+	tick(f);
+	f->per_tick = 0;
+	never(f, PILE_INTENT_BREAKER_OPEN, 10);
+	dep(f)->connecting--;
+	dep(f)->failed++;
+	never(f, PILE_INTENT_BREAKER_OPEN, 200);
+	f->view.groups[0].config.fail_fast = PILE_FAIL_FAST_ALWAYS;
+	tick(f);
+	assert_non_null(said(f, PILE_INTENT_BREAKER_OPEN));
 }
 
 static void test_a_success_starts_the_clock_again(void **state)
@@ -233,6 +254,37 @@ static void test_a_success_starts_the_clock_again(void **state)
 		dep(f)->last_established_ns = f->sample.now_ns;
 	}
 	assert_in_range(until(f, PILE_INTENT_BREAKER_OPEN, 40), 2400 * MS, 2800 * MS);
+}
+
+/* Two short troubles with calm between them are not one long one. */
+static void test_the_clock_stops_when_nothing_is_pending(void **state)
+{
+	struct fixture *f = *state;
+
+	tick(f);
+	for (unsigned int i = 0; i < 5; i++) {
+		f->hole = true;
+		never(f, PILE_INTENT_BREAKER_OPEN, 10);
+		dep(f)->failed += dep(f)->connecting; /* the application gave up */
+		fall_silent(f);
+		never(f, PILE_INTENT_BREAKER_OPEN, 20);
+	}
+}
+
+static void test_excess_is_not_learned(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t samples;
+
+	f->sample.groups[0].waiting = 3;
+	for (unsigned int i = 0; i < 400; i++)
+		tick(f);
+	samples = f->state.baseline[0].samples;
+	assert_true(samples >= PILE_BASELINE_GRACE);
+	f->sample.groups[0].waiting = 100;
+	for (unsigned int i = 0; i < 400; i++)
+		tick(f);
+	assert_int_equal(f->state.baseline[0].samples, samples);
 }
 
 static void test_a_peer_that_refuses_is_alive(void **state)
@@ -862,7 +914,10 @@ int main(void)
 		T(test_a_calm_group_opens_nothing),
 		T(test_two_stuck_connects_are_not_enough),
 		T(test_one_lone_connect_is_not_enough_even_for_always),
+		T(test_three_attempts_of_which_two_are_stuck),
 		T(test_a_success_starts_the_clock_again),
+		T(test_the_clock_stops_when_nothing_is_pending),
+		T(test_excess_is_not_learned),
 		T(test_a_peer_that_refuses_is_alive),
 		T(test_time_outs_and_our_own_ends_are_no_answer),
 		T(test_short_time_outs_do_not_hide_death),

@@ -512,7 +512,7 @@ static void test_three_dead_at_once_are_our_network(void **state)
 		struct sim *sim;
 
 		for (unsigned int i = 0; i < 3; i++)
-			outage(&config.deps[i], FAIL_NS + seed * 31 * MS, 30 * S);
+			outage(&config.deps[i], FAIL_NS + seed * 31 * MS + (seed % 2 ? 0 : i * 150 * MS), 30 * S);
 		sim = sim_new(&config);
 		sim_run(sim, FAIL_NS + 60 * S);
 		show(sim, "three dead");
@@ -524,6 +524,27 @@ static void test_three_dead_at_once_are_our_network(void **state)
 		assert_int_equal(sim->result.refused + sim->result.ended, 0);
 		sim_free(sim);
 	}
+}
+
+/* A fourth, elsewhere, answers: the network works, and the three are refused. */
+static void test_three_dead_beside_a_fourth_that_answers(void **state)
+{
+	struct sim_config config = three_hosts(4);
+	struct sim *sim;
+
+	(void)state;
+	config.deps[3] = config.deps[0];
+	config.deps[3].endpoint = "10.9.0.5:443";
+	config.deps[3].permille = 200;
+	for (unsigned int i = 0; i < 3; i++)
+		outage(&config.deps[i], FAIL_NS, 30 * S);
+	sim = sim_new(&config);
+	sim_run(sim, FAIL_NS + 60 * S);
+	show(sim, "three dead, a fourth alive");
+	assert_int_equal(sim->result.networks, 0);
+	assert_int_equal(sim->result.open_ports, 7);
+	assert_in_range(sim->result.first_open_ns - sim->result.first_stuck_ns, 2400 * MS, 2900 * MS);
+	sim_free(sim);
 }
 
 /* Three ports of one address are one host, not a network. */
@@ -599,20 +620,39 @@ static void test_nothing_is_learned_from_the_incident(void **state)
 	struct sim *sim;
 
 	(void)state;
-	outage(&config.deps[0], 120 * S, 300 * S);
+	outage(&config.deps[0], 120 * S, 900 * S);
 	sim = sim_new(&config);
-	sim->view.mode = PILE_MODE_OBSERVE; /* unguarded: W = 320 for five minutes, in balance */
+	sim->view.mode = PILE_MODE_OBSERVE; /* unguarded: W = 320 for 15 minutes, in balance */
 	sim->view.groups[0].config.baseline_waiting = 0;
 	sim->config.available_bytes = sim->config.total_bytes = 8ULL << 30;
 	sim->config.pool = sim->view.groups[0].config.workers_max = 400;
 	sim_run(sim, 120 * S);
 	before = sim->state.baseline[0];
 	assert_in_range(before.w99, 1, 8);
-	sim_run(sim, 415 * S);
+	sim_run(sim, 1015 * S);
 	assert_true(sim->result.peak_waiting > 200);
 	/* the first half second cannot be told from a peak; after it not one sample */
 	assert_true(sim->state.baseline[0].samples - before.samples < 20);
 	assert_in_range(sim->state.baseline[0].w99, 1, 14);
+	sim_free(sim);
+}
+
+/* The guard comes up in the middle of it: 300 samples pass, and none of them is what is normal. */
+static void test_nothing_is_learned_when_it_starts_in_the_incident(void **state)
+{
+	struct sim_config config = sim_config_incident(11);
+	struct sim *sim;
+
+	(void)state;
+	config.available_bytes = config.total_bytes = 8ULL << 30;
+	config.deps[0].phases[0].state = SIM_HOLE;
+	sim = sim_new(&config);
+	sim->view.groups[0].config.baseline_waiting = 0;
+	sim->view.groups[0].config.workers_max = 0; /* never at risk, so no breaker freezes it */
+	sim_run(sim, 60 * S);
+	assert_int_equal(sim->result.opens, 0);
+	assert_true(sim->state.baseline[0].samples < 30);
+	assert_false(pile_baseline_ready(&sim->state.baseline[0], 0));
 	sim_free(sim);
 }
 
@@ -792,10 +832,12 @@ int main(void)
 		cmocka_unit_test(test_mail_out_alone),
 		cmocka_unit_test(test_mail_out_does_not_hide_the_database),
 		cmocka_unit_test(test_three_dead_at_once_are_our_network),
+		cmocka_unit_test(test_three_dead_beside_a_fourth_that_answers),
 		cmocka_unit_test(test_three_ports_of_one_host_are_refused),
 		cmocka_unit_test(test_loopback_says_nothing_about_the_network),
 		cmocka_unit_test(test_one_of_two_is_refused_alone),
 		cmocka_unit_test(test_nothing_is_learned_from_the_incident),
+		cmocka_unit_test(test_nothing_is_learned_when_it_starts_in_the_incident),
 		cmocka_unit_test(test_the_level_of_calm_traffic_is_learned),
 		cmocka_unit_test(test_recorded_traces),
 	};

@@ -172,6 +172,34 @@ static void test_hurry_needs_three_ticks_near_the_end(void **state)
 	assert_false(f->risk.hurry);
 }
 
+static void test_one_allocation_is_no_landslide(void **state)
+{
+	struct fixture *f = *state;
+
+	tick(f, false);
+	grow(f, 1, 10, 20 * MIB); /* 200 MiB in the guard's second tick: 2 GiB/s */
+	for (unsigned int i = 0; i < 30; i++) {
+		assert_true(f->risk.exhaustion_ns > 2 * NS_PER_SEC);
+		assert_false(f->risk.hurry);
+		tick(f, false);
+	}
+}
+
+/* 500 MiB/s with 150 MiB left, but the pool takes only 10 more at 5 MiB, and they fit. */
+static void test_a_pool_that_is_full_first_takes_the_hurry_away(void **state)
+{
+	struct fixture *f = *state;
+
+	f->sample.memory_available_bytes = 1300 * MIB;
+	f->config.workers_max = 1000;
+	grow(f, 21, 10, 5 * MIB);
+	assert_true(f->risk.hurry);
+	f->config.workers_max = 220;
+	grow(f, 1, 0, 0);
+	assert_true(f->risk.memory);
+	assert_false(f->risk.hurry);
+}
+
 static void test_unknown_memory_falls_back_to_the_host(void **state)
 {
 	struct fixture *f = *state;
@@ -228,6 +256,8 @@ int main(void)
 		cmocka_unit_test_setup(test_a_full_pool_shows_itself_by_its_queue, setup),
 		cmocka_unit_test_setup(test_late_ticks_and_new_objects_start_again, setup),
 		cmocka_unit_test_setup(test_hurry_needs_three_ticks_near_the_end, setup),
+		cmocka_unit_test_setup(test_one_allocation_is_no_landslide, setup),
+		cmocka_unit_test_setup(test_a_pool_that_is_full_first_takes_the_hurry_away, setup),
 		cmocka_unit_test_setup(test_unknown_memory_falls_back_to_the_host, setup),
 		cmocka_unit_test_setup(test_calm_ratio, setup),
 		cmocka_unit_test_setup(test_absurd_numbers_do_not_overflow, setup),

@@ -127,12 +127,14 @@ static void test_relieve_needs_risk_and_one_of_three_for_a_second(void **state)
 	struct fixture *f = *state;
 
 	until(f, PILE_STAGE_SUSPECT);
+	f->sample.n_dependencies = 1;
+	f->sample.dependencies[0].stuck = 1000;
 	ticks(f, 30, 4, 0);
 	assert_int_equal(f->verdict.stage, PILE_STAGE_SUSPECT); /* no risk */
+	f->sample.dependencies[0].stuck = 0;
 	f->risk.pool = true;
 	ticks(f, 10, 4, 0);
 	assert_int_equal(f->verdict.stage, PILE_STAGE_SUSPECT); /* nothing old, no growth, no waits on dependencies */
-	f->sample.n_dependencies = 1;
 	f->sample.dependencies[0].stuck = f->sample.groups[0].waiting;
 	ticks(f, 10, 0, 0);
 	assert_int_equal(f->verdict.stage, PILE_STAGE_SUSPECT);
