@@ -6,12 +6,12 @@
 
 #include "util/macro.h"
 
-#define GROWTH_SLACK_WAITING 8		/* a small service may go from 0 to 8 in a day */
+#define GROWTH_SLACK_WAITING 8 /* a small service may go from 0 to 8 in a day */
 #define GROWTH_SLACK_NS NS_PER_MS
-#define THAW_SAMPLES 6000		/* ten minutes of balanced excess: the service grew */
-#define P99_SPAN 6000			/* moving average over ten minutes of samples */
-#define RATE_SPAN 600			/* over one minute */
-#define NS_MAX (3600 * NS_PER_SEC)	/* nothing waits longer; bound for import */
+#define THAW_SAMPLES 6000	   /* ten minutes of balanced excess: the service grew */
+#define P99_SPAN 6000		   /* moving average over ten minutes of samples */
+#define RATE_SPAN 600		   /* over one minute */
+#define NS_MAX (3600 * NS_PER_SEC) /* nothing waits longer; bound for import */
 
 void pile_baseline_init(struct pile_baseline *baseline)
 {
@@ -70,11 +70,14 @@ static void set_ceilings(struct pile_baseline *baseline)
 	uint64_t waiting = (uint64_t)baseline->w99 + baseline->w99 / 2 + GROWTH_SLACK_WAITING;
 
 	baseline->w99_ceiling = (uint32_t)MIN(waiting, PILE_BASELINE_WAITING_MAX);
-	baseline->p99_ceiling_ns = MIN(baseline->p99_ns + baseline->p99_ns / 2 + GROWTH_SLACK_NS, NS_MAX);
+	baseline->p99_ceiling_ns =
+		MIN(baseline->p99_ns + baseline->p99_ns / 2 + GROWTH_SLACK_NS, NS_MAX);
 	baseline->day_samples = 0;
 }
 
-/* Moving average that follows at 1/span, faster while it has seen little; never sticks on rounding. */
+/*
+ * Moving average that follows at 1/span, faster while it has seen little; never sticks on rounding.
+ */
 static uint64_t follow(uint64_t average, uint64_t value, uint64_t samples, uint64_t span)
 {
 	uint64_t weight = MIN(samples + 1, span);
@@ -106,10 +109,12 @@ void pile_baseline_learn(struct pile_baseline *baseline, const struct pile_basel
 		return;
 	baseline->counts[bucket_of(input->waiting)]++;
 	baseline->total++;
-	baseline->rate_milli = (uint32_t)follow(baseline->rate_milli, input->rate_milli, baseline->samples, RATE_SPAN);
+	baseline->rate_milli = (uint32_t)follow(baseline->rate_milli, input->rate_milli,
+						baseline->samples, RATE_SPAN);
 	if (p99_ns) {
-		baseline->p99_ns = baseline->p99_ns ?
-			follow(baseline->p99_ns, p99_ns, baseline->samples, P99_SPAN) : p99_ns;
+		baseline->p99_ns = baseline->p99_ns ? follow(baseline->p99_ns, p99_ns,
+							     baseline->samples, P99_SPAN)
+						    : p99_ns;
 		if (graced)
 			baseline->p99_ns = MIN(baseline->p99_ns, baseline->p99_ceiling_ns);
 	}
@@ -153,7 +158,8 @@ static uint32_t checksum(const struct pile_baseline_record *record)
 	return hash;
 }
 
-void pile_baseline_export(const struct pile_baseline *baseline, const char *name, struct pile_baseline_record *ret)
+void pile_baseline_export(const struct pile_baseline *baseline, const char *name,
+			  struct pile_baseline_record *ret)
 {
 	memset(ret, 0, sizeof(*ret));
 	ret->magic = PILE_BASELINE_MAGIC;
@@ -180,14 +186,16 @@ static bool in_bounds(const struct pile_baseline_record *record)
 		sum += record->counts[i];
 	/* counts are halved daily, so two days' samples are the most that can stand there */
 	return sum == record->total && sum <= 2 * PILE_BASELINE_DAY && sum <= record->samples &&
-	       record->samples <= UINT64_MAX / 2 && record->p99_ns <= NS_MAX && record->p99_ceiling_ns <= NS_MAX &&
-	       record->w99 <= PILE_BASELINE_WAITING_MAX && record->w99_ceiling <= PILE_BASELINE_WAITING_MAX &&
+	       record->samples <= UINT64_MAX / 2 && record->p99_ns <= NS_MAX &&
+	       record->p99_ceiling_ns <= NS_MAX && record->w99 <= PILE_BASELINE_WAITING_MAX &&
+	       record->w99_ceiling <= PILE_BASELINE_WAITING_MAX &&
 	       (record->samples < PILE_BASELINE_GRACE ||
 		(record->w99 <= record->w99_ceiling && record->p99_ns <= record->p99_ceiling_ns)) &&
 	       record->day_samples < PILE_BASELINE_DAY;
 }
 
-int pile_baseline_import(const struct pile_baseline_record *record, const char *name, struct pile_baseline *ret)
+int pile_baseline_import(const struct pile_baseline_record *record, const char *name,
+			 struct pile_baseline *ret)
 {
 	if (record->magic != PILE_BASELINE_MAGIC || record->version != PILE_BASELINE_VERSION ||
 	    record->size != sizeof(*record))

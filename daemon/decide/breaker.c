@@ -22,7 +22,8 @@ static uint64_t since(uint64_t now_ns, uint64_t then_ns)
 	return now_ns > then_ns ? now_ns - then_ns : 0;
 }
 
-uint64_t pile_breaker_probe_period(uint64_t every_ns, uint32_t host_seed, uint32_t key, uint64_t count)
+uint64_t pile_breaker_probe_period(uint64_t every_ns, uint32_t host_seed, uint32_t key,
+				   uint64_t count)
 {
 	uint64_t hash = (((uint64_t)host_seed << 32) | key) + count * 0x9e3779b97f4a7c15ULL;
 	uint64_t permille;
@@ -43,7 +44,8 @@ static bool is_exempt(const struct pile_policy_group *config, const struct pile_
 	return false;
 }
 
-enum pile_blocked pile_breaker_blocked(const struct pile_breakers *breakers, const struct pile_decide_view *view,
+enum pile_blocked pile_breaker_blocked(const struct pile_breakers *breakers,
+				       const struct pile_decide_view *view,
 				       const struct pile_network *network, uint32_t group,
 				       const struct pile_endpoint *endpoint, uint64_t now_ns)
 {
@@ -65,7 +67,8 @@ enum pile_blocked pile_breaker_blocked(const struct pile_breakers *breakers, con
 	return g->gate_ready ? PILE_BLOCKED_NO : PILE_BLOCKED_KERNEL;
 }
 
-static const struct pile_sample_dependency *seen(const struct pile_sample *sample, const struct pile_breaker *b)
+static const struct pile_sample_dependency *seen(const struct pile_sample *sample,
+						 const struct pile_breaker *b)
 {
 	for (uint32_t i = 0; i < MIN(sample->n_dependencies, PILE_SAMPLE_DEPENDENCIES_MAX); i++) {
 		const struct pile_sample_dependency *dep = &sample->dependencies[i];
@@ -77,7 +80,8 @@ static const struct pile_sample_dependency *seen(const struct pile_sample *sampl
 	return NULL;
 }
 
-static struct pile_breaker *find(struct pile_breakers *breakers, uint32_t group, const struct pile_endpoint *endpoint)
+static struct pile_breaker *find(struct pile_breakers *breakers, uint32_t group,
+				 const struct pile_endpoint *endpoint)
 {
 	for (unsigned int i = 0; i < PILE_BREAKERS_MAX; i++) {
 		struct pile_breaker *b = &breakers->table[i];
@@ -98,12 +102,14 @@ const struct pile_breaker *pile_breakers_find(const struct pile_breakers *breake
 bool pile_breakers_open_in(const struct pile_breakers *breakers, uint32_t group)
 {
 	for (unsigned int i = 0; i < PILE_BREAKERS_MAX; i++)
-		if (breakers->table[i].state != PILE_BREAKER_FREE && breakers->table[i].group == group)
+		if (breakers->table[i].state != PILE_BREAKER_FREE &&
+		    breakers->table[i].group == group)
 			return true;
 	return false;
 }
 
-static struct pile_intent *say(const struct pile_breaker *b, enum pile_intent_kind kind, struct pile_intents *out)
+static struct pile_intent *say(const struct pile_breaker *b, enum pile_intent_kind kind,
+			       struct pile_intents *out)
 {
 	struct pile_intent *intent = pile_intents_add(out, kind, b->group);
 
@@ -133,7 +139,9 @@ static void remember(struct pile_breakers *breakers, const struct pile_breaker *
 		if (memory->closed_ns < place->closed_ns)
 			place = memory;
 	}
-	*place = (struct pile_breaker_memory) { .key = b->key, .flaps = b->flaps, .closed_ns = MAX(now_ns, 1) };
+	*place = (struct pile_breaker_memory){ .key = b->key,
+					       .flaps = b->flaps,
+					       .closed_ns = MAX(now_ns, 1) };
 }
 
 static uint32_t count_flap(struct pile_breakers *breakers, uint32_t key, uint64_t now_ns)
@@ -141,7 +149,8 @@ static uint32_t count_flap(struct pile_breakers *breakers, uint32_t key, uint64_
 	for (unsigned int i = 0; i < PILE_BREAKERS_MAX; i++) {
 		const struct pile_breaker_memory *memory = &breakers->closed[i];
 
-		if (memory->closed_ns && memory->key == key && since(now_ns, memory->closed_ns) < PILE_BREAKER_FLAP_NS) {
+		if (memory->closed_ns && memory->key == key &&
+		    since(now_ns, memory->closed_ns) < PILE_BREAKER_FLAP_NS) {
 			breakers->flaps++;
 			return memory->flaps + 1;
 		}
@@ -170,13 +179,15 @@ static void finish(struct pile_breakers *breakers, struct pile_breaker *b, uint6
 	memset(b, 0, sizeof(*b));
 }
 
-static void count_probes(struct pile_breaker *b, const struct pile_sample *sample, bool *ret_answered, bool *ret_failed)
+static void count_probes(struct pile_breaker *b, const struct pile_sample *sample,
+			 bool *ret_answered, bool *ret_failed)
 {
 	*ret_answered = *ret_failed = false;
 	for (uint32_t i = 0; i < MIN(sample->n_probes, PILE_SAMPLE_PROBES_MAX); i++) {
 		const struct pile_sample_probe *probe = &sample->probes[i];
 
-		if (probe->group != b->group || !pile_endpoint_equal(&probe->endpoint, &b->endpoint))
+		if (probe->group != b->group ||
+		    !pile_endpoint_equal(&probe->endpoint, &b->endpoint))
 			continue;
 		b->probes++;
 		*ret_answered = pile_proof_is_life(probe); /* the last one counts */
@@ -185,7 +196,8 @@ static void count_probes(struct pile_breaker *b, const struct pile_sample *sampl
 	}
 }
 
-static bool is_gone(struct pile_breaker *b, const struct pile_breaker_context *context, enum pile_blocked blocked)
+static bool is_gone(struct pile_breaker *b, const struct pile_breaker_context *context,
+		    enum pile_blocked blocked)
 {
 	const struct pile_sample_group *g = &context->sample->groups[b->group];
 
@@ -201,8 +213,10 @@ static bool is_gone(struct pile_breaker *b, const struct pile_breaker_context *c
 	return since(context->now_ns, b->absent_ns) > PILE_BREAKER_ABSENT_NS;
 }
 
-static void move_real(struct pile_breakers *breakers, struct pile_breaker *b, const struct pile_breaker_context *context,
-		      const struct pile_sample_dependency *dep, bool succeeded, struct pile_intents *out)
+static void move_real(struct pile_breakers *breakers, struct pile_breaker *b,
+		      const struct pile_breaker_context *context,
+		      const struct pile_sample_dependency *dep, bool succeeded,
+		      struct pile_intents *out)
 {
 	const struct pile_policy_group *config = &context->view->groups[b->group].config;
 	enum pile_halfopen step = PILE_HALFOPEN_STAY;
@@ -210,10 +224,11 @@ static void move_real(struct pile_breakers *breakers, struct pile_breaker *b, co
 
 	count_probes(b, context->sample, &answered, &failed);
 	b->refuse_errno = config->refuse_errno;
-	b->probe_every_ns = pile_breaker_probe_period(config->probe_every_ns, context->view->host_seed, b->key,
-						      b->probes);
+	b->probe_every_ns = pile_breaker_probe_period(config->probe_every_ns,
+						      context->view->host_seed, b->key, b->probes);
 	if (b->by_hand) {
-		if (!pile_hands_find(&breakers->hands, b->group, &b->endpoint, true, context->now_ns)) {
+		if (!pile_hands_find(&breakers->hands, b->group, &b->endpoint, true,
+				     context->now_ns)) {
 			finish(breakers, b, context->now_ns, PILE_CLOSE_RELEASED, out);
 			return;
 		}
@@ -232,10 +247,11 @@ static void move_real(struct pile_breakers *breakers, struct pile_breaker *b, co
 }
 
 static void move_virtual(struct pile_breakers *breakers, struct pile_breaker *b,
-			 const struct pile_breaker_context *context, enum pile_blocked blocked, bool succeeded,
-			 struct pile_intents *out)
+			 const struct pile_breaker_context *context, enum pile_blocked blocked,
+			 bool succeeded, struct pile_intents *out)
 {
-	const struct pile_proof *proof = pile_proofs_find(&breakers->proofs, b->group, &b->endpoint);
+	const struct pile_proof *proof =
+		pile_proofs_find(&breakers->proofs, b->group, &b->endpoint);
 	uint64_t now_ns = context->now_ns;
 
 	if (succeeded)
@@ -246,13 +262,14 @@ static void move_virtual(struct pile_breakers *breakers, struct pile_breaker *b,
 		finish(breakers, b, now_ns, PILE_CLOSE_SWITCHED, out);
 }
 
-static void move(struct pile_breakers *breakers, struct pile_breaker *b, const struct pile_breaker_context *context,
-		 struct pile_intents *out)
+static void move(struct pile_breakers *breakers, struct pile_breaker *b,
+		 const struct pile_breaker_context *context, struct pile_intents *out)
 {
 	const struct pile_sample_dependency *dep = seen(context->sample, b);
 	/* a network that is named keeps new episodes from opening; those that are open stay */
-	enum pile_blocked blocked = pile_breaker_blocked(breakers, context->view, b->blocked ? context->network : NULL,
-							 b->group, &b->endpoint, context->now_ns);
+	enum pile_blocked blocked =
+		pile_breaker_blocked(breakers, context->view, b->blocked ? context->network : NULL,
+				     b->group, &b->endpoint, context->now_ns);
 	bool succeeded;
 
 	if (is_gone(b, context, blocked)) {
@@ -270,21 +287,26 @@ static void move(struct pile_breakers *breakers, struct pile_breaker *b, const s
 		move_virtual(breakers, b, context, blocked, succeeded, out);
 	else if (blocked != PILE_BLOCKED_NO && blocked != PILE_BLOCKED_KERNEL)
 		finish(breakers, b, context->now_ns,
-		       blocked == PILE_BLOCKED_RELEASED ? PILE_CLOSE_RELEASED : PILE_CLOSE_POLICY, out);
+		       blocked == PILE_BLOCKED_RELEASED ? PILE_CLOSE_RELEASED : PILE_CLOSE_POLICY,
+		       out);
 	else
 		move_real(breakers, b, context, dep, succeeded, out);
 }
 
-/* A free place, or that of the episode with the smallest share (virtual ones first), if smaller than @share. */
-static struct pile_breaker *make_room(struct pile_breakers *breakers, uint32_t share, bool real, uint64_t now_ns,
-				      struct pile_intents *out)
+/*
+ * A free place, or that of the episode with the smallest share (virtual ones first), if smaller
+ * than @share.
+ */
+static struct pile_breaker *make_room(struct pile_breakers *breakers, uint32_t share, bool real,
+				      uint64_t now_ns, struct pile_intents *out)
 {
 	struct pile_breaker *least = NULL;
 	uint32_t least_rank = share + (real ? 2000 : 0);
 
 	for (unsigned int i = 0; i < PILE_BREAKERS_MAX; i++) {
 		struct pile_breaker *b = &breakers->table[i];
-		uint32_t rank = b->why.share_permille + (b->blocked ? 0 : 2000) + (b->by_hand ? 4000 : 0);
+		uint32_t rank =
+			b->why.share_permille + (b->blocked ? 0 : 2000) + (b->by_hand ? 4000 : 0);
 
 		if (b->state == PILE_BREAKER_FREE)
 			return b;
@@ -298,20 +320,29 @@ static struct pile_breaker *make_room(struct pile_breakers *breakers, uint32_t s
 	return least && least->state == PILE_BREAKER_FREE ? least : NULL;
 }
 
-static void open_episode(struct pile_breakers *breakers, const struct pile_breaker_context *context, uint32_t group,
-			 const struct pile_endpoint *endpoint, enum pile_blocked blocked, const struct pile_why *why,
+static void open_episode(struct pile_breakers *breakers, const struct pile_breaker_context *context,
+			 uint32_t group, const struct pile_endpoint *endpoint,
+			 enum pile_blocked blocked, const struct pile_why *why,
 			 struct pile_intents *out)
 {
 	const struct pile_policy_group *config = &context->view->groups[group].config;
-	struct pile_breaker *b = make_room(breakers, why->share_permille, !blocked, context->now_ns, out);
+	struct pile_breaker *b =
+		make_room(breakers, why->share_permille, !blocked, context->now_ns, out);
 	const struct pile_sample_dependency *dep;
 
 	if (!b || out->n + 1 >= PILE_INTENTS_MAX)
 		return;
-	*b = (struct pile_breaker) {
-		.state = PILE_BREAKER_OPEN, .key = pile_proof_key(group, endpoint), .group = group, .endpoint = *endpoint,
-		.blocked = blocked, .by_hand = why->by_hand, .opened_ns = context->now_ns,
-		.pending_ns = context->now_ns, .refuse_errno = config->refuse_errno, .why = *why,
+	*b = (struct pile_breaker){
+		.state = PILE_BREAKER_OPEN,
+		.key = pile_proof_key(group, endpoint),
+		.group = group,
+		.endpoint = *endpoint,
+		.blocked = blocked,
+		.by_hand = why->by_hand,
+		.opened_ns = context->now_ns,
+		.pending_ns = context->now_ns,
+		.refuse_errno = config->refuse_errno,
+		.why = *why,
 	};
 	dep = seen(context->sample, b);
 	b->established = dep ? dep->established : 0;
@@ -319,7 +350,8 @@ static void open_episode(struct pile_breakers *breakers, const struct pile_break
 	b->explain_id = (*context->next_explain_id)++;
 	if (!*context->next_explain_id)
 		*context->next_explain_id = 1;
-	b->probe_every_ns = pile_breaker_probe_period(config->probe_every_ns, context->view->host_seed, b->key, 0);
+	b->probe_every_ns = pile_breaker_probe_period(config->probe_every_ns,
+						      context->view->host_seed, b->key, 0);
 	if (blocked) {
 		breakers->would_open++;
 	} else {
@@ -341,7 +373,8 @@ static void follow_hands(struct pile_breakers *breakers, const struct pile_break
 
 		if (!hand->used || !hand->hold || !context->view->groups[hand->group].used ||
 		    !context->sample->groups[hand->group].present ||
-		    pile_breaker_blocked(breakers, context->view, NULL, hand->group, &hand->endpoint, context->now_ns))
+		    pile_breaker_blocked(breakers, context->view, NULL, hand->group,
+					 &hand->endpoint, context->now_ns))
 			continue;
 		b = find(breakers, hand->group, &hand->endpoint);
 		if (b && !b->blocked) {
@@ -352,23 +385,29 @@ static void follow_hands(struct pile_breakers *breakers, const struct pile_break
 		}
 		if (b)
 			finish(breakers, b, context->now_ns, PILE_CLOSE_SWITCHED, out);
-		pile_risk_explain(&context->risk[hand->group], context->sample->groups[hand->group].waiting, &why);
-		open_episode(breakers, context, hand->group, &hand->endpoint, PILE_BLOCKED_NO, &why, out);
+		pile_risk_explain(&context->risk[hand->group],
+				  context->sample->groups[hand->group].waiting, &why);
+		open_episode(breakers, context, hand->group, &hand->endpoint, PILE_BLOCKED_NO, &why,
+			     out);
 	}
 }
 
-static void explain_proof(const struct pile_proof *p, const struct pile_breaker_context *context, struct pile_why *why)
+static void explain_proof(const struct pile_proof *p, const struct pile_breaker_context *context,
+			  struct pile_why *why)
 {
-	*why = (struct pile_why) {
-		.connecting = p->connecting, .stuck = p->stuck, .oldest_ns = p->oldest_ns,
-		.no_success_ns = since(context->now_ns, p->onset_ns), .share_permille = p->share_permille,
+	*why = (struct pile_why){
+		.connecting = p->connecting,
+		.stuck = p->stuck,
+		.oldest_ns = p->oldest_ns,
+		.no_success_ns = since(context->now_ns, p->onset_ns),
+		.share_permille = p->share_permille,
 		.always = context->view->groups[p->group].config.fail_fast == PILE_FAIL_FAST_ALWAYS,
 	};
 	pile_risk_explain(&context->risk[p->group], context->sample->groups[p->group].waiting, why);
 }
 
-static void follow_proofs(struct pile_breakers *breakers, const struct pile_breaker_context *context,
-			  struct pile_intents *out)
+static void follow_proofs(struct pile_breakers *breakers,
+			  const struct pile_breaker_context *context, struct pile_intents *out)
 {
 	for (unsigned int i = 0; i < PILE_PROOFS_MAX; i++) {
 		const struct pile_proof *p = &breakers->proofs.table[i];
@@ -376,7 +415,8 @@ static void follow_proofs(struct pile_breakers *breakers, const struct pile_brea
 		struct pile_why why;
 
 		if (!p->used || !p->dead || !context->sample->groups[p->group].present ||
-		    (config->fail_fast != PILE_FAIL_FAST_ALWAYS && !pile_risk_at_risk(&context->risk[p->group])))
+		    (config->fail_fast != PILE_FAIL_FAST_ALWAYS &&
+		     !pile_risk_at_risk(&context->risk[p->group])))
 			continue;
 		/* others look dead too: their proofs are due, and then it is our own network */
 		if (context->network->forming && !context->network->suspect &&
@@ -386,14 +426,14 @@ static void follow_proofs(struct pile_breakers *breakers, const struct pile_brea
 			continue;
 		explain_proof(p, context, &why);
 		open_episode(breakers, context, p->group, &p->endpoint,
-			     pile_breaker_blocked(breakers, context->view, context->network, p->group, &p->endpoint,
-						  context->now_ns),
+			     pile_breaker_blocked(breakers, context->view, context->network,
+						  p->group, &p->endpoint, context->now_ns),
 			     &why, out);
 	}
 }
 
-void pile_breakers_update(struct pile_breakers *breakers, const struct pile_breaker_context *context,
-			  struct pile_intents *out)
+void pile_breakers_update(struct pile_breakers *breakers,
+			  const struct pile_breaker_context *context, struct pile_intents *out)
 {
 	pile_hands_expire(&breakers->hands, context->now_ns);
 	for (unsigned int i = 0; i < PILE_BREAKERS_MAX; i++)
@@ -412,8 +452,8 @@ void pile_breakers_renew(const struct pile_breakers *breakers, struct pile_inten
 			say(&breakers->table[i], PILE_INTENT_BREAKER_RENEW, out);
 }
 
-void pile_breakers_close_all(struct pile_breakers *breakers, uint64_t now_ns, enum pile_close_reason reason,
-			     struct pile_intents *out)
+void pile_breakers_close_all(struct pile_breakers *breakers, uint64_t now_ns,
+			     enum pile_close_reason reason, struct pile_intents *out)
 {
 	for (unsigned int i = 0; i < PILE_BREAKERS_MAX; i++)
 		if (breakers->table[i].state != PILE_BREAKER_FREE)

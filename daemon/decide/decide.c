@@ -11,7 +11,8 @@
 #define RESERVE_SHARE 50
 #define LATE_NS (PILE_DECIDE_LATE_PERIODS * PILE_TICK_NS)
 
-struct pile_intent *pile_intents_add(struct pile_intents *intents, enum pile_intent_kind kind, uint32_t group)
+struct pile_intent *pile_intents_add(struct pile_intents *intents, enum pile_intent_kind kind,
+				     uint32_t group)
 {
 	struct pile_intent *intent;
 
@@ -66,39 +67,47 @@ static uint32_t take_explain_id(struct pile_decide *state)
 
 static uint64_t reserve_of(const struct pile_decide_view *view, const struct pile_sample *sample)
 {
-	return view->memory_reserve_bytes ? view->memory_reserve_bytes :
-					    RESERVE_BYTES + sample->memory_total_bytes / RESERVE_SHARE;
+	return view->memory_reserve_bytes
+		       ? view->memory_reserve_bytes
+		       : RESERVE_BYTES + sample->memory_total_bytes / RESERVE_SHARE;
 }
 
-/* Groups that are used in the view and in the sample, NULL for the others. Returns the longest dead_after. */
+/*
+ * Groups that are used in the view and in the sample, NULL for the others. Returns the longest
+ * dead_after.
+ */
 static uint64_t list_groups(const struct pile_decide_view *view, const struct pile_sample *sample,
 			    const struct pile_policy_group *ret[PILE_GROUPS_MAX])
 {
 	uint64_t longest_ns = NS_PER_SEC;
 
 	for (uint32_t i = 0; i < PILE_GROUPS_MAX; i++) {
-		ret[i] = view->groups[i].used && sample->groups[i].used ? &view->groups[i].config : NULL;
+		ret[i] = view->groups[i].used && sample->groups[i].used ? &view->groups[i].config
+									: NULL;
 		if (ret[i])
 			longest_ns = MAX(longest_ns, ret[i]->dead_after_ns);
 	}
 	return longest_ns;
 }
 
-static void update_risks(struct pile_decide *state, const struct pile_policy_group *config[PILE_GROUPS_MAX],
+static void update_risks(struct pile_decide *state,
+			 const struct pile_policy_group *config[PILE_GROUPS_MAX],
 			 uint64_t reserve_bytes, const struct pile_sample *sample, bool late)
 {
 	for (uint32_t i = 0; i < PILE_GROUPS_MAX; i++) {
 		if (config[i] && sample->groups[i].present)
-			pile_risk_update(&state->risk[i], config[i], reserve_bytes, sample, i, late);
+			pile_risk_update(&state->risk[i], config[i], reserve_bytes, sample, i,
+					 late);
 		else if (state->risk[i].n)
 			pile_risk_init(&state->risk[i]);
 	}
 }
 
-static void update_network(struct pile_decide *state, const struct pile_sample *sample, uint64_t dead_after_ns,
-			   struct pile_intents *out)
+static void update_network(struct pile_decide *state, const struct pile_sample *sample,
+			   uint64_t dead_after_ns, struct pile_intents *out)
 {
-	int change = pile_network_update(&state->network, &state->breakers.proofs, sample, dead_after_ns);
+	int change = pile_network_update(&state->network, &state->breakers.proofs, sample,
+					 dead_after_ns);
 	struct pile_intent *intent;
 
 	if (!change)
@@ -107,16 +116,21 @@ static void update_network(struct pile_decide *state, const struct pile_sample *
 		state->network.explain_id = take_explain_id(state);
 	else
 		pile_proofs_restart(&state->breakers.proofs, sample->now_ns);
-	intent = pile_intents_add(out, change > 0 ? PILE_INTENT_NETWORK : PILE_INTENT_NETWORK_OVER, 0);
+	intent = pile_intents_add(out, change > 0 ? PILE_INTENT_NETWORK : PILE_INTENT_NETWORK_OVER,
+				  0);
 	if (!intent)
 		return;
 	intent->blocked = PILE_BLOCKED_NETWORK;
 	intent->explain_id = state->network.explain_id;
 	intent->why.dead_destinations = state->network.dead;
-	intent->why.no_success_ns = sample->now_ns - MAX(state->network.success_ns, state->network.watched_ns);
+	intent->why.no_success_ns =
+		sample->now_ns - MAX(state->network.success_ns, state->network.watched_ns);
 }
 
-/* Which switch keeps a stage from having consequences: in this version all do; the group's first is named. */
+/*
+ * Which switch keeps a stage from having consequences: in this version all do; the group's first is
+ * named.
+ */
 static enum pile_blocked stage_blocked(const struct pile_decide_view *view, uint32_t group)
 {
 	if (view->groups[group].foreign)
@@ -137,7 +151,8 @@ static void report_stage(struct pile_decide *state, const struct pile_decide_vie
 	intent = pile_intents_add(out, PILE_INTENT_STAGE, group);
 	if (!intent)
 		return;
-	w99 = pile_baseline_waiting(&state->baseline[group], view->groups[group].config.baseline_waiting);
+	w99 = pile_baseline_waiting(&state->baseline[group],
+				    view->groups[group].config.baseline_waiting);
 	intent->blocked = stage_blocked(view, group);
 	intent->explain_id = v->explain_id;
 	pile_risk_explain(&state->risk[group], waiting, &intent->why);
@@ -159,7 +174,8 @@ static void learn(struct pile_decide *state, const struct pile_sample *sample, u
 		.p99_ns = g->p99_ns,
 		.rate_milli = state->risk[group].rate_milli,
 		.excess = v->now.excess,
-		.frozen = v->stage != PILE_STAGE_CALM || pile_breakers_open_in(&state->breakers, group) ||
+		.frozen = v->stage != PILE_STAGE_CALM ||
+			  pile_breakers_open_in(&state->breakers, group) ||
 			  pile_proofs_suspect(&state->breakers.proofs, group),
 	};
 
@@ -167,8 +183,9 @@ static void learn(struct pile_decide *state, const struct pile_sample *sample, u
 }
 
 static void update_groups(struct pile_decide *state, const struct pile_decide_view *view,
-			  const struct pile_policy_group *config[PILE_GROUPS_MAX], uint64_t reserve_bytes,
-			  const struct pile_sample *sample, bool late, struct pile_intents *out)
+			  const struct pile_policy_group *config[PILE_GROUPS_MAX],
+			  uint64_t reserve_bytes, const struct pile_sample *sample, bool late,
+			  struct pile_intents *out)
 {
 	for (uint32_t i = 0; i < PILE_GROUPS_MAX; i++) {
 		enum pile_stage from;
@@ -177,8 +194,8 @@ static void update_groups(struct pile_decide *state, const struct pile_decide_vi
 
 		if (!config[i] || !sample->groups[i].present)
 			continue;
-		if (pile_verdict_update(&state->verdict[i], &state->baseline[i], &state->risk[i], config[i],
-					reserve_bytes, sample, i, fresh, &from))
+		if (pile_verdict_update(&state->verdict[i], &state->baseline[i], &state->risk[i],
+					config[i], reserve_bytes, sample, i, fresh, &from))
 			report_stage(state, view, sample, i, from, out);
 		if (!fresh)
 			learn(state, sample, i);
@@ -213,9 +230,13 @@ void pile_decide_tick(struct pile_decide *state, const struct pile_decide_view *
 	if (!late)
 		update_network(state, sample, dead_after_ns, &out);
 	pile_breakers_update(&state->breakers,
-			     &(struct pile_breaker_context) {
-				     .view = view, .sample = sample, .risk = state->risk, .network = &state->network,
-				     .now_ns = sample->now_ns, .late = late,
+			     &(struct pile_breaker_context){
+				     .view = view,
+				     .sample = sample,
+				     .risk = state->risk,
+				     .network = &state->network,
+				     .now_ns = sample->now_ns,
+				     .late = late,
 				     .next_explain_id = &state->next_explain_id,
 			     },
 			     &out);
@@ -227,12 +248,14 @@ void pile_decide_tick(struct pile_decide *state, const struct pile_decide_view *
 int pile_decide_hold(struct pile_decide *state, const struct pile_decide_view *view, uint32_t group,
 		     const struct pile_endpoint *endpoint, bool hold, uint64_t until_ns)
 {
-	if (group >= PILE_GROUPS_MAX || !view->groups[group].used || until_ns <= state->last_tick_ns ||
-	    (endpoint->family != AF_INET && endpoint->family != AF_INET6) || (hold && !endpoint->port))
+	if (group >= PILE_GROUPS_MAX || !view->groups[group].used ||
+	    until_ns <= state->last_tick_ns ||
+	    (endpoint->family != AF_INET && endpoint->family != AF_INET6) ||
+	    (hold && !endpoint->port))
 		return -EINVAL;
 	if (hold) {
-		enum pile_blocked blocked = pile_breaker_blocked(&state->breakers, view, NULL, group, endpoint,
-								 state->last_tick_ns);
+		enum pile_blocked blocked = pile_breaker_blocked(
+			&state->breakers, view, NULL, group, endpoint, state->last_tick_ns);
 
 		/* a hold takes an earlier release back; the other switches are the policy's */
 		if (blocked != PILE_BLOCKED_NO && blocked != PILE_BLOCKED_RELEASED)

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * decide.h: (state, sample, policy, now) -> intents. Pure: no system call, no clock, no allocation, no log.
- * The state is one fixed-size struct owned by the guard, touched by the control loop only.
- * Compiled for the host with sanitizers and fed hand-made and recorded traces (tests/unit/test_decide.c).
- * Parts: baseline.c (what is normal), risk.c (time to exhaustion, risk ratio), verdict.c (stages S1-S3, recorded only),
- * proof.c (is it dead?), network.c (own network), hand.c (hold, release), breaker.c (rung 1).
+ * decide.h: (state, sample, policy, now) -> intents. Pure: no system call, no clock, no allocation,
+ * no log. The state is one fixed-size struct owned by the guard, touched by the control loop only.
+ * Compiled for the host with sanitizers and fed hand-made and recorded traces
+ * (tests/unit/test_decide.c). Parts: baseline.c (what is normal), risk.c (time to exhaustion, risk
+ * ratio), verdict.c (stages S1-S3, recorded only), proof.c (is it dead?), network.c (own network),
+ * hand.c (hold, release), breaker.c (rung 1).
  */
 #pragma once
 
@@ -22,15 +23,16 @@
 /** Per-group switches and settings that decide needs, kept by the guard beside the policy. */
 struct pile_decide_group {
 	bool used;
-	bool foreign;			 /* another manager's cgroup: observed only */
-	bool gate_ready;		 /* the kernel side of rung 1 is attached and works for this group */
-	struct pile_policy_group config; /* policy entry, or product defaults for an observed service */
+	bool foreign;	 /* another manager's cgroup: observed only */
+	bool gate_ready; /* the kernel side of rung 1 is attached and works for this group */
+	struct pile_policy_group
+		config; /* policy entry, or product defaults for an observed service */
 };
 
 struct pile_decide_view {
 	enum pile_mode mode;
-	uint64_t memory_reserve_bytes;	/* 0 = the default: 64 MiB + 2 % of memory */
-	uint32_t host_seed;		/* hash of the machine id: jitter */
+	uint64_t memory_reserve_bytes; /* 0 = the default: 64 MiB + 2 % of memory */
+	uint32_t host_seed;	       /* hash of the machine id: jitter */
 	struct pile_decide_group groups[PILE_GROUPS_MAX];
 };
 
@@ -40,9 +42,10 @@ struct pile_decide {
 	struct pile_verdict verdict[PILE_GROUPS_MAX];
 	struct pile_breakers breakers;
 	struct pile_network network;
-	uint32_t next_explain_id;	/* starts at 1, or where the recorder left off; 0 is skipped when it wraps */
-	uint64_t last_tick_ns;		/* 0 = none yet */
-	uint64_t ticks, ticks_dropped;	/* a tick later than 3 periods is dropped and counted */
+	/* starts at 1, or where the recorder left off; 0 is skipped when it wraps */
+	uint32_t next_explain_id;
+	uint64_t last_tick_ns;	       /* 0 = none yet */
+	uint64_t ticks, ticks_dropped; /* a tick later than 3 periods is dropped and counted */
 	uint64_t intents_lost;
 };
 
@@ -51,31 +54,36 @@ void pile_decide_init(struct pile_decide *state, uint32_t first_explain_id);
 /**
  * pile_decide_tick - one tick of the law
  * @ret: at least PILE_INTENTS_MAX intents; @ret_n: how many were written
- * A sample whose now_ns is not after the last only renews leases. One that came more than 3 periods late moves what is
- * open (probe results, leases, closing) but opens nothing, concludes nothing, and its gap counts as no evidence.
+ * A sample whose now_ns is not after the last only renews leases. One that came more than 3 periods
+ * late moves what is open (probe results, leases, closing) but opens nothing, concludes nothing,
+ * and its gap counts as no evidence.
  */
 void pile_decide_tick(struct pile_decide *state, const struct pile_decide_view *view,
 		      const struct pile_sample *sample, struct pile_intent *ret, uint32_t *ret_n);
 
 /**
- * pile_decide_hold - the operator's hand: hold a destination refused, or release it (never refused), until a time
+ * pile_decide_hold - the operator's hand: hold a destination refused, or release it (never
+ * refused), until a time
  * @hold: true = refuse now (also in calm), false = release and do not open again before @until_ns
- * @until_ns: CLOCK_MONOTONIC. A hold that is over is closed with PILE_CLOSE_RELEASED. What follows comes with the next
- * tick's intents. A hold names address and port; a release may leave the port open (0).
- * Returns 0; -ENOSPC when too many are kept; -EPERM when hold is asked where enforcement is not allowed (mode, rung,
- * exempt, foreign, kernel); -EINVAL no such group, no such endpoint, or @until_ns is over.
+ * @until_ns: CLOCK_MONOTONIC. A hold that is over is closed with PILE_CLOSE_RELEASED. What follows
+ * comes with the next tick's intents. A hold names address and port; a release may leave the port
+ * open (0).
+ * Returns 0; -ENOSPC when too many are kept; -EPERM when hold is asked where enforcement is not
+ * allowed (mode, rung, exempt, foreign, kernel); -EINVAL no such group, no such endpoint, or
+ * @until_ns is over.
  */
 int pile_decide_hold(struct pile_decide *state, const struct pile_decide_view *view, uint32_t group,
 		     const struct pile_endpoint *endpoint, bool hold, uint64_t until_ns);
 
 /**
  * pile_decide_group_reset - forget a slot that now holds another group
- * Call it before the first tick in which the slot is the new group's. What was open in the slot is closed by the next
- * tick (PILE_CLOSE_GONE), under the old endpoint.
+ * Call it before the first tick in which the slot is the new group's. What was open in the slot is
+ * closed by the next tick (PILE_CLOSE_GONE), under the old endpoint.
  */
 void pile_decide_group_reset(struct pile_decide *state, uint32_t group);
 
 /**
- * pile_decide_stop - intents that close everything that is open (the guard stops, or the policy forbids)
+ * pile_decide_stop - intents that close everything that is open (the guard stops, or the policy
+ * forbids)
  */
 void pile_decide_stop(struct pile_decide *state, struct pile_intent *ret, uint32_t *ret_n);

@@ -8,14 +8,16 @@ static uint64_t since(uint64_t now_ns, uint64_t then_ns)
 	return now_ns > then_ns ? now_ns - then_ns : 0;
 }
 
-static void set_marks(struct pile_breaker *b, const struct pile_sample_dependency *dep, uint64_t now_ns)
+static void set_marks(struct pile_breaker *b, const struct pile_sample_dependency *dep,
+		      uint64_t now_ns)
 {
 	b->step_ns = now_ns;
 	b->step_admitted = dep->admitted;
 	b->step_established = dep->established;
 }
 
-void pile_halfopen_begin(struct pile_breaker *b, const struct pile_sample_dependency *dep, uint64_t now_ns)
+void pile_halfopen_begin(struct pile_breaker *b, const struct pile_sample_dependency *dep,
+			 uint64_t now_ns)
 {
 	b->state = PILE_BREAKER_HALF;
 	b->half_ns = now_ns;
@@ -42,17 +44,19 @@ void pile_halfopen_follow(struct pile_breaker *b, const struct pile_sample_depen
 }
 
 /* A connect that was let through is not answered: begun since half-open, older than 500 ms. */
-static bool is_stuck(const struct pile_breaker *b, const struct pile_sample_dependency *dep, uint64_t now_ns)
+static bool is_stuck(const struct pile_breaker *b, const struct pile_sample_dependency *dep,
+		     uint64_t now_ns)
 {
 	if (dep->stuck && since(now_ns, dep->oldest_ns) >= b->half_ns)
 		return true;
 	/* an older one that could not be ended hides the age of ours: go by the totals */
-	return dep->admitted > b->step_admitted && dep->established == b->step_established && dep->connecting &&
-	       since(now_ns, b->step_ns) > PILE_HALFOPEN_STUCK_NS + PILE_TICK_NS;
+	return dep->admitted > b->step_admitted && dep->established == b->step_established &&
+	       dep->connecting && since(now_ns, b->step_ns) > PILE_HALFOPEN_STUCK_NS + PILE_TICK_NS;
 }
 
 /* Users came and got through; or none is under way and none came for 200 ms. */
-static bool may_step(const struct pile_breaker *b, const struct pile_sample_dependency *dep, uint64_t now_ns)
+static bool may_step(const struct pile_breaker *b, const struct pile_sample_dependency *dep,
+		     uint64_t now_ns)
 {
 	if (dep->established > b->step_established)
 		return true;
@@ -60,7 +64,8 @@ static bool may_step(const struct pile_breaker *b, const struct pile_sample_depe
 	       since(now_ns, b->step_ns) >= PILE_HALFOPEN_IDLE_STEP_NS;
 }
 
-enum pile_halfopen pile_halfopen_move(struct pile_breaker *b, const struct pile_sample_dependency *dep, bool failed,
+enum pile_halfopen pile_halfopen_move(struct pile_breaker *b,
+				      const struct pile_sample_dependency *dep, bool failed,
 				      uint64_t now_ns)
 {
 	if (is_stuck(b, dep, now_ns) || (failed && dep->established <= b->step_established)) {

@@ -4,16 +4,20 @@
 #include <errno.h>
 #include <stddef.h>
 
-/* What is said now replaces what was said about the same destination, or about one that it covers. */
-static bool is_replaced(const struct pile_hand *hand, uint32_t group, const struct pile_endpoint *endpoint)
+/*
+ * What is said now replaces what was said about the same destination, or about one that it covers.
+ */
+static bool is_replaced(const struct pile_hand *hand, uint32_t group,
+			const struct pile_endpoint *endpoint)
 {
 	return hand->used && hand->group == group &&
-	       (pile_endpoint_equal(&hand->endpoint, endpoint) || pile_endpoint_matches(endpoint, &hand->endpoint) ||
+	       (pile_endpoint_equal(&hand->endpoint, endpoint) ||
+		pile_endpoint_matches(endpoint, &hand->endpoint) ||
 		pile_endpoint_matches(&hand->endpoint, endpoint));
 }
 
-int pile_hands_set(struct pile_hands *hands, uint32_t group, const struct pile_endpoint *endpoint, bool hold,
-		   uint64_t until_ns)
+int pile_hands_set(struct pile_hands *hands, uint32_t group, const struct pile_endpoint *endpoint,
+		   bool hold, uint64_t until_ns)
 {
 	struct pile_hand *place = NULL;
 
@@ -27,22 +31,28 @@ int pile_hands_set(struct pile_hands *hands, uint32_t group, const struct pile_e
 	}
 	if (!place)
 		return -ENOSPC;
-	*place = (struct pile_hand) {
-		.used = true, .hold = hold, .group = group, .endpoint = *endpoint, .until_ns = until_ns,
+	*place = (struct pile_hand){
+		.used = true,
+		.hold = hold,
+		.group = group,
+		.endpoint = *endpoint,
+		.until_ns = until_ns,
 	};
 	return 0;
 }
 
 const struct pile_hand *pile_hands_find(const struct pile_hands *hands, uint32_t group,
-					const struct pile_endpoint *endpoint, bool hold, uint64_t now_ns)
+					const struct pile_endpoint *endpoint, bool hold,
+					uint64_t now_ns)
 {
 	for (unsigned int i = 0; i < PILE_HANDS_MAX; i++) {
 		const struct pile_hand *hand = &hands->table[i];
 
-		if (!hand->used || hand->hold != hold || hand->group != group || hand->until_ns <= now_ns)
+		if (!hand->used || hand->hold != hold || hand->group != group ||
+		    hand->until_ns <= now_ns)
 			continue;
-		if (hold ? pile_endpoint_equal(&hand->endpoint, endpoint) :
-			   pile_endpoint_matches(&hand->endpoint, endpoint))
+		if (hold ? pile_endpoint_equal(&hand->endpoint, endpoint)
+			 : pile_endpoint_matches(&hand->endpoint, endpoint))
 			return hand;
 	}
 	return NULL;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * hand.h: the operator's hand: destinations held refused, or released, until a time.
- * One fixed table, owned by struct pile_breakers; control loop only. Pure: never blocks, allocates, logs.
+ * One fixed table, owned by struct pile_breakers; control loop only. Pure: never blocks, allocates,
+ * logs.
  */
 #pragma once
 
@@ -24,13 +25,20 @@ struct pile_hands {
 	struct pile_hand table[PILE_HANDS_MAX];
 };
 
-/** pile_hands_set - replaces what was said before about this destination and those it covers. Returns 0; -ENOSPC. */
-int pile_hands_set(struct pile_hands *hands, uint32_t group, const struct pile_endpoint *endpoint, bool hold,
-		   uint64_t until_ns);
+/**
+ * pile_hands_set - replaces what was said before about this destination and those it covers.
+ * Returns 0; -ENOSPC.
+ */
+int pile_hands_set(struct pile_hands *hands, uint32_t group, const struct pile_endpoint *endpoint,
+		   bool hold, uint64_t until_ns);
 
-/** pile_hands_find - the entry in force for this destination (hold: exact; release: by pattern), or NULL. */
+/**
+ * pile_hands_find - the entry in force for this destination (hold: exact; release: by pattern), or
+ * NULL.
+ */
 const struct pile_hand *pile_hands_find(const struct pile_hands *hands, uint32_t group,
-					const struct pile_endpoint *endpoint, bool hold, uint64_t now_ns);
+					const struct pile_endpoint *endpoint, bool hold,
+					uint64_t now_ns);
 
 /** pile_hands_expire - drop what is past its time. */
 void pile_hands_expire(struct pile_hands *hands, uint64_t now_ns);

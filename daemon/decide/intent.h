@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * intent.h: what decide wants done, and why: the only thing that flows from decide to act and to record.
- * Plain data, owned by the guard's tick (preallocated array). No pointers inside.
- * Every intent is recorded, whether it was carried out or not; "blocked" says which switch stopped it.
+ * intent.h: what decide wants done, and why: the only thing that flows from decide to act and to
+ * record. Plain data, owned by the guard's tick (preallocated array). No pointers inside.
+ * Every intent is recorded, whether it was carried out or not; "blocked" says which switch stopped
+ * it.
  */
 #pragma once
 
@@ -14,35 +15,42 @@
 
 #define PILE_BREAKERS_MAX 64 /* episodes of rung 1 at once, virtual ones included */
 
-/* In one tick: close, open and renew or allow of every breaker, a stage of every group, the network. */
+/*
+ * In one tick: close, open and renew or allow of every breaker, a stage of every group, the
+ * network.
+ */
 #define PILE_INTENTS_MAX (4 * PILE_BREAKERS_MAX + PILE_GROUPS_MAX + 2)
 
 enum pile_intent_kind {
 	PILE_INTENT_NONE = 0,
-	PILE_INTENT_BREAKER_OPEN,   /* refuse connects of group to endpoint, end the pending ones, start probing */
+	/* refuse connects of group to endpoint, end the pending ones, start probing */
+	PILE_INTENT_BREAKER_OPEN,
 	/*
-	 * RENEW states the whole gate each tick, so that act can be level-triggered: lease until now + 5 s;
-	 * allow 0 = shut (end new pending connects too), allow n = half open (end nothing).
+	 * RENEW states the whole gate each tick, so that act can be level-triggered: lease until
+	 * now + 5 s; allow 0 = shut (end new pending connects too), allow n = half open (end
+	 * nothing).
 	 * A half-open gate that fails goes back to allow 0 by RENEW, within the same episode.
 	 */
 	PILE_INTENT_BREAKER_RENEW,
-	PILE_INTENT_BREAKER_ALLOW,  /* a step: let `allow` connects through in all since half-open began */
-	PILE_INTENT_BREAKER_CLOSE,  /* back to normal: remove the gate */
-	PILE_INTENT_STAGE,	    /* a group's stage changed (record only: "would have acted") */
-	PILE_INTENT_NETWORK,	    /* many destinations dead at once: our own network; nothing is opened (record only) */
+	/* a step: let `allow` connects through in all since half-open began */
+	PILE_INTENT_BREAKER_ALLOW,
+	PILE_INTENT_BREAKER_CLOSE, /* back to normal: remove the gate */
+	PILE_INTENT_STAGE,	   /* a group's stage changed (record only: "would have acted") */
+	/* many destinations dead at once: our own network; nothing is opened (record only) */
+	PILE_INTENT_NETWORK,
 	PILE_INTENT_NETWORK_OVER,
 };
 
 /** Which switch kept an intent from being carried out. */
 enum pile_blocked {
-	PILE_BLOCKED_NO = 0,	   /* carried out */
-	PILE_BLOCKED_OBSERVE,	   /* mode: observe */
-	PILE_BLOCKED_RUNG,	   /* the group's enforce list does not name fail_fast */
-	PILE_BLOCKED_EXEMPT,	   /* the destination is exempt */
-	PILE_BLOCKED_RELEASED,	   /* released by hand */
-	PILE_BLOCKED_NETWORK,	   /* own network */
-	PILE_BLOCKED_KERNEL,	   /* this kernel or this privilege cannot do it */
-	PILE_BLOCKED_FOREIGN,	   /* another manager's cgroup: observed only */
+	PILE_BLOCKED_NO = 0,   /* carried out */
+	PILE_BLOCKED_OBSERVE,  /* mode: observe */
+	PILE_BLOCKED_RUNG,     /* the group's enforce list does not name fail_fast */
+	PILE_BLOCKED_EXEMPT,   /* the destination is exempt */
+	PILE_BLOCKED_RELEASED, /* released by hand */
+	PILE_BLOCKED_NETWORK,  /* own network */
+	PILE_BLOCKED_KERNEL,   /* this kernel or this privilege cannot do it */
+	PILE_BLOCKED_FOREIGN,  /* another manager's cgroup: observed only */
 };
 
 enum pile_stage {
@@ -54,36 +62,38 @@ enum pile_stage {
 
 enum pile_close_reason {
 	PILE_CLOSE_NONE = 0,
-	PILE_CLOSE_ANSWERED,  /* the destination answers again, steps went through */
-	PILE_CLOSE_RELEASED,  /* by hand */
-	PILE_CLOSE_POLICY,    /* the policy no longer allows it */
-	PILE_CLOSE_GONE,      /* the group went away */
-	PILE_CLOSE_STOPPED,   /* the guard stops */
-	PILE_CLOSE_ROOM,      /* the table is full and another destination holds a larger share */
-	PILE_CLOSE_SWITCHED,  /* a virtual episode ends: the switch that blocked it was turned, it may act now */
+	PILE_CLOSE_ANSWERED, /* the destination answers again, steps went through */
+	PILE_CLOSE_RELEASED, /* by hand */
+	PILE_CLOSE_POLICY,   /* the policy no longer allows it */
+	PILE_CLOSE_GONE,     /* the group went away */
+	PILE_CLOSE_STOPPED,  /* the guard stops */
+	PILE_CLOSE_ROOM,     /* the table is full and another destination holds a larger share */
+	/* a virtual episode ends: the switch that blocked it was turned, it may act now */
+	PILE_CLOSE_SWITCHED,
 };
 
 /** All terms of a decision, frozen at the moment it was taken. */
 struct pile_why {
-	uint32_t connecting;	    /* in SYN_SENT */
-	uint32_t stuck;		    /* of those older than 500 ms */
-	uint64_t oldest_ns;	    /* age of the oldest pending connect */
-	uint64_t no_success_ns;	    /* time since the last success (or since the first stuck connect) */
-	uint32_t waiting;	    /* the group's waiting requests */
-	uint32_t share_permille;    /* pending connects / waiting requests of the group, capped at 1000 */
-	uint32_t rate_milli;	    /* requests opened per second, x 1000, over 1 s */
-	uint64_t request_bytes;	    /* memory per waiting request */
-	uint64_t growth_bytes;	    /* memory growth per second, bytes/s */
-	uint64_t free_bytes;	    /* what is left of the budget */
-	uint64_t exhaustion_ns;	    /* time to exhaustion; UINT64_MAX = not growing */
-	uint32_t pool_limit;	    /* the pool's cap, 0 = not known */
-	bool risk_memory;	    /* exhaustion < 15 s */
-	bool risk_pool;		    /* waiting > half of the pool's cap */
-	bool always;		    /* fail_fast: always */
-	bool by_hand;		    /* the operator's hold */
+	uint32_t connecting;	/* in SYN_SENT */
+	uint32_t stuck;		/* of those older than 500 ms */
+	uint64_t oldest_ns;	/* age of the oldest pending connect */
+	uint64_t no_success_ns; /* time since the last success (or since the first stuck connect) */
+	uint32_t waiting;	/* the group's waiting requests */
+	/* pending connects / waiting requests of the group, capped at 1000 */
+	uint32_t share_permille;
+	uint32_t rate_milli;	       /* requests opened per second, x 1000, over 1 s */
+	uint64_t request_bytes;	       /* memory per waiting request */
+	uint64_t growth_bytes;	       /* memory growth per second, bytes/s */
+	uint64_t free_bytes;	       /* what is left of the budget */
+	uint64_t exhaustion_ns;	       /* time to exhaustion; UINT64_MAX = not growing */
+	uint32_t pool_limit;	       /* the pool's cap, 0 = not known */
+	bool risk_memory;	       /* exhaustion < 15 s */
+	bool risk_pool;		       /* waiting > half of the pool's cap */
+	bool always;		       /* fail_fast: always */
+	bool by_hand;		       /* the operator's hold */
 	uint32_t stage_from, stage_to; /* PILE_INTENT_STAGE: enum pile_stage */
-	uint32_t excess;	    /* waiting above the learned level */
-	uint32_t dead_destinations; /* PILE_INTENT_NETWORK */
+	uint32_t excess;	       /* waiting above the learned level */
+	uint32_t dead_destinations;    /* PILE_INTENT_NETWORK */
 };
 
 struct pile_intent {
@@ -91,16 +101,19 @@ struct pile_intent {
 	uint32_t group;
 	struct pile_endpoint endpoint;
 	enum pile_blocked blocked;
-	uint32_t explain_id;	    /* same for open, renew, allow, close of one episode; 1.. */
-	uint32_t allow;		    /* RENEW, ALLOW: total of connects let through since half-open began */
-	uint64_t probe_every_ns;    /* BREAKER_OPEN/RENEW: the guard's own probe period, jittered */
-	int refuse_errno;	    /* positive */
+	uint32_t explain_id; /* same for open, renew, allow, close of one episode; 1.. */
+	uint32_t allow;	     /* RENEW, ALLOW: total of connects let through since half-open began */
+	uint64_t probe_every_ns; /* BREAKER_OPEN/RENEW: the guard's own probe period, jittered */
+	int refuse_errno;	 /* positive */
 	enum pile_close_reason close_reason;
-	uint64_t outage_ns;	    /* CLOSE: how long it was open */
+	uint64_t outage_ns; /* CLOSE: how long it was open */
 	struct pile_why why;
 };
 
-/** Where intents of one tick are collected. The caller's array; what does not fit is counted, never written. */
+/**
+ * Where intents of one tick are collected. The caller's array; what does not fit is counted, never
+ * written.
+ */
 struct pile_intents {
 	struct pile_intent *list; /* PILE_INTENTS_MAX */
 	uint32_t n;
@@ -108,4 +121,5 @@ struct pile_intents {
 };
 
 /** pile_intents_add - a zeroed intent of this kind, or NULL when full. */
-struct pile_intent *pile_intents_add(struct pile_intents *intents, enum pile_intent_kind kind, uint32_t group);
+struct pile_intent *pile_intents_add(struct pile_intents *intents, enum pile_intent_kind kind,
+				     uint32_t group);

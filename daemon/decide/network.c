@@ -32,7 +32,8 @@ static bool is_first(const struct pile_proofs *proofs, unsigned int index, bool 
 		const struct pile_proof *p = &proofs->table[i];
 
 		if (p->used && (dead_only ? p->dead : p->dead || p->suspect) &&
-		    !memcmp(p->endpoint.addr, proofs->table[index].endpoint.addr, sizeof(p->endpoint.addr)))
+		    !memcmp(p->endpoint.addr, proofs->table[index].endpoint.addr,
+			    sizeof(p->endpoint.addr)))
 			return false;
 	}
 	return true;
@@ -46,8 +47,8 @@ static uint32_t count(const struct pile_proofs *proofs, bool dead_only)
 	for (unsigned int i = 0; i < PILE_PROOFS_MAX; i++) {
 		const struct pile_proof *p = &proofs->table[i];
 
-		if (p->used && (dead_only ? p->dead : p->dead || p->suspect) && !is_local(&p->endpoint) &&
-		    is_first(proofs, i, dead_only))
+		if (p->used && (dead_only ? p->dead : p->dead || p->suspect) &&
+		    !is_local(&p->endpoint) && is_first(proofs, i, dead_only))
 			n++;
 	}
 	return n;
@@ -61,10 +62,12 @@ static void follow_successes(struct pile_network *network, const struct pile_sam
 		const struct pile_sample_dependency *dep = &sample->dependencies[i];
 
 		if (!is_local(&dep->endpoint))
-			network->success_ns = MAX(network->success_ns, MIN(dep->last_established_ns, sample->now_ns));
+			network->success_ns = MAX(network->success_ns,
+						  MIN(dep->last_established_ns, sample->now_ns));
 	}
 	for (uint32_t i = 0; i < MIN(sample->n_probes, PILE_SAMPLE_PROBES_MAX); i++)
-		if (pile_proof_is_life(&sample->probes[i]) && !is_local(&sample->probes[i].endpoint))
+		if (pile_proof_is_life(&sample->probes[i]) &&
+		    !is_local(&sample->probes[i].endpoint))
 			network->success_ns = sample->now_ns;
 }
 
@@ -79,7 +82,8 @@ int pile_network_update(struct pile_network *network, const struct pile_proofs *
 	follow_successes(network, sample);
 	silence_ns = now_ns - MAX(network->success_ns, MIN(network->watched_ns, now_ns));
 	network->dead = troubled;
-	network->forming = troubled >= PILE_NETWORK_ADDRESSES_MIN && silence_ns >= FORMING_SILENCE_NS;
+	network->forming =
+		troubled >= PILE_NETWORK_ADDRESSES_MIN && silence_ns >= FORMING_SILENCE_NS;
 	if (troubled)
 		network->troubled_ns = now_ns;
 	if (network->suspect) {
@@ -89,8 +93,12 @@ int pile_network_update(struct pile_network *network, const struct pile_proofs *
 		network->suspect = false;
 		return -1;
 	}
-	/* one proof, two more in the same trouble, and silence everywhere: waiting for their proofs would open the first */
-	if (troubled < PILE_NETWORK_ADDRESSES_MIN || !count(proofs, true) || silence_ns < dead_after_ns)
+	/*
+	 * one proof, two more in the same trouble, and silence everywhere: waiting for their proofs
+	 * would open the first
+	 */
+	if (troubled < PILE_NETWORK_ADDRESSES_MIN || !count(proofs, true) ||
+	    silence_ns < dead_after_ns)
 		return 0;
 	network->suspect = true;
 	network->since_ns = now_ns;

@@ -7,15 +7,18 @@
 
 #include "util/macro.h"
 
-#define BLIP_MARGIN_NS (400 * NS_PER_MS)   /* dead_after 2.4 s - 2 s that a retransmission survives */
-#define UNANSWERED_NS (300 * NS_PER_MS)	   /* longer than any round trip on the ground */
-#define DEAD_AFTER_MIN_NS NS_PER_SEC	   /* policy.h: 1 s .. 60 s */
+#define BLIP_MARGIN_NS (400 * NS_PER_MS) /* dead_after 2.4 s - 2 s that a retransmission survives */
+#define UNANSWERED_NS (300 * NS_PER_MS)	 /* longer than any round trip on the ground */
+#define DEAD_AFTER_MIN_NS NS_PER_SEC	 /* policy.h: 1 s .. 60 s */
 #define SUSPECT_NS NS_PER_SEC
-#define PENDING_SLACK_NS (50 * NS_PER_MS)  /* "the oldest" is as old as the sweep that saw it */
-#define QUIET_NS NS_PER_SEC		   /* nothing pending for so long: the clock stops */
+#define PENDING_SLACK_NS (50 * NS_PER_MS) /* "the oldest" is as old as the sweep that saw it */
+#define QUIET_NS NS_PER_SEC		  /* nothing pending for so long: the clock stops */
 #define FORGET_NS (5 * NS_PER_SEC)
 
-/* When Linux sends a SYN again, in seconds after connect(): tcp(7), tcp_syn_retries, initial RTO 1 s, doubling. */
+/*
+ * When Linux sends a SYN again, in seconds after connect(): tcp(7), tcp_syn_retries, initial RTO 1
+ * s, doubling.
+ */
 static const uint8_t syn_schedule_s[] = { 1, 3, 7, 15, 31, 63 };
 
 static uint32_t hash_bytes(uint32_t hash, const void *data, size_t size)
@@ -32,7 +35,8 @@ uint32_t pile_proof_key(uint32_t group, const struct pile_endpoint *endpoint)
 	uint32_t hash = hash_bytes(2166136261u, &group, sizeof(group));
 
 	if (endpoint->family == AF_UNIX)
-		return hash_bytes(hash, endpoint->path, strnlen(endpoint->path, sizeof(endpoint->path)));
+		return hash_bytes(hash, endpoint->path,
+				  strnlen(endpoint->path, sizeof(endpoint->path)));
 	hash = hash_bytes(hash, endpoint->addr, sizeof(endpoint->addr));
 	return hash_bytes(hash, &endpoint->port, sizeof(endpoint->port));
 }
@@ -48,13 +52,15 @@ static struct pile_proof *find(struct pile_proofs *proofs, uint32_t key, uint32_
 	for (unsigned int i = 0; i < PILE_PROOFS_MAX; i++) {
 		struct pile_proof *p = &proofs->table[i];
 
-		if (p->used && p->key == key && p->group == group && pile_endpoint_equal(&p->endpoint, endpoint))
+		if (p->used && p->key == key && p->group == group &&
+		    pile_endpoint_equal(&p->endpoint, endpoint))
 			return p;
 	}
 	return NULL;
 }
 
-struct pile_proof *pile_proofs_find(struct pile_proofs *proofs, uint32_t group, const struct pile_endpoint *endpoint)
+struct pile_proof *pile_proofs_find(struct pile_proofs *proofs, uint32_t group,
+				    const struct pile_endpoint *endpoint)
 {
 	return find(proofs, pile_proof_key(group, endpoint), group, endpoint);
 }
@@ -94,8 +100,12 @@ void pile_proofs_forget(struct pile_proofs *proofs, uint32_t group)
 	proofs->watched_ns[group] = 0;
 }
 
-/* A place for @dep: a free one, or that of the destination with the fewest connects, if it has fewer. */
-static struct pile_proof *add(struct pile_proofs *proofs, uint32_t key, const struct pile_sample_dependency *dep)
+/*
+ * A place for @dep: a free one, or that of the destination with the fewest connects, if it has
+ * fewer.
+ */
+static struct pile_proof *add(struct pile_proofs *proofs, uint32_t key,
+			      const struct pile_sample_dependency *dep)
 {
 	struct pile_proof *place = NULL;
 
@@ -124,7 +134,8 @@ static struct pile_proof *add(struct pile_proofs *proofs, uint32_t key, const st
 }
 
 /* Signs of life, and totals that go back. */
-static void follow_totals(struct pile_proof *p, const struct pile_sample_dependency *dep, uint64_t now_ns)
+static void follow_totals(struct pile_proof *p, const struct pile_sample_dependency *dep,
+			  uint64_t now_ns)
 {
 	uint64_t established_ns = MIN(dep->last_established_ns, now_ns);
 
@@ -157,13 +168,14 @@ static void start_clock(const struct pile_proofs *proofs, struct pile_proof *p, 
 }
 
 /* The earliest time that a SYN must have been sent at to count as evidence (clause 4). */
-static uint64_t edge_ns(const struct pile_proofs *proofs, const struct pile_proof *p, uint64_t dead_after_ns)
+static uint64_t edge_ns(const struct pile_proofs *proofs, const struct pile_proof *p,
+			uint64_t dead_after_ns)
 {
 	return p->onset_ns + (proofs->lost_ns - p->onset_lost_ns) + dead_after_ns - BLIP_MARGIN_NS;
 }
 
-static void mark_attempts(struct pile_proof *p, const struct pile_sample_dependency *dep, uint64_t edge,
-			  uint64_t now_ns)
+static void mark_attempts(struct pile_proof *p, const struct pile_sample_dependency *dep,
+			  uint64_t edge, uint64_t now_ns)
 {
 	uint64_t last_ns = MIN(dep->last_started_ns, now_ns);
 
@@ -177,8 +189,12 @@ static void mark_attempts(struct pile_proof *p, const struct pile_sample_depende
 		p->fresh_ns = last_ns;
 }
 
-/* A retransmission of the connect begun at @begun_ns was sent after the edge, and nothing came back. */
-static bool retransmitted(const struct pile_proof *p, uint64_t begun_ns, uint64_t edge, uint64_t now_ns)
+/*
+ * A retransmission of the connect begun at @begun_ns was sent after the edge, and nothing came
+ * back.
+ */
+static bool retransmitted(const struct pile_proof *p, uint64_t begun_ns, uint64_t edge,
+			  uint64_t now_ns)
 {
 	if (!begun_ns || now_ns - p->oldest_ns > begun_ns + PENDING_SLACK_NS)
 		return false; /* it has ended: what is pending began later */
@@ -194,25 +210,27 @@ static bool retransmitted(const struct pile_proof *p, uint64_t begun_ns, uint64_
 static bool unanswered(const struct pile_proof *p, uint64_t edge, uint64_t now_ns)
 {
 	return (p->fresh_ns && p->fresh_ns + UNANSWERED_NS <= now_ns) ||
-	       retransmitted(p, p->first_ns, edge, now_ns) || retransmitted(p, p->retried_ns, edge, now_ns);
+	       retransmitted(p, p->first_ns, edge, now_ns) ||
+	       retransmitted(p, p->retried_ns, edge, now_ns);
 }
 
-static void judge(struct pile_proof *p, const struct pile_policy_group *config, bool hurry, uint64_t edge,
-		  uint64_t now_ns)
+static void judge(struct pile_proof *p, const struct pile_policy_group *config, bool hurry,
+		  uint64_t edge, uint64_t now_ns)
 {
-	uint64_t need_ns = hurry ? DEAD_AFTER_MIN_NS : MAX(config->dead_after_ns, DEAD_AFTER_MIN_NS);
+	uint64_t need_ns =
+		hurry ? DEAD_AFTER_MIN_NS : MAX(config->dead_after_ns, DEAD_AFTER_MIN_NS);
 	uint32_t stuck_min = config->fail_fast == PILE_FAIL_FAST_ALWAYS ? 1 : PILE_PROOF_STUCK_MIN;
 
 	if (p->share_permille < PILE_PROOF_SHARE_PERMILLE)
 		return;
 	p->suspect = p->stuck >= PILE_PROOF_STUCK_MIN && p->elapsed_ns >= SUSPECT_NS;
-	p->dead = p->stuck >= stuck_min && p->attempts >= PILE_PROOF_ATTEMPTS_MIN && p->elapsed_ns >= need_ns &&
-		  (hurry || unanswered(p, edge, now_ns));
+	p->dead = p->stuck >= stuck_min && p->attempts >= PILE_PROOF_ATTEMPTS_MIN &&
+		  p->elapsed_ns >= need_ns && (hurry || unanswered(p, edge, now_ns));
 }
 
 /*
- * Requests that somebody works on. Those in the accept queue wait for a worker, not for a destination: behind a full pool
- * of 10 there may be 2,000 of them, and the 10 would be nothing.
+ * Requests that somebody works on. Those in the accept queue wait for a worker, not for a
+ * destination: behind a full pool of 10 there may be 2,000 of them, and the 10 would be nothing.
  */
 static uint32_t worked_on(const struct pile_sample_group *g, const struct pile_policy_group *config)
 {
@@ -229,8 +247,9 @@ static uint32_t share_of(uint32_t connecting, uint32_t requests)
 	return connecting >= requests ? 1000 : (uint32_t)((uint64_t)connecting * 1000 / requests);
 }
 
-static void follow(struct pile_proofs *proofs, struct pile_proof *p, const struct pile_sample_dependency *dep,
-		   const struct pile_policy_group *config, const struct pile_sample *sample, bool hurry)
+static void follow(struct pile_proofs *proofs, struct pile_proof *p,
+		   const struct pile_sample_dependency *dep, const struct pile_policy_group *config,
+		   const struct pile_sample *sample, bool hurry)
 {
 	uint64_t now_ns = sample->now_ns, edge, lost_ns;
 
@@ -252,12 +271,14 @@ static void follow(struct pile_proofs *proofs, struct pile_proof *p, const struc
 	lost_ns = proofs->lost_ns - p->onset_lost_ns;
 	p->elapsed_ns = now_ns - p->onset_ns > lost_ns ? now_ns - p->onset_ns - lost_ns : 0;
 	p->attempts = p->started - MIN(p->started, p->onset_started);
-	if (p->first_ns == p->onset_ns) /* all that is pending began since; the guard may have come later */
+	if (p->first_ns ==
+	    p->onset_ns) /* all that is pending began since; the guard may have come later */
 		p->attempts = MAX(p->attempts, p->connecting);
 	judge(p, config, hurry, edge, now_ns);
 }
 
-static void begin_tick(struct pile_proofs *proofs, const struct pile_policy_group *config[PILE_GROUPS_MAX],
+static void begin_tick(struct pile_proofs *proofs,
+		       const struct pile_policy_group *config[PILE_GROUPS_MAX],
 		       const struct pile_sample *sample, uint64_t lost_ns)
 {
 	if (lost_ns) {
@@ -285,8 +306,10 @@ static void begin_tick(struct pile_proofs *proofs, const struct pile_policy_grou
 	}
 }
 
-void pile_proofs_update(struct pile_proofs *proofs, const struct pile_policy_group *config[PILE_GROUPS_MAX],
-			const struct pile_risk *risk, const struct pile_sample *sample, uint64_t lost_ns)
+void pile_proofs_update(struct pile_proofs *proofs,
+			const struct pile_policy_group *config[PILE_GROUPS_MAX],
+			const struct pile_risk *risk, const struct pile_sample *sample,
+			uint64_t lost_ns)
 {
 	uint32_t n = MIN(sample->n_dependencies, PILE_SAMPLE_DEPENDENCIES_MAX);
 
@@ -305,7 +328,10 @@ void pile_proofs_update(struct pile_proofs *proofs, const struct pile_policy_gro
 		if (p)
 			follow(proofs, p, dep, config[dep->group], sample, risk[dep->group].hurry);
 	}
-	/* at the end: after a pause of the guard every entry looks forgotten until this tick has seen it */
+	/*
+	 * at the end: after a pause of the guard every entry looks forgotten until this tick has
+	 * seen it
+	 */
 	for (uint32_t i = 0; i < PILE_PROOFS_MAX; i++)
 		if (proofs->table[i].used && sample->now_ns - proofs->table[i].seen_ns > FORGET_NS)
 			proofs->table[i].used = false;

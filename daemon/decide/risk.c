@@ -5,16 +5,16 @@
 
 #include "util/macro.h"
 
-#define GROWTH_TICKS 10			/* 1 s */
-#define FIT_WAITING_MIN 8		/* the regression needs W to have moved by as much */
-#define REQUEST_BYTES_MIN 4096ULL	/* a page */
+#define GROWTH_TICKS 10		  /* 1 s */
+#define FIT_WAITING_MIN 8	  /* the regression needs W to have moved by as much */
+#define REQUEST_BYTES_MIN 4096ULL /* a page */
 #define REQUEST_BYTES_MAX (1ULL << 30)
 #define GROWTH_NOISE_BYTES (1ULL << 20)
-#define CONNECT_TIMEOUT_S 10		/* incident.md: what an untuned client waits for a connect */
+#define CONNECT_TIMEOUT_S 10 /* incident.md: what an untuned client waits for a connect */
 #define HURRY_TICKS 3
-#define QUEUE_TICKS 10			/* an accept queue for 1 s */
-#define QUEUE_WORKERS_MIN 4		/* fewer workers: a queue says nothing about a pool */
-#define CALM_SPAN 600			/* moving average of the rate: 1 min */
+#define QUEUE_TICKS 10	    /* an accept queue for 1 s */
+#define QUEUE_WORKERS_MIN 4 /* fewer workers: a queue says nothing about a pool */
+#define CALM_SPAN 600	    /* moving average of the rate: 1 min */
 
 void pile_risk_init(struct pile_risk *risk)
 {
@@ -29,11 +29,12 @@ static const struct pile_risk_point *point(const struct pile_risk *risk, uint32_
 	return &risk->ring[(risk->head + PILE_RISK_WINDOW - back) % PILE_RISK_WINDOW];
 }
 
-static void push(struct pile_risk *risk, const struct pile_sample *sample, const struct pile_sample_group *g)
+static void push(struct pile_risk *risk, const struct pile_sample *sample,
+		 const struct pile_sample_group *g)
 {
 	risk->head = (risk->head + 1) % PILE_RISK_WINDOW;
 	risk->n = MIN(risk->n + 1, PILE_RISK_WINDOW);
-	risk->ring[risk->head] = (struct pile_risk_point) {
+	risk->ring[risk->head] = (struct pile_risk_point){
 		.t_ns = sample->now_ns,
 		.memory_bytes = g->memory_bytes,
 		.available_bytes = sample->memory_available_bytes,
@@ -53,8 +54,9 @@ static uint64_t per_second(uint64_t amount, uint64_t span_ns)
 	return (uint64_t)((unsigned __int128)amount * NS_PER_SEC / span_ns);
 }
 
-static void update_budget(struct pile_risk *risk, const struct pile_policy_group *config, uint64_t reserve_bytes,
-			  const struct pile_sample *sample, const struct pile_sample_group *g)
+static void update_budget(struct pile_risk *risk, const struct pile_policy_group *config,
+			  uint64_t reserve_bytes, const struct pile_sample *sample,
+			  const struct pile_sample_group *g)
 {
 	uint64_t budget = config->memory_budget_bytes;
 
@@ -68,7 +70,8 @@ static void update_budget(struct pile_risk *risk, const struct pile_policy_group
 		if (budget)
 			risk->free_bytes = MIN(risk->free_bytes, minus(budget, g->memory_bytes));
 		if (g->memory_limit_bytes)
-			risk->free_bytes = MIN(risk->free_bytes, minus(g->memory_limit_bytes, g->memory_bytes));
+			risk->free_bytes = MIN(risk->free_bytes,
+					       minus(g->memory_limit_bytes, g->memory_bytes));
 	}
 	risk->budget_bytes = g->memory_bytes + risk->free_bytes;
 }
@@ -105,23 +108,27 @@ static void update_growth(struct pile_risk *risk)
 	const struct pile_risk_point *now = point(risk, 0), *then = point(risk, GROWTH_TICKS);
 	uint64_t span_ns = now->t_ns - then->t_ns;
 
-	risk->rate_milli = span_ns ? (uint32_t)MIN(per_second(minus(now->opened, then->opened) * 1000, span_ns),
-						   UINT32_MAX) : 0;
+	risk->rate_milli =
+		span_ns ? (uint32_t)MIN(per_second(minus(now->opened, then->opened) * 1000,
+						   span_ns),
+					UINT32_MAX)
+			: 0;
 	risk->growth_bytes = growth(risk, GROWTH_TICKS);
 	risk->exhaustion_ns = exhaustion_ns(risk, risk->growth_bytes);
 }
 
 /*
- * Least squares of memory over waiting, over 2 s in which both grew. KiB and centred on the oldest point, so that
- * 21 products of 2^30 KiB (1 TiB) and 2^20 requests fit into 64 bits.
+ * Least squares of memory over waiting, over 2 s in which both grew. KiB and centred on the oldest
+ * point, so that 21 products of 2^30 KiB (1 TiB) and 2^20 requests fit into 64 bits.
  */
 static uint64_t fit_request_bytes(const struct pile_risk *risk)
 {
-	const struct pile_risk_point *oldest = point(risk, PILE_RISK_WINDOW - 1), *now = point(risk, 0);
+	const struct pile_risk_point *oldest = point(risk, PILE_RISK_WINDOW - 1),
+				     *now = point(risk, 0);
 	int64_t n = risk->n, sum_w = 0, sum_m = 0, sum_ww = 0, sum_wm = 0, var, cov;
 
-	if (now->waiting < oldest->waiting + FIT_WAITING_MIN || now->memory_bytes <= oldest->memory_bytes ||
-	    !oldest->memory_bytes)
+	if (now->waiting < oldest->waiting + FIT_WAITING_MIN ||
+	    now->memory_bytes <= oldest->memory_bytes || !oldest->memory_bytes)
 		return 0;
 	for (uint32_t i = 0; i < risk->n; i++) {
 		const struct pile_risk_point *p = point(risk, i);
@@ -149,7 +156,8 @@ static void update_request(struct pile_risk *risk, const struct pile_sample_grou
 		risk->request_bytes = fitted;
 		risk->measured = true;
 	} else if (!risk->measured && g->workers && g->memory_bytes) {
-		risk->request_bytes = CLAMP(g->memory_bytes / g->workers, REQUEST_BYTES_MIN, REQUEST_BYTES_MAX);
+		risk->request_bytes =
+			CLAMP(g->memory_bytes / g->workers, REQUEST_BYTES_MIN, REQUEST_BYTES_MAX);
 	}
 }
 
@@ -157,7 +165,8 @@ static void update_pool(struct pile_risk *risk, const struct pile_policy_group *
 			const struct pile_sample_group *g)
 {
 	uint32_t limit = config->workers_max;
-	bool full = g->backlog && g->workers >= QUEUE_WORKERS_MIN && g->workers <= point(risk, GROWTH_TICKS)->workers;
+	bool full = g->backlog && g->workers >= QUEUE_WORKERS_MIN &&
+		    g->workers <= point(risk, GROWTH_TICKS)->workers;
 
 	risk->queue_run = full ? MIN(risk->queue_run + 1, QUEUE_TICKS) : 0;
 	if (config->workers != PILE_WORKERS_EVENTS) {
@@ -174,11 +183,15 @@ static void update_ratio(struct pile_risk *risk)
 {
 	unsigned __int128 need;
 
-	/* by hand, not by a division alone: an idle group's last request would never be forgotten */
+	/*
+	 * by hand, not by a division alone: an idle group's last request would never be forgotten
+	 */
 	if (risk->calm_rate_milli < risk->rate_milli)
-		risk->calm_rate_milli += (risk->rate_milli - risk->calm_rate_milli + CALM_SPAN - 1) / CALM_SPAN;
+		risk->calm_rate_milli +=
+			(risk->rate_milli - risk->calm_rate_milli + CALM_SPAN - 1) / CALM_SPAN;
 	else
-		risk->calm_rate_milli -= (risk->calm_rate_milli - risk->rate_milli + CALM_SPAN - 1) / CALM_SPAN;
+		risk->calm_rate_milli -=
+			(risk->calm_rate_milli - risk->rate_milli + CALM_SPAN - 1) / CALM_SPAN;
 	need = (unsigned __int128)risk->calm_rate_milli * CONNECT_TIMEOUT_S * risk->request_bytes;
 	need /= MAX(risk->free_bytes, 1ULL); /* the rate is in thousandths, so the ratio is too */
 	risk->ratio_milli = (uint32_t)MIN(need, UINT32_MAX);
@@ -189,7 +202,8 @@ static bool pool_ends_first(const struct pile_risk *risk, uint32_t waiting)
 {
 	uint32_t room = risk->pool_limit > waiting ? risk->pool_limit - waiting : 0;
 
-	return risk->pool_limit && risk->request_bytes && room <= risk->free_bytes / risk->request_bytes;
+	return risk->pool_limit && risk->request_bytes &&
+	       room <= risk->free_bytes / risk->request_bytes;
 }
 
 /* Over 2 s, where one second may be chance: a proof of death is shortened by this. */
@@ -204,8 +218,9 @@ static void update_hurry(struct pile_risk *risk, uint32_t waiting)
 	risk->hurry = risk->hurry_run >= HURRY_TICKS;
 }
 
-void pile_risk_update(struct pile_risk *risk, const struct pile_policy_group *config, uint64_t reserve_bytes,
-		      const struct pile_sample *sample, uint32_t group, bool late)
+void pile_risk_update(struct pile_risk *risk, const struct pile_policy_group *config,
+		      uint64_t reserve_bytes, const struct pile_sample *sample, uint32_t group,
+		      bool late)
 {
 	const struct pile_sample_group *g = &sample->groups[group];
 

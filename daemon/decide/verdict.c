@@ -7,7 +7,7 @@
 
 /* design.md, "Verdict" */
 #define N0_MAX 16
-#define N0_BUDGET_SHARE 20		       /* 5 % of the memory budget */
+#define N0_BUDGET_SHARE 20 /* 5 % of the memory budget */
 #define IMBALANCE_MIN 12
 #define IMBALANCE_PERMILLE 300
 #define SUSPECT_FOR_NS (300 * NS_PER_MS)
@@ -16,8 +16,10 @@
 #define EVICT_FOR_NS (300 * NS_PER_MS)
 #define EVICT_EXHAUSTION_NS (3 * NS_PER_SEC)
 #define CLEAR_FOR_NS (10 * NS_PER_SEC)
-#define CLEAR_FOR_MAX_NS (160 * NS_PER_SEC)    /* four relapses: a pile-up every few minutes is one story */
-#define RELAPSE_WITHIN_NS (600 * NS_PER_SEC)   /* after ten quiet minutes a new pile-up is a new story */
+/* four relapses: a pile-up every few minutes is one story */
+#define CLEAR_FOR_MAX_NS (160 * NS_PER_SEC)
+/* after ten quiet minutes a new pile-up is a new story */
+#define RELAPSE_WITHIN_NS (600 * NS_PER_SEC)
 
 void pile_verdict_init(struct pile_verdict *verdict)
 {
@@ -46,12 +48,16 @@ static void push(struct pile_verdict *verdict, uint64_t now_ns, const struct pil
 	uint64_t ended = g->answered + g->closed;
 
 	/* totals that go back belong to a new object */
-	if (verdict->n && (g->opened < point(verdict, 0)->opened || ended < point(verdict, 0)->ended))
+	if (verdict->n &&
+	    (g->opened < point(verdict, 0)->opened || ended < point(verdict, 0)->ended))
 		verdict->n = 0;
 	verdict->head = (verdict->head + 1) % PILE_VERDICT_WINDOW;
 	verdict->n = MIN(verdict->n + 1, PILE_VERDICT_WINDOW);
-	verdict->ring[verdict->head] = (struct pile_verdict_point) {
-		.t_ns = now_ns, .opened = g->opened, .ended = ended, .waiting = g->waiting,
+	verdict->ring[verdict->head] = (struct pile_verdict_point){
+		.t_ns = now_ns,
+		.opened = g->opened,
+		.ended = ended,
+		.waiting = g->waiting,
 	};
 }
 
@@ -84,15 +90,17 @@ static uint32_t slack(const struct pile_risk *risk)
 {
 	if (!risk->request_bytes)
 		return N0_MAX;
-	return (uint32_t)CLAMP(risk->budget_bytes / N0_BUDGET_SHARE / risk->request_bytes, 1ULL, (uint64_t)N0_MAX);
+	return (uint32_t)CLAMP(risk->budget_bytes / N0_BUDGET_SHARE / risk->request_bytes, 1ULL,
+			       (uint64_t)N0_MAX);
 }
 
-static void look(struct pile_verdict *verdict, const struct pile_baseline *baseline, const struct pile_risk *risk,
-		 const struct pile_policy_group *config, uint64_t reserve_bytes, const struct pile_sample *sample,
-		 uint32_t group)
+static void look(struct pile_verdict *verdict, const struct pile_baseline *baseline,
+		 const struct pile_risk *risk, const struct pile_policy_group *config,
+		 uint64_t reserve_bytes, const struct pile_sample *sample, uint32_t group)
 {
 	const struct pile_sample_group *g = &sample->groups[group];
-	const struct pile_verdict_point *then = point(verdict, PILE_VERDICT_WINDOW - 1), *now = point(verdict, 0);
+	const struct pile_verdict_point *then = point(verdict, PILE_VERDICT_WINDOW - 1),
+					*now = point(verdict, 0);
 	struct pile_verdict_terms *t = &verdict->now;
 	uint32_t w99 = pile_baseline_waiting(baseline, config->baseline_waiting), n0 = slack(risk);
 	uint64_t grown;
@@ -107,11 +115,15 @@ static void look(struct pile_verdict *verdict, const struct pile_baseline *basel
 	grown = t->sum_opened > t->sum_ended ? t->sum_opened - t->sum_ended : 0;
 	t->excess = t->ready && g->waiting > t->excess_bound;
 	t->imbalance = grown >= IMBALANCE_MIN && grown * 1000 >= t->sum_opened * IMBALANCE_PERMILLE;
-	/* "A <= C": per tick chance decides, so over 2 s, within the noise of a queue that is in balance */
+	/*
+	 * "A <= C": per tick chance decides, so over 2 s, within the noise of a queue that is in
+	 * balance
+	 */
 	t->balanced = grown <= 2ULL * root(t->sum_opened);
 	t->relieve = t->excess && pile_risk_at_risk(risk) &&
 		     (risk->growth_bytes > risk->budget_bytes / 100 ||
-		      is_old(g, w99, pile_baseline_patience_ns(baseline)) || t->waits * 2ULL >= g->waiting);
+		      is_old(g, w99, pile_baseline_patience_ns(baseline)) ||
+		      t->waits * 2ULL >= g->waiting);
 	t->evict = t->excess && !falling &&
 		   ((risk->growth_bytes && risk->exhaustion_ns < EVICT_EXHAUSTION_NS) ||
 		    sample->memory_available_bytes < reserve_bytes);
@@ -138,11 +150,15 @@ static enum pile_stage next_stage(struct pile_verdict *verdict, uint32_t waiting
 {
 	const struct pile_verdict_terms *t = &verdict->now;
 	enum pile_stage stage = verdict->stage;
-	bool suspect = lasts(t->excess && t->imbalance, &verdict->suspect_ns, now_ns, SUSPECT_FOR_NS);
-	bool relieve = lasts(stage >= PILE_STAGE_SUSPECT && t->relieve, &verdict->relieve_ns, now_ns, RELIEVE_FOR_NS);
-	bool evict = lasts(stage >= PILE_STAGE_RELIEVE && now_ns - verdict->since_ns >= EVICT_AFTER_NS && t->evict,
+	bool suspect =
+		lasts(t->excess && t->imbalance, &verdict->suspect_ns, now_ns, SUSPECT_FOR_NS);
+	bool relieve = lasts(stage >= PILE_STAGE_SUSPECT && t->relieve, &verdict->relieve_ns,
+			     now_ns, RELIEVE_FOR_NS);
+	bool evict = lasts(stage >= PILE_STAGE_RELIEVE &&
+				   now_ns - verdict->since_ns >= EVICT_AFTER_NS && t->evict,
 			   &verdict->evict_ns, now_ns, EVICT_FOR_NS);
-	bool clear = lasts(waiting < t->clear_bound && t->balanced, &verdict->clear_ns, now_ns, verdict->hold_ns);
+	bool clear = lasts(waiting < t->clear_bound && t->balanced, &verdict->clear_ns, now_ns,
+			   verdict->hold_ns);
 
 	if (stage == PILE_STAGE_CALM)
 		return suspect ? PILE_STAGE_SUSPECT : stage;
@@ -163,8 +179,8 @@ static void start_again(struct pile_verdict *verdict)
 
 bool pile_verdict_update(struct pile_verdict *verdict, const struct pile_baseline *baseline,
 			 const struct pile_risk *risk, const struct pile_policy_group *config,
-			 uint64_t reserve_bytes, const struct pile_sample *sample, uint32_t group, bool late,
-			 enum pile_stage *ret_from)
+			 uint64_t reserve_bytes, const struct pile_sample *sample, uint32_t group,
+			 bool late, enum pile_stage *ret_from)
 {
 	uint64_t now_ns = sample->now_ns;
 	enum pile_stage from = verdict->stage, to;

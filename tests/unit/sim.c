@@ -15,8 +15,14 @@
 
 enum { QUEUED = 0, CONNECTING, ANSWERING, DONE };
 
-static const uint64_t syn_at_ns[] = { 0, NS_PER_SEC, 3 * NS_PER_SEC, 7 * NS_PER_SEC, 15 * NS_PER_SEC, 31 * NS_PER_SEC,
-				      63 * NS_PER_SEC, 127 * NS_PER_SEC };
+static const uint64_t syn_at_ns[] = { 0,
+				      NS_PER_SEC,
+				      3 * NS_PER_SEC,
+				      7 * NS_PER_SEC,
+				      15 * NS_PER_SEC,
+				      31 * NS_PER_SEC,
+				      63 * NS_PER_SEC,
+				      127 * NS_PER_SEC };
 
 static uint64_t next_random(struct sim *sim)
 {
@@ -97,7 +103,8 @@ static void send_syn(struct sim *sim, struct sim_request *r, uint64_t t_ns)
 {
 	const struct sim_phase *phase = phase_at(sim, r->target, t_ns);
 	struct sim_counts *c = counts_of(sim, r->target);
-	uint64_t give_up_ns = sim->config.timeout_ns ? r->connect_ns + sim->config.timeout_ns : UINT64_MAX;
+	uint64_t give_up_ns =
+		sim->config.timeout_ns ? r->connect_ns + sim->config.timeout_ns : UINT64_MAX;
 
 	if (phase->state == SIM_UP) {
 		c->established++;
@@ -110,8 +117,10 @@ static void send_syn(struct sim *sim, struct sim_request *r, uint64_t t_ns)
 		if (!r->syn && !sim->result.first_stuck_ns && r->target < MAIL_BASE)
 			sim->result.first_stuck_ns = t_ns - SIM_START_NS;
 		r->syn++;
-		if (r->syn >= ARRAY_LEN(syn_at_ns) || r->connect_ns + syn_at_ns[r->syn] > give_up_ns)
-			r->next_ns = give_up_ns == UINT64_MAX ? r->connect_ns + syn_at_ns[7] : give_up_ns;
+		if (r->syn >= ARRAY_LEN(syn_at_ns) ||
+		    r->connect_ns + syn_at_ns[r->syn] > give_up_ns)
+			r->next_ns = give_up_ns == UINT64_MAX ? r->connect_ns + syn_at_ns[7]
+							      : give_up_ns;
 		else
 			r->next_ns = r->connect_ns + syn_at_ns[r->syn];
 	}
@@ -120,7 +129,8 @@ static void send_syn(struct sim *sim, struct sim_request *r, uint64_t t_ns)
 static void begin(struct sim *sim, struct sim_request *r, uint64_t t_ns)
 {
 	struct sim_counts *c;
-	struct sim_gate *gate = r->target >= 0 && r->target < MAIL_BASE ? &sim->gates[r->target] : NULL;
+	struct sim_gate *gate =
+		r->target >= 0 && r->target < MAIL_BASE ? &sim->gates[r->target] : NULL;
 
 	sim->serving++;
 	if (r->target < 0) {
@@ -153,7 +163,8 @@ static void finish(struct sim *sim, struct sim_request *r, uint64_t t_ns)
 	r->state = DONE;
 	sim->serving--;
 	sim->answered++;
-	sim->recent_us[sim->n_recent++ % ARRAY_LEN(sim->recent_us)] = (uint32_t)((t_ns - r->arrived_ns) / 1000);
+	sim->recent_us[sim->n_recent++ % ARRAY_LEN(sim->recent_us)] =
+		(uint32_t)((t_ns - r->arrived_ns) / 1000);
 	if (r->target < 0)
 		return;
 	if (r->error) {
@@ -174,8 +185,11 @@ static void move(struct sim *sim, struct sim_request *r)
 
 		if (r->state == ANSWERING)
 			finish(sim, r, t_ns);
-		else if (r->syn >= ARRAY_LEN(syn_at_ns) || t_ns != r->connect_ns + syn_at_ns[r->syn])
-			end_connect(sim, r, t_ns); /* the application's patience, or the kernel's, is over */
+		else if (r->syn >= ARRAY_LEN(syn_at_ns) ||
+			 t_ns != r->connect_ns + syn_at_ns[r->syn])
+			end_connect(
+				sim, r,
+				t_ns); /* the application's patience, or the kernel's, is over */
 		else
 			send_syn(sim, r, t_ns);
 	}
@@ -189,12 +203,14 @@ static void arrive(struct sim *sim)
 		struct sim_request *r = &sim->live[sim->n_live];
 
 		if (rate && sim->now_ns >= sim->absent_until_ns && sim->n_live < SIM_LIVE_MAX) {
-			*r = (struct sim_request) { .arrived_ns = t_ns, .target = choose_target(sim, t_ns) };
+			*r = (struct sim_request){ .arrived_ns = t_ns,
+						   .target = choose_target(sim, t_ns) };
 			sim->n_live++;
 			sim->opened++;
 		}
 		/* no rate: look again in 10 ms */
-		sim->next_arrival_ns += rate ? (uint64_t)(-log(uniform(sim)) * 1e12 / rate) + 1 : STEP_NS;
+		sim->next_arrival_ns +=
+			rate ? (uint64_t)(-log(uniform(sim)) * 1e12 / rate) + 1 : STEP_NS;
 	}
 }
 
@@ -228,7 +244,8 @@ static int by_value(const void *a, const void *b)
 static void fill_latency(struct sim *sim, struct pile_sample_group *g)
 {
 	static uint32_t sorted[4096];
-	uint32_t n = MIN(sim->n_recent, MIN(sim->config.rate_milli / 100 + 1, (uint32_t)ARRAY_LEN(sorted)));
+	uint32_t n = MIN(sim->n_recent,
+			 MIN(sim->config.rate_milli / 100 + 1, (uint32_t)ARRAY_LEN(sorted)));
 
 	for (uint32_t i = 0; i < n; i++)
 		sorted[i] = sim->recent_us[(sim->n_recent - 1 - i) % ARRAY_LEN(sim->recent_us)];
@@ -263,7 +280,8 @@ static void fill_group(struct sim *sim)
 	used = config->static_pool ? 0 : config->request_bytes * sim->serving;
 	g->memory_bytes = config->base_bytes + used;
 	sim->sample.memory_total_bytes = config->total_bytes;
-	sim->sample.memory_available_bytes = config->available_bytes > used ? config->available_bytes - used : 0;
+	sim->sample.memory_available_bytes =
+		config->available_bytes > used ? config->available_bytes - used : 0;
 	if (!sim->sample.memory_available_bytes && !sim->result.lost_ns)
 		sim->result.lost_ns = sim_ns(sim);
 	fill_latency(sim, g);
@@ -275,7 +293,8 @@ static void count_pending(struct sim *sim)
 		sim->counts[i].connecting = sim->counts[i].stuck = 0, sim->counts[i].oldest_ns = 0;
 	if (sim->config.mail_permille)
 		for (int i = 0; i < SIM_MAIL_MAX; i++)
-			sim->mail[i].connecting = sim->mail[i].stuck = 0, sim->mail[i].oldest_ns = 0;
+			sim->mail[i].connecting = sim->mail[i].stuck = 0,
+			sim->mail[i].oldest_ns = 0;
 	for (uint32_t i = 0; i < sim->n_live; i++) {
 		const struct sim_request *r = &sim->live[i];
 		struct sim_counts *c;
@@ -289,19 +308,29 @@ static void count_pending(struct sim *sim)
 	}
 }
 
-static void add_dependency(struct sim *sim, const struct sim_counts *c, const struct pile_endpoint *endpoint)
+static void add_dependency(struct sim *sim, const struct sim_counts *c,
+			   const struct pile_endpoint *endpoint)
 {
 	struct pile_sample_dependency *dep;
 
 	if (sim->sample.n_dependencies >= PILE_SAMPLE_DEPENDENCIES_MAX)
 		return;
 	dep = &sim->sample.dependencies[sim->sample.n_dependencies++];
-	*dep = (struct pile_sample_dependency) {
-		.endpoint = *endpoint, .connecting = c->connecting, .stuck = c->stuck, .oldest_ns = c->oldest_ns,
-		.started = c->started, .established = c->established, .failed = c->failed,
-		.refused_by_peer = c->refused_by_peer, .last_started_ns = c->last_started_ns,
-		.last_established_ns = c->last_established_ns, .last_failed_ns = c->last_failed_ns,
-		.refused = c->refused, .admitted = c->admitted, .ended = c->ended,
+	*dep = (struct pile_sample_dependency){
+		.endpoint = *endpoint,
+		.connecting = c->connecting,
+		.stuck = c->stuck,
+		.oldest_ns = c->oldest_ns,
+		.started = c->started,
+		.established = c->established,
+		.failed = c->failed,
+		.refused_by_peer = c->refused_by_peer,
+		.last_started_ns = c->last_started_ns,
+		.last_established_ns = c->last_established_ns,
+		.last_failed_ns = c->last_failed_ns,
+		.refused = c->refused,
+		.admitted = c->admitted,
+		.ended = c->ended,
 	};
 }
 
@@ -310,8 +339,10 @@ static void fill_dependencies(struct sim *sim)
 	sim->sample.n_dependencies = 0;
 	count_pending(sim);
 	/* the mail-out first: the database must not be lost behind it */
-	for (unsigned int i = 0; sim->config.mail_permille && i < SIM_MAIL_MAX &&
-	     sim->sample.n_dependencies < PILE_SAMPLE_DEPENDENCIES_MAX - SIM_DEPS_MAX; i++) {
+	for (unsigned int i = 0;
+	     sim->config.mail_permille && i < SIM_MAIL_MAX &&
+	     sim->sample.n_dependencies < PILE_SAMPLE_DEPENDENCIES_MAX - SIM_DEPS_MAX;
+	     i++) {
 		struct pile_endpoint ep = sim->endpoints[0];
 
 		ep.addr[13] = 77;
@@ -335,8 +366,10 @@ static void fill_probes(struct sim *sim)
 		if (!gate->shut || !gate->probe_done)
 			continue;
 		gate->probe_done = false;
-		sim->sample.probes[sim->sample.n_probes++] = (struct pile_sample_probe) {
-			.endpoint = sim->endpoints[i], .answered = gate->probe_answered, .error = gate->probe_error,
+		sim->sample.probes[sim->sample.n_probes++] = (struct pile_sample_probe){
+			.endpoint = sim->endpoints[i],
+			.answered = gate->probe_answered,
+			.error = gate->probe_error,
 		};
 	}
 }
@@ -477,10 +510,12 @@ static void tick(struct sim *sim, uint64_t late_ns)
 
 struct sim_config sim_config_incident(uint32_t seed)
 {
-	return (struct sim_config) {
+	return (struct sim_config){
 		.seed = seed,
 		.rate_milli = 40000,
-		.deps = { { .endpoint = "10.9.0.2:3306", .permille = 800, .phases = { { .answer_ns = 20 * NS_PER_MS } } } },
+		.deps = { { .endpoint = "10.9.0.2:3306",
+			    .permille = 800,
+			    .phases = { { .answer_ns = 20 * NS_PER_MS } } } },
 		.service_ns = 10 * NS_PER_MS,
 		.timeout_ns = 10 * NS_PER_SEC,
 		.pool = 1000,

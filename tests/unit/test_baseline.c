@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* What is normal: learned in calm, frozen in trouble, bounded per day, kept on disk only when whole. */
+/*
+ * What is normal: learned in calm, frozen in trouble, bounded per day, kept on disk only when
+ * whole.
+ */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,7 +15,9 @@
 
 static void learn(struct pile_baseline *b, uint32_t waiting, uint32_t n)
 {
-	struct pile_baseline_input input = { .waiting = waiting, .p99_ns = 40 * NS_PER_MS, .rate_milli = 32000 };
+	struct pile_baseline_input input = { .waiting = waiting,
+					     .p99_ns = 40 * NS_PER_MS,
+					     .rate_milli = 32000 };
 
 	for (uint32_t i = 0; i < n; i++)
 		pile_baseline_learn(b, &input);
@@ -54,7 +59,10 @@ static void test_quantile_is_the_99th_and_errs_upwards(void **state)
 		learn(&b, 4, 985);
 		learn(&b, 100, 15); /* 1.5 % of the time */
 	}
-	/* the ceiling was set by the first day's grace (4), so a day must pass before 100 is believed */
+	/*
+	 * the ceiling was set by the first day's grace (4), so a day must pass before 100 is
+	 * believed
+	 */
 	assert_in_range(b.w99, 4, 4 + 2 + 8);
 	learn(&b, 3, PILE_BASELINE_DAY);
 	assert_in_range(b.w99, 3, 14);
@@ -69,7 +77,9 @@ static void test_quantile_is_the_99th_and_errs_upwards(void **state)
 static void test_nothing_is_learned_while_frozen_or_in_excess(void **state)
 {
 	struct pile_baseline b, before;
-	struct pile_baseline_input input = { .waiting = 400, .p99_ns = 9 * NS_PER_SEC, .rate_milli = 1, .frozen = true };
+	struct pile_baseline_input input = {
+		.waiting = 400, .p99_ns = 9 * NS_PER_SEC, .rate_milli = 1, .frozen = true
+	};
 
 	(void)state;
 	pile_baseline_init(&b);
@@ -89,7 +99,9 @@ static void test_nothing_is_learned_while_frozen_or_in_excess(void **state)
 static void test_a_service_that_grew_is_learned_after_ten_minutes_under_the_ceiling(void **state)
 {
 	struct pile_baseline b;
-	struct pile_baseline_input input = { .waiting = 60, .p99_ns = 50 * NS_PER_MS, .rate_milli = 99000, .excess = true };
+	struct pile_baseline_input input = {
+		.waiting = 60, .p99_ns = 50 * NS_PER_MS, .rate_milli = 99000, .excess = true
+	};
 
 	(void)state;
 	pile_baseline_init(&b);
@@ -118,7 +130,9 @@ static void test_growth_is_capped_per_day(void **state)
 	learn(&b, 1000, PILE_BASELINE_DAY);
 	assert_in_range(b.w99, day1 + 1, day1 + day1 / 2 + 8);
 	learn(&b, 2, 9 * PILE_BASELINE_DAY);
-	assert_true(b.w99 < 20); /* it may fall, as the old days lose their weight: a week for a factor of 100 */
+	assert_true(b.w99 <
+		    /* it may fall, as the old days lose their weight: a week for a factor of 100 */
+		    20);
 }
 
 static void test_patience_is_clamped(void **state)
@@ -149,7 +163,9 @@ static void test_export_and_import_are_inverse(void **state)
 	assert_int_equal(pile_baseline_import(&record, "api", &back), -ENOENT);
 }
 
-/* Every byte of the record is guarded; a checksum made to fit does not help values out of bounds. */
+/*
+ * Every byte of the record is guarded; a checksum made to fit does not help values out of bounds.
+ */
 static void test_import_refuses_damage(void **state)
 {
 	struct pile_baseline b, out, before;
@@ -187,7 +203,8 @@ int main(void)
 		cmocka_unit_test(test_policy_overrides),
 		cmocka_unit_test(test_quantile_is_the_99th_and_errs_upwards),
 		cmocka_unit_test(test_nothing_is_learned_while_frozen_or_in_excess),
-		cmocka_unit_test(test_a_service_that_grew_is_learned_after_ten_minutes_under_the_ceiling),
+		cmocka_unit_test(
+			test_a_service_that_grew_is_learned_after_ten_minutes_under_the_ceiling),
 		cmocka_unit_test(test_growth_is_capped_per_day),
 		cmocka_unit_test(test_patience_is_clamped),
 		cmocka_unit_test(test_export_and_import_are_inverse),

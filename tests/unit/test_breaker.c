@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Rung 1 with hand-made samples: the proof clause by clause, the switches, the way back, the operator's hand. */
+/*
+ * Rung 1 with hand-made samples: the proof clause by clause, the switches, the way back, the
+ * operator's hand.
+ */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -20,9 +23,9 @@ struct fixture {
 	struct pile_sample sample;
 	struct pile_intent intents[PILE_INTENTS_MAX];
 	uint32_t n;
-	bool hole;		/* connects keep coming and get stuck */
+	bool hole; /* connects keep coming and get stuck */
 	uint32_t per_tick;
-	uint64_t begun_ns;	/* of the first stuck connect */
+	uint64_t begun_ns; /* of the first stuck connect */
 };
 
 static struct pile_sample_dependency *dep(struct fixture *f)
@@ -30,7 +33,10 @@ static struct pile_sample_dependency *dep(struct fixture *f)
 	return &f->sample.dependencies[0];
 }
 
-/* A group of which 20 wait, more than half of its pool: at risk. One destination, in use, nothing pending. */
+/*
+ * A group of which 20 wait, more than half of its pool: at risk. One destination, in use, nothing
+ * pending.
+ */
 static int setup(void **state)
 {
 	struct fixture *f = calloc(1, sizeof(*f));
@@ -77,8 +83,11 @@ static void tick(struct fixture *f)
 		if (f->per_tick)
 			dep(f)->last_started_ns = f->sample.now_ns;
 		dep(f)->oldest_ns = f->sample.now_ns - f->begun_ns;
-		dep(f)->stuck = dep(f)->oldest_ns > 500 * MS ?
-			MIN(dep(f)->connecting, (uint32_t)(dep(f)->oldest_ns / PILE_TICK_NS - 4) * MAX(f->per_tick, 1u)) : 0;
+		dep(f)->stuck = dep(f)->oldest_ns > 500 * MS
+					? MIN(dep(f)->connecting,
+					      (uint32_t)(dep(f)->oldest_ns / PILE_TICK_NS - 4) *
+						      MAX(f->per_tick, 1u))
+					: 0;
 	}
 	pile_decide_tick(&f->state, &f->view, &f->sample, f->intents, &f->n);
 	f->sample.n_probes = 0;
@@ -130,8 +139,10 @@ static void open_it(struct fixture *f)
 
 static void add_probe(struct fixture *f, bool answered, int error)
 {
-	f->sample.probes[f->sample.n_probes++] = (struct pile_sample_probe) {
-		.endpoint = dep(f)->endpoint, .answered = answered, .error = error,
+	f->sample.probes[f->sample.n_probes++] = (struct pile_sample_probe){
+		.endpoint = dep(f)->endpoint,
+		.answered = answered,
+		.error = error,
 	};
 }
 
@@ -376,7 +387,8 @@ static void test_hurry_shortens_the_proof_to_a_second(void **state)
 	f->hole = true;
 	for (unsigned int i = 0; i < 30 && !took; i++) {
 		g->memory_bytes += 80 << 20;
-		f->sample.memory_available_bytes -= 80 << 20; /* 800 MiB/s: gone 1.7 s after the first */
+		f->sample.memory_available_bytes -=
+			80 << 20; /* 800 MiB/s: gone 1.7 s after the first */
 		tick(f);
 		if (said(f, PILE_INTENT_BREAKER_OPEN))
 			took = f->sample.now_ns - f->begun_ns;
@@ -413,7 +425,8 @@ static void test_blocked_by_observe(void **state)
 	struct fixture *f = *state;
 
 	f->view.mode = PILE_MODE_OBSERVE;
-	f->view.groups[0].gate_ready = false; /* nothing is attached in observe mode: not the reason */
+	f->view.groups[0].gate_ready =
+		false; /* nothing is attached in observe mode: not the reason */
 	check_blocked(f, PILE_BLOCKED_OBSERVE);
 }
 
@@ -589,7 +602,8 @@ static void test_probe_period_is_jittered_and_bounded(void **state)
 
 			least = MIN(least, period);
 			most = MAX(most, period);
-			assert_true(pile_breaker_probe_period(3600 * NS_PER_SEC, seed, 77, n) <= 2 * NS_PER_SEC);
+			assert_true(pile_breaker_probe_period(3600 * NS_PER_SEC, seed, 77, n) <=
+				    2 * NS_PER_SEC);
 		}
 	assert_in_range(least, 800 * MS, 820 * MS);
 	assert_in_range(most, 1180 * MS, 1200 * MS);
@@ -685,7 +699,8 @@ static void test_release_closes_and_keeps_shut_out_until_its_time(void **state)
 
 	open_it(f);
 	assert_int_equal(pile_decide_hold(&f->state, &f->view, 0, &dep(f)->endpoint, false,
-					  f->sample.now_ns + 10 * NS_PER_SEC), 0);
+					  f->sample.now_ns + 10 * NS_PER_SEC),
+			 0);
 	check_closed(f, PILE_CLOSE_RELEASED, 1);
 	f->hole = true;
 	assert_true(until(f, PILE_INTENT_BREAKER_OPEN, 40) > 0);
@@ -700,7 +715,8 @@ static void test_hold_refuses_in_calm_until_its_time(void **state)
 
 	tick(f);
 	assert_int_equal(pile_decide_hold(&f->state, &f->view, 0, &dep(f)->endpoint, true,
-					  f->sample.now_ns + 5 * NS_PER_SEC), 0);
+					  f->sample.now_ns + 5 * NS_PER_SEC),
+			 0);
 	tick(f);
 	assert_true(said(f, PILE_INTENT_BREAKER_OPEN)->why.by_hand);
 	assert_int_equal(said(f, PILE_INTENT_BREAKER_OPEN)->blocked, PILE_BLOCKED_NO);
@@ -720,13 +736,15 @@ static void test_hold_and_release_replace_each_other(void **state)
 
 	any_port.port = 0;
 	tick(f);
-	assert_int_equal(pile_decide_hold(&f->state, &f->view, 0, &dep(f)->endpoint, true, until_ns), 0);
+	assert_int_equal(
+		pile_decide_hold(&f->state, &f->view, 0, &dep(f)->endpoint, true, until_ns), 0);
 	tick(f);
 	assert_non_null(said(f, PILE_INTENT_BREAKER_OPEN));
 	assert_int_equal(pile_decide_hold(&f->state, &f->view, 0, &any_port, false, until_ns), 0);
 	tick(f);
 	assert_int_equal(said(f, PILE_INTENT_BREAKER_CLOSE)->close_reason, PILE_CLOSE_RELEASED);
-	assert_int_equal(pile_decide_hold(&f->state, &f->view, 0, &dep(f)->endpoint, true, until_ns), 0);
+	assert_int_equal(
+		pile_decide_hold(&f->state, &f->view, 0, &dep(f)->endpoint, true, until_ns), 0);
 	tick(f);
 	assert_non_null(said(f, PILE_INTENT_BREAKER_OPEN));
 }
@@ -741,7 +759,9 @@ static void test_hold_needs_permission_and_room(void **state)
 	assert_int_equal(pile_decide_hold(&f->state, &f->view, 0, &ep, true, until_ns), -EPERM);
 	f->view.mode = PILE_MODE_ENFORCE;
 	assert_int_equal(pile_decide_hold(&f->state, &f->view, 1, &ep, true, until_ns), -EINVAL);
-	assert_int_equal(pile_decide_hold(&f->state, &f->view, PILE_GROUPS_MAX, &ep, true, until_ns), -EINVAL);
+	assert_int_equal(pile_decide_hold(&f->state, &f->view, PILE_GROUPS_MAX, &ep, true,
+					  until_ns),
+			 -EINVAL);
 	assert_int_equal(pile_decide_hold(&f->state, &f->view, 0, &ep, true, 0), -EINVAL);
 	for (unsigned int i = 0; i < PILE_HANDS_MAX; i++) {
 		ep.port = (uint16_t)(1000 + i);
@@ -751,7 +771,8 @@ static void test_hold_needs_permission_and_room(void **state)
 	assert_int_equal(pile_decide_hold(&f->state, &f->view, 0, &ep, true, until_ns), -ENOSPC);
 	for (unsigned int i = 0; i < 12; i++)
 		tick(f);
-	assert_int_equal(pile_decide_hold(&f->state, &f->view, 0, &ep, true, until_ns + NS_PER_SEC), 0);
+	assert_int_equal(pile_decide_hold(&f->state, &f->view, 0, &ep, true, until_ns + NS_PER_SEC),
+			 0);
 }
 
 static void test_late_ticks_renew_and_open_nothing(void **state)
@@ -772,7 +793,9 @@ static void test_late_ticks_renew_and_open_nothing(void **state)
 	assert_non_null(said(f, PILE_INTENT_BREAKER_RENEW));
 }
 
-/* A pause of the guard is not evidence: what looks 10 s old has been looked at for no time at all. */
+/*
+ * A pause of the guard is not evidence: what looks 10 s old has been looked at for no time at all.
+ */
 static void test_a_pause_is_no_evidence(void **state)
 {
 	struct fixture *f = *state;
@@ -862,7 +885,10 @@ static void test_a_full_table_keeps_the_largest_shares(void **state)
 	struct fixture *f = *state;
 	uint32_t opened = 0;
 
-	/* groups of one destination each, so that every share can pass 10 %; never three addresses at once */
+	/*
+	 * groups of one destination each, so that every share can pass 10 %; never three addresses
+	 * at once
+	 */
 	for (uint32_t i = 0; i < 80; i++) {
 		f->view.groups[i] = f->view.groups[0];
 		f->sample.groups[i] = f->sample.groups[0];
@@ -884,7 +910,8 @@ static void test_a_full_table_keeps_the_largest_shares(void **state)
 		pile_decide_tick(&f->state, &f->view, &f->sample, f->intents, &f->n);
 	}
 	for (uint32_t i = 0; i < 80; i++) {
-		const struct pile_breaker *b = pile_breakers_find(&f->state.breakers, i, &dep(f)->endpoint);
+		const struct pile_breaker *b =
+			pile_breakers_find(&f->state.breakers, i, &dep(f)->endpoint);
 
 		opened += b != NULL;
 		assert_int_equal(b != NULL, i >= 80 - PILE_BREAKERS_MAX);

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * The whole law against the simulator (sim.h) and against recorded traces (trace.h, tests/unit/traces/ *.tsv):
- * fires in time where it must, stays silent where it must. PILE_TEST_VERBOSE=1 prints each scenario's figures;
- * PILE_TEST_RECORD=DIR writes the checked-in traces anew.
+ * The whole law against the simulator (sim.h) and against recorded traces (trace.h,
+ * tests/unit/traces/ *.tsv): fires in time where it must, stays silent where it must.
+ * PILE_TEST_VERBOSE=1 prints each scenario's figures; PILE_TEST_RECORD=DIR writes the checked-in
+ * traces anew.
  */
 #include <dirent.h>
 #include <setjmp.h>
@@ -40,12 +41,13 @@ static void show(const struct sim *sim, const char *name)
 
 	if (!getenv("PILE_TEST_VERBOSE"))
 		return;
-	print_message("%-28s open %.2f S1 %.2f S2 %.2f S3 %.2f opens %u would %u closes %u last close at %.2f stages %u "
+	print_message("%-28s open %.2f S1 %.2f S2 %.2f S3 %.2f opens %u would %u closes %u "
+		      "last close at %.2f stages %u "
 		      "network %u peak waiting %llu, good from %.2f\n",
 		      name, after_stuck(r, r->first_open_ns), after_stuck(r, r->stage_ns[1]),
-		      after_stuck(r, r->stage_ns[2]), after_stuck(r, r->stage_ns[3]), r->opens, r->would_opens, r->closes,
-		      seconds(r->last_close_ns), r->stages, r->networks, (unsigned long long)r->peak_waiting,
-		      seconds(r->first_good_ns));
+		      after_stuck(r, r->stage_ns[2]), after_stuck(r, r->stage_ns[3]), r->opens,
+		      r->would_opens, r->closes, seconds(r->last_close_ns), r->stages, r->networks,
+		      (unsigned long long)r->peak_waiting, seconds(r->first_good_ns));
 }
 
 static void assert_silent(const struct sim *sim, const char *name)
@@ -68,13 +70,15 @@ static void run_silent(const struct sim_config *config, uint64_t until_ns, const
 	sim_free(sim);
 }
 
-static void add_phase(struct sim_dep *dep, uint64_t from_ns, enum sim_state state, uint64_t answer_ns)
+static void add_phase(struct sim_dep *dep, uint64_t from_ns, enum sim_state state,
+		      uint64_t answer_ns)
 {
 	unsigned int i = 1;
 
 	while (dep->phases[i].from_ns)
 		i++;
-	dep->phases[i] = (struct sim_phase) { .from_ns = from_ns, .state = state, .answer_ns = answer_ns };
+	dep->phases[i] =
+		(struct sim_phase){ .from_ns = from_ns, .state = state, .answer_ns = answer_ns };
 }
 
 static void outage(struct sim_dep *dep, uint64_t from_ns, uint64_t for_ns)
@@ -85,7 +89,8 @@ static void outage(struct sim_dep *dep, uint64_t from_ns, uint64_t for_ns)
 
 /* --- it fires in time --- */
 
-static void check_incident(struct sim_config *config, uint64_t from_ns, uint64_t for_ns, const char *name)
+static void check_incident(struct sim_config *config, uint64_t from_ns, uint64_t for_ns,
+			   const char *name)
 {
 	uint64_t back_ns = from_ns + for_ns;
 	struct sim *sim;
@@ -96,7 +101,8 @@ static void check_incident(struct sim_config *config, uint64_t from_ns, uint64_t
 	sim_mark(sim);
 	sim_run(sim, back_ns + 30 * S);
 	show(sim, name);
-	assert_in_range(sim->result.first_open_ns - sim->result.first_stuck_ns, 2400 * MS, 2700 * MS);
+	assert_in_range(sim->result.first_open_ns - sim->result.first_stuck_ns, 2400 * MS,
+			2700 * MS);
 	assert_int_equal(sim->result.opens, 1);
 	assert_true(sim->result.stage_ns[PILE_STAGE_SUSPECT] > 0);
 	assert_true(sim->result.stage_ns[PILE_STAGE_SUSPECT] <= sim->result.first_stuck_ns + 2 * S);
@@ -120,7 +126,8 @@ static void test_incident_at_many_phases(void **state)
 	for (uint32_t seed = 1; seed <= 40; seed++) {
 		struct sim_config config = sim_config_incident(seed);
 
-		check_incident(&config, FAIL_NS + seed * 37 * MS, 60 * S + seed * 53 * MS, "incident 60 s");
+		check_incident(&config, FAIL_NS + seed * 37 * MS, 60 * S + seed * 53 * MS,
+			       "incident 60 s");
 	}
 }
 
@@ -135,7 +142,8 @@ static void test_incident_at_other_rates(void **state)
 
 			config.rate_milli = rates[i];
 			config.request_bytes = 160ULL * (1 << 20) * 1000 / rates[i];
-			check_incident(&config, FAIL_NS + seed * 37 * MS, 60 * S + seed * 53 * MS, "incident, other rates");
+			check_incident(&config, FAIL_NS + seed * 37 * MS, 60 * S + seed * 53 * MS,
+				       "incident, other rates");
 		}
 }
 
@@ -160,12 +168,15 @@ static void test_incident_right_after_the_start_without_a_baseline(void **state)
 	sim->view.groups[0].config.baseline_waiting = 0;
 	sim_run(sim, 80 * S);
 	show(sim, "incident after 4 s");
-	assert_in_range(sim->result.first_open_ns - sim->result.first_stuck_ns, 2400 * MS, 2700 * MS);
+	assert_in_range(sim->result.first_open_ns - sim->result.first_stuck_ns, 2400 * MS,
+			2700 * MS);
 	assert_int_equal(sim->result.opens, 1);
 	sim_free(sim);
 }
 
-/* Nobody acts: the stages are recorded in order, in time, and the memory goes as incident.md says. */
+/*
+ * Nobody acts: the stages are recorded in order, in time, and the memory goes as incident.md says.
+ */
 static void test_incident_unguarded_records_all_stages(void **state)
 {
 	(void)state;
@@ -183,8 +194,10 @@ static void test_incident_unguarded_records_all_stages(void **state)
 		assert_int_equal(sim->result.ended, 0);
 		assert_int_equal(sim->result.would_opens, 1);
 		assert_int_equal(sim->result.first_blocked, PILE_BLOCKED_OBSERVE);
-		assert_in_range(sim->result.stage_ns[1] - sim->result.first_stuck_ns, 600 * MS, 1700 * MS);
-		assert_in_range(sim->result.stage_ns[2] - sim->result.first_stuck_ns, 1600 * MS, 2900 * MS);
+		assert_in_range(sim->result.stage_ns[1] - sim->result.first_stuck_ns, 600 * MS,
+				1700 * MS);
+		assert_in_range(sim->result.stage_ns[2] - sim->result.first_stuck_ns, 1600 * MS,
+				2900 * MS);
 		assert_true(sim->result.stage_ns[3] > sim->result.stage_ns[2]);
 		assert_true(sim->result.stage_ns[3] < sim->result.lost_ns);
 		assert_in_range(sim->result.lost_ns - sim->result.first_stuck_ns, 5 * S, 9 * S);
@@ -209,7 +222,10 @@ static void test_observe_explains_once_and_ends_with_the_return(void **state)
 	sim_free(sim);
 }
 
-/* A small pool of which every worker is stuck at once: proof at the retransmission of 3 s, not before. */
+/*
+ * A small pool of which every worker is stuck at once: proof at the retransmission of 3 s, not
+ * before.
+ */
 static void test_small_static_pool(void **state)
 {
 	(void)state;
@@ -225,14 +241,18 @@ static void test_small_static_pool(void **state)
 		sim = sim_new(&config);
 		sim_run(sim, FAIL_NS + 90 * S);
 		show(sim, "static pool of 10");
-		assert_in_range(sim->result.first_open_ns - sim->result.first_stuck_ns, 2400 * MS, 3400 * MS);
+		assert_in_range(sim->result.first_open_ns - sim->result.first_stuck_ns, 2400 * MS,
+				3400 * MS);
 		assert_int_equal(sim->result.opens, 1);
 		assert_int_equal(sim->result.closes, 1);
 		sim_free(sim);
 	}
 }
 
-/* Memory would be gone 2 s after the first stuck connect: the proof is shortened, and the host lives. */
+/*
+ * Memory would be gone 2 s after the first stuck connect: the proof is shortened, and the host
+ * lives.
+ */
 static void test_a_host_with_two_seconds_left(void **state)
 {
 	(void)state;
@@ -247,13 +267,17 @@ static void test_a_host_with_two_seconds_left(void **state)
 		sim = sim_new(&config);
 		sim_run(sim, FAIL_NS + 20 * S);
 		show(sim, "two seconds left");
-		assert_in_range(sim->result.first_open_ns - sim->result.first_stuck_ns, S, 1900 * MS);
+		assert_in_range(sim->result.first_open_ns - sim->result.first_stuck_ns, S,
+				1900 * MS);
 		assert_int_equal(sim->result.lost_ns, 0);
 		sim_free(sim);
 	}
 }
 
-/* The host of the database boots: black hole, then RST, then service. Nobody waits for a probe at the end. */
+/*
+ * The host of the database boots: black hole, then RST, then service. Nobody waits for a probe at
+ * the end.
+ */
 static void test_a_reboot_of_the_database(void **state)
 {
 	struct sim_config config = sim_config_incident(13);
@@ -274,7 +298,10 @@ static void test_a_reboot_of_the_database(void **state)
 	sim_free(sim);
 }
 
-/* Traffic is withdrawn while it is dead: the episode stays, probed, and closes at the return without any user. */
+/*
+ * Traffic is withdrawn while it is dead: the episode stays, probed, and closes at the return
+ * without any user.
+ */
 static void test_withdrawn_traffic(void **state)
 {
 	struct sim_config config = sim_config_incident(9);
@@ -282,7 +309,7 @@ static void test_withdrawn_traffic(void **state)
 
 	(void)state;
 	outage(&config.deps[0], FAIL_NS, 120 * S);
-	config.steps[0] = (struct sim_step) { FAIL_NS + 30 * S, 0 };
+	config.steps[0] = (struct sim_step){ FAIL_NS + 30 * S, 0 };
 	sim = sim_new(&config);
 	sim_run(sim, FAIL_NS + 45 * S);
 	assert_int_equal(sim->n_live, 0);
@@ -309,7 +336,8 @@ static void test_blips_open_nothing_at_any_phase(void **state)
 			config.rate_milli = rates[i % 4];
 			config.pool = pools[i / 4 % 3];
 			config.request_bytes = 240ULL * (1 << 20) * 1000 / config.rate_milli;
-			outage(&config.deps[0], 5 * S + seed * 61 * MS + i * 7 * MS, lengths[i / 12]);
+			outage(&config.deps[0], 5 * S + seed * 61 * MS + i * 7 * MS,
+			       lengths[i / 12]);
 			run_silent(&config, 14 * S, "blip");
 		}
 }
@@ -362,9 +390,9 @@ static void test_steps_and_bursts(void **state)
 		struct sim_config config = sim_config_incident(seed);
 		struct sim *sim;
 
-		config.steps[0] = (struct sim_step) { 40 * S, 120000 }; /* x3 for good */
-		config.steps[1] = (struct sim_step) { 80 * S, 200000 }; /* x5 for 3 s */
-		config.steps[2] = (struct sim_step) { 83 * S, 40000 };
+		config.steps[0] = (struct sim_step){ 40 * S, 120000 }; /* x3 for good */
+		config.steps[1] = (struct sim_step){ 80 * S, 200000 }; /* x5 for 3 s */
+		config.steps[2] = (struct sim_step){ 83 * S, 40000 };
 		sim = sim_new(&config);
 		sim->view.groups[0].config.baseline_waiting = 0; /* learned at 40/s */
 		sim_run(sim, 100 * S);
@@ -474,7 +502,8 @@ static void test_mail_out_does_not_hide_the_database(void **state)
 		config.deps[0].permille = 500;
 		config.mail_permille = 300;
 		config.mail_from_ns = 10 * S;
-		config.available_bytes = config.total_bytes = 2400ULL << 20; /* the mail-out alone holds 720 MiB */
+		config.available_bytes = config.total_bytes =
+			2400ULL << 20; /* the mail-out alone holds 720 MiB */
 		outage(&config.deps[0], FAIL_NS, 60 * S);
 		sim = sim_new(&config);
 		sim_run(sim, FAIL_NS - 100 * MS);
@@ -482,7 +511,8 @@ static void test_mail_out_does_not_hide_the_database(void **state)
 		assert_int_equal(sim->result.opens, 0);
 		sim_run(sim, FAIL_NS + 30 * S);
 		show(sim, "mail-out and database");
-		assert_in_range(sim->result.first_open_ns - sim->result.first_stuck_ns, 2400 * MS, 3000 * MS);
+		assert_in_range(sim->result.first_open_ns - sim->result.first_stuck_ns, 2400 * MS,
+				3000 * MS);
 		assert_int_equal(sim->result.open_ports, 1);
 		assert_int_equal(sim->result.opens, 1);
 		assert_int_equal(sim->result.networks, 0);
@@ -512,7 +542,8 @@ static void test_three_dead_at_once_are_our_network(void **state)
 		struct sim *sim;
 
 		for (unsigned int i = 0; i < 3; i++)
-			outage(&config.deps[i], FAIL_NS + seed * 31 * MS + (seed % 2 ? 0 : i * 150 * MS), 30 * S);
+			outage(&config.deps[i],
+			       FAIL_NS + seed * 31 * MS + (seed % 2 ? 0 : i * 150 * MS), 30 * S);
 		sim = sim_new(&config);
 		sim_run(sim, FAIL_NS + 60 * S);
 		show(sim, "three dead");
@@ -543,7 +574,8 @@ static void test_three_dead_beside_a_fourth_that_answers(void **state)
 	show(sim, "three dead, a fourth alive");
 	assert_int_equal(sim->result.networks, 0);
 	assert_int_equal(sim->result.open_ports, 7);
-	assert_in_range(sim->result.first_open_ns - sim->result.first_stuck_ns, 2400 * MS, 2900 * MS);
+	assert_in_range(sim->result.first_open_ns - sim->result.first_stuck_ns, 2400 * MS,
+			2900 * MS);
 	sim_free(sim);
 }
 
@@ -567,7 +599,10 @@ static void test_three_ports_of_one_host_are_refused(void **state)
 	sim_free(sim);
 }
 
-/* Loopback works without any network: it is no proof that the network works, and its death is none of its death. */
+/*
+ * Loopback works without any network: it is no proof that the network works, and its death is none
+ * of its death.
+ */
 static void test_loopback_says_nothing_about_the_network(void **state)
 {
 	struct sim_config config = three_hosts(2);
@@ -670,7 +705,8 @@ static void test_the_level_of_calm_traffic_is_learned(void **state)
 	assert_in_range(sim->state.baseline[0].w99, 2, 5);
 	assert_in_range(sim->state.baseline[0].p99_ns, 15 * MS, 40 * MS);
 	assert_in_range(sim->state.baseline[0].rate_milli, 36000, 44000);
-	assert_true(sim->state.risk[0].ratio_milli > 1000); /* incident.md, lesson 4: it would happen today */
+	assert_true(sim->state.risk[0].ratio_milli >
+		    1000); /* incident.md, lesson 4: it would happen today */
 	sim_free(sim);
 }
 
@@ -700,7 +736,8 @@ static void replay_tick(struct replay *replay, const struct trace *trace)
 			replay->opened = intent->endpoint;
 		}
 		if (intent->kind == PILE_INTENT_STAGE && !replay->stage_ns[intent->why.stage_to])
-			replay->stage_ns[intent->why.stage_to] = replay->sample.now_ns - replay->start_ns;
+			replay->stage_ns[intent->why.stage_to] =
+				replay->sample.now_ns - replay->start_ns;
 	}
 }
 
@@ -753,7 +790,8 @@ static void test_recorded_traces(void **state)
 
 	(void)state;
 	if (!dir)
-		print_error("%s: not there; run from the top directory or set PILE_TRACES_DIR\n", path);
+		print_error("%s: not there; run from the top directory or set PILE_TRACES_DIR\n",
+			    path);
 	assert_non_null(dir);
 	while ((entry = readdir(dir))) {
 		size_t length = strlen(entry->d_name);
@@ -770,8 +808,8 @@ static void test_recorded_traces(void **state)
 }
 
 /* Writes a checked-in trace anew. */
-static void record(const char *dir, const char *name, const struct sim_config *config, const char *expectations,
-		   enum pile_mode mode)
+static void record(const char *dir, const char *name, const struct sim_config *config,
+		   const char *expectations, enum pile_mode mode)
 {
 	struct sim *sim = sim_new(config);
 	char path[512];
@@ -782,7 +820,9 @@ static void record(const char *dir, const char *name, const struct sim_config *c
 	sim->trace = fopen(path, "we");
 	if (!sim->trace)
 		abort();
-	fprintf(sim->trace, "# made by the simulator: PILE_TEST_RECORD=tests/unit/traces test_decide\n%s", expectations);
+	fprintf(sim->trace,
+		"# made by the simulator: PILE_TEST_RECORD=tests/unit/traces test_decide\n%s",
+		expectations);
 	trace_write_group(sim->trace, 0, &sim->view.groups[0].config);
 	sim_run(sim, 16 * S);
 	fclose(sim->trace);
@@ -795,8 +835,11 @@ static int record_traces(const char *dir)
 
 	outage(&config.deps[0], 6 * S, 60 * S);
 	record(dir, "incident-unguarded", &config,
-	       "!\topen\t10.9.0.2:3306\t4300\t4800\n!\tstage\t1\t2500\t3700\n!\tstage\t2\t3500\t4800\n", PILE_MODE_OBSERVE);
-	record(dir, "incident-guarded", &config, "!\topen\t10.9.0.2:3306\t4300\t4800\n", PILE_MODE_ENFORCE);
+	       "!\topen\t10.9.0.2:3306\t4300\t4800\n"
+	       "!\tstage\t1\t2500\t3700\n!\tstage\t2\t3500\t4800\n",
+	       PILE_MODE_OBSERVE);
+	record(dir, "incident-guarded", &config, "!\topen\t10.9.0.2:3306\t4300\t4800\n",
+	       PILE_MODE_ENFORCE);
 	config = sim_config_incident(2);
 	outage(&config.deps[0], 6 * S, 2 * S);
 	record(dir, "blip-2s", &config, "!\tnone\n", PILE_MODE_ENFORCE);

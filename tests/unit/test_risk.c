@@ -51,7 +51,8 @@ static void grow(struct fixture *f, unsigned int n, uint32_t requests, uint64_t 
 		g->opened += requests;
 		g->waiting += requests;
 		g->memory_bytes += requests * bytes;
-		f->sample.memory_available_bytes -= MIN(requests * bytes, f->sample.memory_available_bytes);
+		f->sample.memory_available_bytes -=
+			MIN(requests * bytes, f->sample.memory_available_bytes);
 		tick(f, false);
 	}
 }
@@ -100,7 +101,8 @@ static void test_the_nearest_budget_counts(void **state)
 	f->config.memory_budget_permille = 100;
 	tick(f, false);
 	assert_in_range(f->risk.free_bytes, 89 * MIB, 90 * MIB);
-	f->sample.memory_available_bytes = 50 * MIB; /* below the reserve: nothing left, not a number below zero */
+	f->sample.memory_available_bytes =
+		50 * MIB; /* below the reserve: nothing left, not a number below zero */
 	tick(f, false);
 	assert_int_equal(f->risk.free_bytes, 0);
 }

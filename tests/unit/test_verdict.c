@@ -46,8 +46,8 @@ static void tick(struct fixture *f, uint32_t opened, uint32_t answered, bool lat
 	g->opened += opened;
 	g->answered += answered;
 	g->waiting = (uint32_t)(g->opened - g->answered - g->closed);
-	f->changes += pile_verdict_update(&f->verdict, &f->baseline, &f->risk, &f->config, 100 * MIB, &f->sample, 0,
-					  late, &f->from);
+	f->changes += pile_verdict_update(&f->verdict, &f->baseline, &f->risk, &f->config,
+					  100 * MIB, &f->sample, 0, late, &f->from);
 }
 
 static void ticks(struct fixture *f, unsigned int n, uint32_t opened, uint32_t answered)
@@ -134,7 +134,8 @@ static void test_relieve_needs_risk_and_one_of_three_for_a_second(void **state)
 	f->sample.dependencies[0].stuck = 0;
 	f->risk.pool = true;
 	ticks(f, 10, 4, 0);
-	assert_int_equal(f->verdict.stage, PILE_STAGE_SUSPECT); /* nothing old, no growth, no waits on dependencies */
+	assert_int_equal(f->verdict.stage,
+			 PILE_STAGE_SUSPECT); /* nothing old, no growth, no waits on dependencies */
 	f->sample.dependencies[0].stuck = f->sample.groups[0].waiting;
 	ticks(f, 10, 0, 0);
 	assert_int_equal(f->verdict.stage, PILE_STAGE_SUSPECT);
@@ -179,7 +180,7 @@ static void test_evict_needs_a_second_of_relieve_and_the_end_near(void **state)
 	f->risk.exhaustion_ns = 2 * NS_PER_SEC;
 	ticks(f, 10, 4, 8);
 	assert_int_equal(f->verdict.stage, PILE_STAGE_RELIEVE); /* W falls */
-	assert_in_range(until(f, PILE_STAGE_EVICT), 4, 14); /* it grows again */
+	assert_in_range(until(f, PILE_STAGE_EVICT), 4, 14);	/* it grows again */
 	setup(state);
 	reach_relieve(f);
 	f->sample.memory_available_bytes = 90 * MIB; /* the reserve is breached */
@@ -236,9 +237,11 @@ int main(void)
 		cmocka_unit_test_setup(test_imbalance_alone_is_nothing, setup),
 		cmocka_unit_test_setup(test_without_a_baseline_nothing_is_said, setup),
 		cmocka_unit_test_setup(test_small_budgets_make_it_sharper, setup),
-		cmocka_unit_test_setup(test_relieve_needs_risk_and_one_of_three_for_a_second, setup),
+		cmocka_unit_test_setup(test_relieve_needs_risk_and_one_of_three_for_a_second,
+				       setup),
 		cmocka_unit_test_setup(test_relieve_by_age_and_by_growth, setup),
-		cmocka_unit_test_setup(test_evict_needs_a_second_of_relieve_and_the_end_near, setup),
+		cmocka_unit_test_setup(test_evict_needs_a_second_of_relieve_and_the_end_near,
+				       setup),
 		cmocka_unit_test_setup(test_clear_takes_ten_seconds_and_doubles, setup),
 		cmocka_unit_test_setup(test_late_ticks_conclude_nothing, setup),
 		cmocka_unit_test_setup(test_totals_that_go_back_conclude_nothing, setup),

@@ -91,11 +91,21 @@ static int read_group(struct pile_sample *s, char **f, unsigned int n, const uin
 
 	if (n < 15)
 		return -EBADMSG;
-	*g = (struct pile_sample_group) {
-		.used = true, .present = true, .opened = v[2], .answered = v[3], .closed = v[4],
-		.waiting = (uint32_t)v[5], .workers = (uint32_t)v[6], .workers_limit = (uint32_t)v[7],
-		.busy = (uint32_t)v[8], .backlog = (uint32_t)v[9], .p50_ns = v[10] * NS_PER_US,
-		.p99_ns = v[11] * NS_PER_US, .memory_bytes = v[12] * 1024, .memory_limit_bytes = v[13] * 1024,
+	*g = (struct pile_sample_group){
+		.used = true,
+		.present = true,
+		.opened = v[2],
+		.answered = v[3],
+		.closed = v[4],
+		.waiting = (uint32_t)v[5],
+		.workers = (uint32_t)v[6],
+		.workers_limit = (uint32_t)v[7],
+		.busy = (uint32_t)v[8],
+		.backlog = (uint32_t)v[9],
+		.p50_ns = v[10] * NS_PER_US,
+		.p99_ns = v[11] * NS_PER_US,
+		.memory_bytes = v[12] * 1024,
+		.memory_limit_bytes = v[13] * 1024,
 	};
 	return read_ages(f[14], g);
 }
@@ -106,12 +116,20 @@ static int read_dependency(struct pile_sample *s, char **f, unsigned int n, cons
 
 	if (n < 15 || s->n_dependencies >= PILE_SAMPLE_DEPENDENCIES_MAX)
 		return -EBADMSG;
-	*dep = (struct pile_sample_dependency) {
-		.group = (uint32_t)v[1], .connecting = (uint32_t)v[3], .stuck = (uint32_t)v[4],
-		.oldest_ns = v[5] * NS_PER_MS, .started = v[6], .established = v[7], .failed = v[8],
-		.refused_by_peer = v[9], .last_started_ns = v[10] * NS_PER_MS,
-		.last_established_ns = v[11] * NS_PER_MS, .last_failed_ns = v[12] * NS_PER_MS,
-		.silent = (uint32_t)v[13], .unacked = (uint32_t)v[14],
+	*dep = (struct pile_sample_dependency){
+		.group = (uint32_t)v[1],
+		.connecting = (uint32_t)v[3],
+		.stuck = (uint32_t)v[4],
+		.oldest_ns = v[5] * NS_PER_MS,
+		.started = v[6],
+		.established = v[7],
+		.failed = v[8],
+		.refused_by_peer = v[9],
+		.last_started_ns = v[10] * NS_PER_MS,
+		.last_established_ns = v[11] * NS_PER_MS,
+		.last_failed_ns = v[12] * NS_PER_MS,
+		.silent = (uint32_t)v[13],
+		.unacked = (uint32_t)v[14],
 	};
 	s->n_dependencies++;
 	return pile_endpoint_parse(f[2], false, &dep->endpoint);
@@ -124,7 +142,9 @@ static int read_probe(struct pile_sample *s, char **f, unsigned int n, const uin
 	if (n < 5 || s->n_probes >= PILE_SAMPLE_PROBES_MAX)
 		return -EBADMSG;
 	s->n_probes++;
-	*probe = (struct pile_sample_probe) { .group = (uint32_t)v[1], .answered = v[3], .error = (int)v[4] };
+	*probe = (struct pile_sample_probe){ .group = (uint32_t)v[1],
+					     .answered = v[3],
+					     .error = (int)v[4] };
 	return pile_endpoint_parse(f[2], false, &probe->endpoint);
 }
 
@@ -204,16 +224,17 @@ static uint64_t ms(uint64_t ns)
 
 void trace_write_group(FILE *file, uint32_t slot, const struct pile_policy_group *config)
 {
-	fprintf(file, "c\t%u\t%s\t%u\t%u\t%u\t%u\t%u\n", slot, config->name, config->workers, config->workers_max,
-		config->enforce, config->fail_fast, config->baseline_waiting);
+	fprintf(file, "c\t%u\t%s\t%u\t%u\t%u\t%u\t%u\n", slot, config->name, config->workers,
+		config->workers_max, config->enforce, config->fail_fast, config->baseline_waiting);
 }
 
 static void write_group(FILE *file, uint32_t slot, const struct pile_sample_group *g)
 {
 	bool any = false;
 
-	fprintf(file, "g\t%u\t%" PRIu64 "\t%" PRIu64 "\t%" PRIu64 "\t%u\t%u\t%u\t%u\t%u", slot, g->opened, g->answered,
-		g->closed, g->waiting, g->workers, g->workers_limit, g->busy, g->backlog);
+	fprintf(file, "g\t%u\t%" PRIu64 "\t%" PRIu64 "\t%" PRIu64 "\t%u\t%u\t%u\t%u\t%u", slot,
+		g->opened, g->answered, g->closed, g->waiting, g->workers, g->workers_limit,
+		g->busy, g->backlog);
 	fprintf(file, "\t%" PRIu64 "\t%" PRIu64 "\t%" PRIu64 "\t%" PRIu64 "\t", us(g->p50_ns),
 		us(g->p99_ns), g->memory_bytes / 1024, g->memory_limit_bytes / 1024);
 	for (unsigned int i = 0; i <= PILE_WHEEL_SLOTS; i++) {
@@ -229,10 +250,11 @@ static void write_dependency(FILE *file, const struct pile_sample_dependency *de
 {
 	char text[PILE_ENDPOINT_TEXT_MAX];
 
-	fprintf(file, "d\t%u\t%s\t%u\t%u\t%" PRIu64, dep->group, pile_endpoint_format(&dep->endpoint, text, sizeof(text)),
-		dep->connecting, dep->stuck, ms(dep->oldest_ns));
-	fprintf(file, "\t%" PRIu64 "\t%" PRIu64 "\t%" PRIu64 "\t%" PRIu64, dep->started, dep->established, dep->failed,
-		dep->refused_by_peer);
+	fprintf(file, "d\t%u\t%s\t%u\t%u\t%" PRIu64, dep->group,
+		pile_endpoint_format(&dep->endpoint, text, sizeof(text)), dep->connecting,
+		dep->stuck, ms(dep->oldest_ns));
+	fprintf(file, "\t%" PRIu64 "\t%" PRIu64 "\t%" PRIu64 "\t%" PRIu64, dep->started,
+		dep->established, dep->failed, dep->refused_by_peer);
 	fprintf(file, "\t%" PRIu64 "\t%" PRIu64 "\t%" PRIu64 "\t%u\t%u\n", ms(dep->last_started_ns),
 		ms(dep->last_established_ns), ms(dep->last_failed_ns), dep->silent, dep->unacked);
 }
@@ -251,5 +273,6 @@ void trace_write(FILE *file, const struct pile_sample *sample)
 			pile_endpoint_format(&sample->probes[i].endpoint, text, sizeof(text)),
 			sample->probes[i].answered, sample->probes[i].error);
 	fprintf(file, "t\t%" PRIu64 "\t%" PRIu64 "\t%" PRIu64 "\t%" PRIu64 "\n", ms(sample->now_ns),
-		ms(sample->late_ns), sample->memory_total_bytes / 1024, sample->memory_available_bytes / 1024);
+		ms(sample->late_ns), sample->memory_total_bytes / 1024,
+		sample->memory_available_bytes / 1024);
 }

@@ -1,19 +1,23 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * trace.h: samples on paper: recordings of real hosts, or of the simulator, fed to the decision code tick by tick.
+ * trace.h: samples on paper: recordings of real hosts, or of the simulator, fed to the decision
+ * code tick by tick.
  *
- * Tab-separated, one record a line, the first field says which. Times in ms of CLOCK_MONOTONIC, 0 = never; sizes in KiB.
+ * Tab-separated, one record a line, the first field says which. Times in ms of CLOCK_MONOTONIC,
+ * 0 = never; sizes in KiB.
  *   #  comment
- *   !  none                                          expectation: nothing opens, not even virtually
- *   !  open ENDPOINT FROM_MS TO_MS                   expectation: first real opening of that one in this interval
- *   !  stage N FROM_MS TO_MS                         expectation: stage N is reached for the first time then
- *   c  SLOT NAME WORKERS(0..3) WORKERS_MAX ENFORCE(bits) FAIL_FAST(0|1) BASELINE    a group's policy, mode enforce
- *   g  SLOT OPENED ANSWERED CLOSED WAITING WORKERS LIMIT BUSY BACKLOG P50_US P99_US MEMORY LIMIT_KIB AGES
- *      AGES: "slot:count,slot:count", "-" when nothing waits
- *   d  SLOT ENDPOINT CONNECTING STUCK OLDEST STARTED ESTABLISHED FAILED REFUSED_BY_PEER LAST_STARTED LAST_ESTABLISHED
- *      LAST_FAILED SILENT UNACKED
- *   p  SLOT ENDPOINT ANSWERED(0|1) ERRNO             a probe's result
- *   t  NOW LATE TOTAL AVAILABLE                      ends a tick: all g, d and p lines since the last t belong to it
+ *   !  none                      expectation: nothing opens, not even virtually
+ *   !  open ENDPOINT FROM TO     expectation: the first opening (virtual ones too) is of this one,
+ *                                in this interval since the trace's begin
+ *   !  stage N FROM TO           expectation: stage N is reached for the first time then
+ *   c  SLOT NAME WORKERS(0..3) WORKERS_MAX ENFORCE(bits) FAIL_FAST(0|1) BASELINE
+ *                                a group's policy; the mode is enforce
+ *   g  SLOT OPENED ANSWERED CLOSED WAITING WORKERS LIMIT BUSY BACKLOG P50_US P99_US MEMORY
+ *      MEMORY_LIMIT AGES         AGES: "slot:count,slot:count", "-" when nothing waits
+ *   d  SLOT ENDPOINT CONNECTING STUCK OLDEST STARTED ESTABLISHED FAILED REFUSED_BY_PEER
+ *      LAST_STARTED LAST_ESTABLISHED LAST_FAILED SILENT UNACKED
+ *   p  SLOT ENDPOINT ANSWERED(0|1) ERRNO      a probe's result
+ *   t  NOW LATE TOTAL AVAILABLE  ends a tick: all g, d and p lines since the last t belong to it
  * A group without a g line in a tick is absent in it.
  */
 #pragma once
