@@ -5,6 +5,7 @@ prefix ?= /usr
 exec_prefix ?= $(prefix)
 bindir ?= $(exec_prefix)/bin
 sbindir ?= $(exec_prefix)/sbin
+libexecdir ?= $(exec_prefix)/libexec
 sysconfdir ?= /etc
 localstatedir ?= /var
 datadir ?= $(prefix)/share
@@ -32,17 +33,21 @@ WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wun
 	-Wno-format-truncation # cutting is what snprintf is used for here
 HARDENING := -fstack-protector-strong -D_FORTIFY_SOURCE=2 -fPIE
 PILE_CFLAGS := -std=gnu17 -D_GNU_SOURCE $(WARNINGS) $(HARDENING) -Iinclude -Idaemon -I$(BUILD)/bpf \
-	-DPILE_SYSCONFDIR='"$(sysconfdir)"' -DPILE_LOCALSTATEDIR='"$(localstatedir)"' -MMD -MP
+	-DPILE_SYSCONFDIR='"$(sysconfdir)"' -DPILE_LOCALSTATEDIR='"$(localstatedir)"' \
+	-DPILE_LIBEXECDIR='"$(libexecdir)"' -MMD -MP
 PILE_LDFLAGS := -pie -Wl,-z,relro,-z,now -Wl,--as-needed
 BPF_CFLAGS := -target bpf -mcpu=v3 -O2 -g -Wall -Wextra -Wno-unused-parameter -Werror -Iinclude -Ibpf -MMD -MP
 
-DAEMON_LIBS := -lbpf -lelf -lz -lcgroup -lcyaml -lyaml -lmd -lmicrohttpd -ljansson -lsystemd -lcap-ng -lseccomp -lpthread
+DAEMON_LIBS := -lbpf -lelf -lz -lcgroup -lcyaml -lyaml -lmd -lsystemd -lpthread
+API_LIBS := -lmicrohttpd -ljansson -lcap-ng -lseccomp
 CTL_LIBS := -ljansson -lcyaml -lyaml -lmd
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 
 BPF_SRC := $(wildcard bpf/*.bpf.c)
 BPF_SKEL := $(patsubst bpf/%.bpf.c,$(BUILD)/bpf/%.skel.h,$(BPF_SRC))
-DAEMON_SRC := $(wildcard daemon/*.c daemon/*/*.c)
+DAEMON_SRC := $(filter-out $(filter-out daemon/api/snapshot.c,$(wildcard daemon/api/*.c)),$(wildcard daemon/*.c daemon/*/*.c))
+API_SRC := $(wildcard daemon/api/*.c daemon/record/explain_*.c daemon/util/*.c)
+API_OBJ := $(patsubst %.c,$(BUILD)/%.o,$(API_SRC))
 DAEMON_OBJ := $(patsubst %.c,$(BUILD)/%.o,$(DAEMON_SRC))
 # pileguardctl checks policies itself, without the daemon
 CTL_SRC := $(wildcard ctl/*.c daemon/policy/*.c daemon/util/*.c)
@@ -52,11 +57,15 @@ CTL_OBJ := $(patsubst %.c,$(BUILD)/%.o,$(CTL_SRC))
 .DELETE_ON_ERROR:
 .SECONDARY:
 
-all: $(BUILD)/pileguardd $(BUILD)/pileguardctl
+all: $(BUILD)/pileguardd $(BUILD)/pileguard-api $(BUILD)/pileguardctl
 
 $(BUILD)/pileguardd: $(DAEMON_OBJ)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(CFLAGS) $(PILE_LDFLAGS) $(LDFLAGS) -o $@ $^ $(DAEMON_LIBS)
+
+$(BUILD)/pileguard-api: $(API_OBJ)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(CFLAGS) $(PILE_LDFLAGS) $(LDFLAGS) -o $@ $^ $(API_LIBS)
 
 $(BUILD)/pileguardctl: $(CTL_OBJ)
 	$(call say,LD,$@)
@@ -88,6 +97,8 @@ install: all
 	$(INSTALL) -d $(DESTDIR)$(sbindir) $(DESTDIR)$(bindir) $(DESTDIR)$(unitdir) $(DESTDIR)$(sysusersdir) \
 		$(DESTDIR)$(sysconfdir)/pileguard $(DESTDIR)$(completionsdir)
 	$(INSTALL) -m 755 $(BUILD)/pileguardd $(DESTDIR)$(sbindir)/pileguardd
+	$(INSTALL) -d $(DESTDIR)$(libexecdir)/pileguard
+	$(INSTALL) -m 755 $(BUILD)/pileguard-api $(DESTDIR)$(libexecdir)/pileguard/pileguard-api
 	$(INSTALL) -m 755 $(BUILD)/pileguardctl $(DESTDIR)$(bindir)/pileguardctl
 	sed -e 's,@sbindir@,$(sbindir),g' -e 's,@bindir@,$(bindir),g' dist/pileguard.service.in \
 		> $(DESTDIR)$(unitdir)/pileguard.service
@@ -99,7 +110,7 @@ install: all
 
 uninstall:
 	rm -f $(DESTDIR)$(sbindir)/pileguardd $(DESTDIR)$(bindir)/pileguardctl \
-		$(DESTDIR)$(unitdir)/pileguard.service $(DESTDIR)$(sysusersdir)/pileguard.conf \
+		$(DESTDIR)$(libexecdir)/pileguard/pileguard-api $(DESTDIR)$(unitdir)/pileguard.service $(DESTDIR)$(sysusersdir)/pileguard.conf \
 		$(DESTDIR)$(completionsdir)/pileguardctl
 	@echo "kept: $(DESTDIR)$(sysconfdir)/pileguard (your policy), $(DESTDIR)$(localstatedir)/lib/pileguard (what was learned)"
 
@@ -117,4 +128,4 @@ help:
 	@echo "make lint format  clang-format, clang-tidy, shell and Python checks"
 	@echo "sudo make install [DESTDIR=] [prefix=$(prefix)]   and uninstall"
 
--include $(DAEMON_OBJ:.o=.d) $(CTL_OBJ:.o=.d) $(patsubst bpf/%.bpf.c,$(BUILD)/bpf/%.bpf.d,$(BPF_SRC))
+-include $(DAEMON_OBJ:.o=.d) $(API_OBJ:.o=.d) $(CTL_OBJ:.o=.d) $(patsubst bpf/%.bpf.c,$(BUILD)/bpf/%.bpf.d,$(BPF_SRC))

@@ -92,7 +92,7 @@ static __always_inline void worker_answered(__u64 ns)
 	if (bucket >= PILE_WORKER_BUCKETS)
 		bucket = PILE_WORKER_BUCKETS - 1;
 	__sync_fetch_and_add(&worker->answered, 1);
-	__sync_fetch_and_add(&worker->latency[bucket], 1);
+	__sync_fetch_and_add(&worker->latency[bucket & (PILE_WORKER_ARRAY - 1)], 1);
 }
 
 static __always_inline void request_open(struct pile_bpf_socket *st)
@@ -160,8 +160,7 @@ static __always_inline void request_end(struct pile_bpf_socket *st, bool answere
 	age = bpf_ktime_get_ns() - (word & PILE_OPEN_TIME_MASK);
 	__sync_fetch_and_add(&shard->answered, 1);
 	bucket = latency_bucket(age);
-	if (bucket < PILE_LATENCY_BUCKETS)
-		__sync_fetch_and_add(&shard->latency[bucket], 1);
+	__sync_fetch_and_add(&shard->latency[bucket & (PILE_LATENCY_ARRAY - 1)], 1);
 	worker_answered(age);
 }
 

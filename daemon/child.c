@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * child.c: the stats socket, the api process, and the few commands that come up from it.
- * The api process is this program again (exec, never a bare fork: an inherited descriptor would keep gates alive). It
- * gets three descriptors and nothing else. A command carries its client's socket: who asks is read here, from the kernel.
+ * The api process is a program of its own (exec, never a bare fork: an inherited descriptor would keep gates alive; and
+ * its HTTP library would cost the guard 3 MiB). It gets three descriptors and nothing else. A command carries its client's socket: who asks is read here, from the kernel.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -18,6 +18,10 @@
 #include "api/api.h"
 #include "guard.h"
 #include "pileguard/api.h"
+
+#ifndef PILE_LIBEXECDIR
+#define PILE_LIBEXECDIR "/usr/libexec"
+#endif
 
 #define BACKOFF_MAX_NS (30 * NS_PER_SEC)
 #define HIGH_FD 32 /* above the numbers that the child uses, so that no dup2 runs over a source */
@@ -43,7 +47,7 @@ static int socket_bind(const char *path)
 	group = getgrnam(PILE_API_GROUP);
 	if (group && chown(path, 0, group->gr_gid) == 0 && chmod(path, 0660) < 0)
 		return -errno;
-	if (listen(fd, 128) < 0)
+	if (listen(fd, 1024) < 0)
 		return -errno;
 	return TAKE_FD(fd);
 }
@@ -148,7 +152,7 @@ static void command_run(struct pile_guard *g, struct pile_command *c, int client
 	if (c->version != PILE_COMMAND_VERSION || !c->id)
 		return;
 	if (!client_is_root(client_fd)) {
-		pile_child_reply(g, c->id, -EPERM, "only root may do that");
+		pile_child_reply(g, c->id, -EACCES, "only root may do that");
 		return;
 	}
 	switch (c->kind) {
@@ -198,10 +202,27 @@ static int on_command(sd_event_source *source, int fd, uint32_t revents, void *a
 	return 0;
 }
 
+/* Beside this program (a build tree), else where it was installed. */
+static void program_find(char *ret, size_t size)
+{
+	char *slash;
+	ssize_t n = readlink("/proc/self/exe", ret, size - sizeof("pileguard-api"));
+
+	ret[MAX(n, 0)] = '\0';
+	slash = strrchr(ret, '/');
+	if (slash) {
+		strcpy(slash + 1, "pileguard-api");
+		if (access(ret, X_OK) == 0)
+			return;
+	}
+	snprintf(ret, size, "%s", PILE_LIBEXECDIR "/pileguard/pileguard-api");
+}
+
 static int child_spawn(const struct pile_child *child, int command_fd, pid_t *ret)
 {
-	char *const argv[] = { (char *)"pileguardd", (char *)"--api", NULL };
+	char *const argv[] = { (char *)"pileguard-api", NULL };
 	char *const envp[] = { NULL };
+	char program[512];
 	posix_spawn_file_actions_t actions;
 	posix_spawnattr_t attr;
 	sigset_t none;
@@ -215,7 +236,8 @@ static int child_spawn(const struct pile_child *child, int command_fd, pid_t *re
 	posix_spawn_file_actions_adddup2(&actions, child->listen_fd, PILE_API_FD_LISTEN);
 	posix_spawn_file_actions_adddup2(&actions, child->snapshot_fd, PILE_API_FD_SNAPSHOT);
 	posix_spawn_file_actions_adddup2(&actions, command_fd, PILE_API_FD_COMMAND);
-	r = posix_spawn(ret, "/proc/self/exe", &actions, &attr, argv, envp);
+	program_find(program, sizeof(program));
+	r = posix_spawn(ret, program, &actions, &attr, argv, envp);
 	posix_spawnattr_destroy(&attr);
 	posix_spawn_file_actions_destroy(&actions);
 	return -r;

@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "api/api.h"
 #include "guard.h"
 #include "pileguard/api.h"
 
@@ -26,8 +25,7 @@ int main(int argc, char **argv)
 {
 	static const struct option longopts[] = {
 		{ "policy", required_argument, NULL, 'p' }, { "state", required_argument, NULL, 's' },
-		{ "socket", required_argument, NULL, 'S' }, { "api", no_argument, NULL, 'a' },
-		{ "version", no_argument, NULL, 'V' },	    { "help", no_argument, NULL, 'h' },
+		{ "socket", required_argument, NULL, 'S' }, { "version", no_argument, NULL, 'V' },	    { "help", no_argument, NULL, 'h' },
 		{ NULL, 0, NULL, 0 },
 	};
 	struct pile_options options = {
@@ -48,8 +46,6 @@ int main(int argc, char **argv)
 		case 'S':
 			options.socket_path = optarg;
 			break;
-		case 'a': /* not for people: the guard starts its api process with it */
-			return pile_api_main(true);
 		case 'V':
 			printf("pileguardd %s\n", PILE_VERSION);
 			return PILE_EXIT_OK;

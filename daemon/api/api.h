@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * api.h: the unprivileged process that answers the stats socket.
- * pile_api_main runs in a process of its own (fork + exec of this very program by daemon/act-free code in guard.c):
+ * pile_api_main runs in a process and a program of its own (pileguard-api, started by daemon/child.c):
  * no capabilities, its own uid, seccomp; the only room that parses HTTP. It may block and allocate, within limits.
  * It inherits exactly three descriptors: the listening socket, the snapshot (read-only memfd), the command pair.
  */
@@ -15,7 +15,7 @@
 #define PILE_API_FD_COMMAND 5
 
 /**
- * pile_api_main - `pileguardd --api`: serve until the command pair closes (the guard is gone)
+ * pile_api_main - serve until the command pair closes (the guard is gone)
  * @drop_privileges: become PILE_API_USER (or "nobody"), drop every capability, enter seccomp; false only in tests
  * Returns an exit status.
  */

@@ -28,6 +28,9 @@ typedef int pile_s32;
 #define PILE_NO_GROUP 0xffffffffu
 #define PILE_SHARDS_MAX 64		/* CPUs above share: cpu % shards */
 #define PILE_WORKER_BUCKETS 20		/* one an octave from 65 us */
+/* The arrays are powers of two, so that a mask bounds the index: 6.1's verifier forgets a compared copy. */
+#define PILE_LATENCY_ARRAY 128
+#define PILE_WORKER_ARRAY 32
 
 /*
  * The state word of a request: arrival time with its low 8 bits replaced by where it is counted.
@@ -69,7 +72,7 @@ struct pile_bpf_shard {
 	pile_u64 answered;
 	pile_u64 closed;
 	pile_s32 wheel[2][PILE_WHEEL_SLOTS + 1];
-	pile_u32 latency[PILE_LATENCY_BUCKETS]; /* arrival to first byte; wraps are fine, readers take differences */
+	pile_u32 latency[PILE_LATENCY_ARRAY]; /* arrival to first byte; wraps are fine, readers take differences */
 } __attribute__((aligned(64)));
 
 /** ARRAY "control" [0], mmapable. User space writes. */
@@ -103,7 +106,7 @@ struct pile_bpf_worker {
 	pile_u32 group;
 	pile_u32 pad;
 	pile_u64 answered;
-	pile_u32 latency[PILE_WORKER_BUCKETS];
+	pile_u32 latency[PILE_WORKER_ARRAY];
 };
 
 /** HASH "cgroups" by cgroup id. User space writes. */
