@@ -57,6 +57,17 @@ struct bpf_sock_ops {
 	struct bpf_sock *sk;
 };
 
+static __always_inline bool is_exempt(const struct pile_bpf_connect *st)
+{
+	struct pile_bpf_destination key = { .group = st->group, .port = st->port };
+
+	__builtin_memcpy(key.addr, st->addr, sizeof(key.addr));
+	if (bpf_map_lookup_elem(&exempts, &key))
+		return true;
+	key.port = 0;
+	return bpf_map_lookup_elem(&exempts, &key) != NULL;
+}
+
 /* The group's deadline, for a connect that the dependency sensor has seen start. */
 static __always_inline struct pile_bpf_deadline *deadline_of(struct bpf_sock_ops *ctx)
 {
@@ -73,7 +84,9 @@ static __always_inline struct pile_bpf_deadline *deadline_of(struct bpf_sock_ops
 		return NULL;
 	group = st->group;
 	deadline = bpf_map_lookup_elem(&deadlines, &group);
-	return deadline && deadline->rto_jiffies ? deadline : NULL;
+	if (!deadline || !deadline->rto_jiffies || is_exempt(st))
+		return NULL;
+	return deadline;
 }
 
 SEC("sockops")

@@ -117,6 +117,15 @@ struct {
 	__type(value, struct pile_bpf_deadline);
 } deadlines SEC(".maps");
 
+/* Destinations that the connect deadline leaves alone; port 0 = every port. User space writes. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, PILE_GROUPS_MAX * PILE_EXEMPT_MAX);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct pile_bpf_destination);
+	__type(value, __u32);
+} exempts SEC(".maps");
+
 static __always_inline struct pile_bpf_control *control_get(void)
 {
 	__u32 zero = 0;

@@ -241,7 +241,7 @@ static void policy_commit(struct pile_guard *g, const struct pile_policy *policy
 {
 	uint64_t now_ns = clock_ns(CLOCK_MONOTONIC);
 
-	g->policy = *policy;
+	pile_policy_copy(&g->policy, policy);
 	snprintf(g->policy_text, sizeof(g->policy_text), "%s", text);
 	g->committed_realtime_ns = clock_ns(CLOCK_REALTIME);
 	g->view.mode = policy->mode;
@@ -332,7 +332,7 @@ static int policy_boot(struct pile_guard *g, struct pile_policy *policy, struct 
 	if (r == 0) {
 		if (s < 0 || strcmp(policy->hash, g->loaded.policy.hash) != 0)
 			g->generation++;
-		*policy = g->loaded.policy;
+		pile_policy_copy(policy, &g->loaded.policy);
 		return 0;
 	}
 	if (r == -ENOENT) {

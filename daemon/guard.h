@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include <sys/utsname.h>
 #include <systemd/sd-event.h>
 
 #include "act/act.h"
@@ -76,6 +77,7 @@ struct pile_guard {
 	uint64_t discovered_ns, learned_saved_ns;
 	uint64_t attached_ns[PILE_GROUPS_MAX];
 	uint32_t host_seed;
+	struct utsname host;
 	bool watchdog;
 	char missing[512];
 };

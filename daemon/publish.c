@@ -5,7 +5,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
-#include <sys/utsname.h>
 #include <time.h>
 
 #include "groups/proc.h"
@@ -29,6 +28,7 @@ int pile_publish_open(struct pile_guard *g)
 	/* after this only the mapping above can write: the api process cannot change what it shows */
 	if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE) < 0)
 		return -errno;
+	uname(&g->host);
 	g->shared = p;
 	g->shared->magic = PILE_SNAPSHOT_MAGIC;
 	g->shared->size = sizeof(struct pile_snapshot);
@@ -71,11 +71,8 @@ static void host_policy(const struct pile_guard *g, struct pile_snapshot_host *h
 
 static void host_fill(const struct pile_guard *g, struct pile_snapshot_host *h)
 {
-	struct utsname u;
-
-	gethostname(h->hostname, sizeof(h->hostname) - 1);
-	if (uname(&u) == 0)
-		snprintf(h->kernel, sizeof(h->kernel), "%s", u.release);
+	snprintf(h->hostname, sizeof(h->hostname), "%s", g->host.nodename);
+	snprintf(h->kernel, sizeof(h->kernel), "%s", g->host.release);
 	snprintf(h->version, sizeof(h->version), "%s", PILE_VERSION);
 	h->started_ns = g->started_ns;
 	h->started_realtime_ns = g->started_realtime_ns;

@@ -102,17 +102,28 @@ void pile_slow_policy_text(const struct pile_policy *policy, char *ret)
 		snprintf(ret, PILE_SLOW_TEXT_MAX, "%s", text);
 }
 
+static void loaded_copy(struct pile_slow_policy *to, const struct pile_slow_policy *from)
+{
+	to->result = from->result;
+	to->error = from->error;
+	to->ticket = from->ticket;
+	if (from->result < 0)
+		return;
+	pile_policy_copy(&to->policy, &from->policy);
+	snprintf(to->text, sizeof(to->text), "%s", from->text);
+}
+
 static void load_run(struct pile_slow *s, struct pile_slow_policy *loaded)
 {
 	uint64_t one = 1;
 
-	memset(loaded, 0, sizeof(*loaded));
+	memset(&loaded->error, 0, sizeof(loaded->error));
 	loaded->result = pile_load_file(s->policy_path, &loaded->policy, &loaded->error);
 	if (loaded->result == 0)
 		pile_slow_policy_text(&loaded->policy, loaded->text);
 	pthread_mutex_lock(&s->lock);
 	loaded->ticket = s->load_ticket;
-	s->loaded = *loaded;
+	loaded_copy(&s->loaded, loaded);
 	s->load_done = true;
 	pthread_mutex_unlock(&s->lock);
 	if (write(s->event_fd, &one, sizeof(one)) < 0)
@@ -142,7 +153,7 @@ static bool job_run(struct pile_slow *s)
 		load_run(s, &loaded);
 	} else if (s->commit_wanted) {
 		s->commit_wanted = false;
-		policy = s->commit_policy;
+		pile_policy_copy(&policy, &s->commit_policy);
 		generation = s->commit_generation;
 		pthread_mutex_unlock(&s->lock);
 		s->store_error = pile_store_commit(s->state_dir, &policy, generation, &err);
@@ -180,7 +191,6 @@ int pile_slow_start(struct pile_slow *s, const char *policy_path, const char *st
 	struct stat st;
 	int r;
 
-	memset(s, 0, sizeof(*s));
 	snprintf(s->policy_path, sizeof(s->policy_path), "%s", policy_path);
 	snprintf(s->state_dir, sizeof(s->state_dir), "%s", state_dir);
 	/* systemd says so when stderr is the journal */
@@ -249,7 +259,7 @@ bool pile_slow_loaded(struct pile_slow *s, struct pile_slow_policy *ret)
 	pthread_mutex_lock(&s->lock);
 	done = s->load_done;
 	if (done)
-		*ret = s->loaded;
+		loaded_copy(ret, &s->loaded);
 	s->load_done = false;
 	pthread_mutex_unlock(&s->lock);
 	return done;
@@ -258,7 +268,7 @@ bool pile_slow_loaded(struct pile_slow *s, struct pile_slow_policy *ret)
 void pile_slow_commit(struct pile_slow *s, const struct pile_policy *policy, uint64_t generation)
 {
 	pthread_mutex_lock(&s->lock);
-	s->commit_policy = *policy;
+	pile_policy_copy(&s->commit_policy, policy);
 	s->commit_generation = generation;
 	s->commit_wanted = true;
 	pthread_cond_signal(&s->wake);

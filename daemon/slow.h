@@ -54,6 +54,7 @@ struct pile_slow {
 	int store_error;		/* negative errno of the last write; 0 = fine */
 };
 
+/** pile_slow_start - @s: zeroed by the caller. Returns 0 or negative errno. */
 int pile_slow_start(struct pile_slow *s, const char *policy_path, const char *state_dir);
 
 /** pile_slow_stop - finish what is queued, join. */

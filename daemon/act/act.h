@@ -50,6 +50,7 @@ struct pile_act_gate {
 struct pile_act {
 	int diag_fd;		/* NETLINK_SOCK_DIAG; -1 = pending connects cannot be ended */
 	uint32_t diag_seq;
+	uint32_t asked;		/* questions whose answer has not come yet */
 	struct pile_act_gate gates[PILE_ACT_GATES_MAX];
 	struct pile_kernel_attachment attachments[PILE_GROUPS_MAX];
 	uint64_t attached_id[PILE_GROUPS_MAX];	/* cgroup id that the attachment is for; 0 = none */

@@ -111,6 +111,7 @@ static void pending_end(struct pile_act *a, struct pile_act_gate *gate, const st
 		if (a->diag_fd < 0 ||
 		    pile_destroy_send(a->diag_fd, index << SEQ_GATE_SHIFT | (a->diag_seq++ & SEQ_MASK), p) < 0)
 			return;
+		a->asked++;
 		sent++;
 	}
 }
@@ -120,13 +121,14 @@ static void answers_collect(struct pile_act *a, uint64_t now_ns)
 	uint32_t seq;
 	int error;
 
-	if (a->diag_fd < 0)
+	if (a->diag_fd < 0 || !a->asked)
 		return;
 	for (int i = 0; i < 2 * PILE_ACT_ENDS_PER_TICK; i++) {
 		struct pile_act_gate *gate;
 
 		if (pile_destroy_receive(a->diag_fd, &seq, &error) == 0)
 			return;
+		a->asked--;
 		gate = &a->gates[(seq >> SEQ_GATE_SHIFT) % PILE_ACT_GATES_MAX];
 		if (error == 0) {
 			a->ended++;

@@ -82,6 +82,11 @@ static void slot_apply(struct pile_act *a, struct pile_kernel *k, const struct p
 
 void pile_act_posture(struct pile_act *a, struct pile_kernel *k, const struct pile_groups *g, bool enforce)
 {
+	pile_kernel_exempts_clear(k);
+	for (uint32_t i = 0; i < g->n_groups; i++)
+		if (g->groups[i].used)
+			for (uint32_t j = 0; j < g->groups[i].config.n_exempt; j++)
+				pile_kernel_exempt_add(k, i, &g->groups[i].config.exempt[j]);
 	for (uint32_t i = 0; i < PILE_GROUPS_MAX; i++) {
 		if (i < g->n_groups && g->groups[i].used)
 			slot_apply(a, k, g, i, enforce);

@@ -14,12 +14,10 @@ void pile_groups_init(struct pile_groups *g, const struct pile_hierarchy *hierar
 {
 	struct stat st;
 
-	memset(g, 0, sizeof(*g));
+	/* zeroed by the caller; slots are set up when they are taken, so that unused ones stay untouched memory */
 	g->hierarchy = *hierarchy;
 	if (stat("/proc/self/ns/net", &st) == 0)
 		g->own_netns = (uint32_t)st.st_ino;
-	for (int i = 0; i < PILE_GROUPS_MAX; i++)
-		pile_table_files_clear(&g->groups[i]);
 }
 
 void pile_groups_fini(struct pile_groups *g, struct pile_kernel *k)

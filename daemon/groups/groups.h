@@ -77,6 +77,7 @@ typedef void (*pile_groups_event_fn)(enum pile_groups_event event, uint32_t grou
 /** pile_groups_hierarchy_find - where cgroup v2 is mounted. May block: start only. -ENOENT when there is no v2. */
 int pile_groups_hierarchy_find(struct pile_hierarchy *ret, struct pile_error *err);
 
+/** pile_groups_init - @g: zeroed by the caller. */
 void pile_groups_init(struct pile_groups *g, const struct pile_hierarchy *hierarchy);
 void pile_groups_fini(struct pile_groups *g, struct pile_kernel *k);
 

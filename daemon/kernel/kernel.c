@@ -251,6 +251,7 @@ static int maps_open(struct pile_kernel *k)
 	k->map_gates = map_fd(k, "gates");
 	k->map_gate_counts = map_fd(k, "gate_counts");
 	k->map_deadlines = map_fd(k, "deadlines");
+	k->map_exempts = map_fd(k, "exempts");
 	k->shards_bytes = sizeof(struct pile_bpf_shard) * PILE_GROUPS_MAX * k->n_shards;
 	k->shards = map_mmap(k, "shards", k->shards_bytes);
 	k->control = map_mmap(k, "control", sizeof(*k->control));

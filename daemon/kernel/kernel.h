@@ -35,7 +35,7 @@ struct pile_kernel {
 	struct bpf_link *iter_sockets, *iter_connects, *iter_discover, *iter_hidden;
 	const struct bpf_program *connect_v4, *connect_v6, *deadline; /* attached per cgroup; NULL = refused */
 	int map_workers, map_cgroups, map_listeners, map_listener_ports, map_unix_addresses;
-	int map_destinations, map_gates, map_gate_counts, map_deadlines;
+	int map_destinations, map_gates, map_gate_counts, map_deadlines, map_exempts;
 	struct pile_bpf_shard *shards;
 	size_t shards_bytes;
 	struct pile_bpf_control *control;
@@ -143,6 +143,10 @@ int pile_kernel_gate_remove(struct pile_kernel *k, const struct pile_bpf_destina
  * connect ends after about this long: r x (2^(n+1) - 1), n = 1 below 2 s, 2 below 7 s, then 3 (tcp(7), tcp_syn_retries).
  */
 int pile_kernel_deadline_set(struct pile_kernel *k, uint32_t group, uint64_t deadline_ns);
+
+/** pile_kernel_exempts_clear / _exempt_add - destinations that a group's deadline leaves alone; port 0 = every port. */
+void pile_kernel_exempts_clear(struct pile_kernel *k);
+int pile_kernel_exempt_add(struct pile_kernel *k, uint32_t group, const struct pile_endpoint *ep);
 
 /** The programs attached to one cgroup. */
 struct pile_kernel_attachment {

@@ -135,6 +135,26 @@ int pile_kernel_deadline_set(struct pile_kernel *k, uint32_t group, uint64_t dea
 	return bpf_map_update_elem(k->map_deadlines, &group, &value, BPF_ANY);
 }
 
+void pile_kernel_exempts_clear(struct pile_kernel *k)
+{
+	struct pile_bpf_destination key;
+
+	for (int i = 0; i < PILE_GROUPS_MAX * PILE_EXEMPT_MAX; i++) {
+		if (bpf_map_get_next_key(k->map_exempts, NULL, &key) < 0)
+			return;
+		bpf_map_delete_elem(k->map_exempts, &key);
+	}
+}
+
+int pile_kernel_exempt_add(struct pile_kernel *k, uint32_t group, const struct pile_endpoint *ep)
+{
+	struct pile_bpf_destination key;
+	uint32_t yes = 1;
+
+	pile_kernel_destination_key(group, ep, &key);
+	return bpf_map_update_elem(k->map_exempts, &key, &yes, BPF_ANY);
+}
+
 static int cgroup_link(const struct bpf_program *prog, int cgroup_fd, struct bpf_link **ret)
 {
 	struct bpf_link *link;

@@ -131,7 +131,7 @@ static int load_policy(const char *text, size_t size, struct pile_policy *policy
 int pile_load_text(const char *text, size_t size, const char *name, struct pile_policy *ret,
 		   struct pile_error *err)
 {
-	_cleanup_free_ struct pile_policy *policy = malloc(sizeof(*policy));
+	_cleanup_free_ struct pile_policy *policy = calloc(1, sizeof(*policy));
 	int r;
 
 	/* The steps below know lines, not files. */
@@ -148,7 +148,7 @@ int pile_load_text(const char *text, size_t size, const char *name, struct pile_
 	r = pile_load_seal(policy);
 	if (r < 0)
 		return fail_file(err, r, name, "out of memory");
-	*ret = *policy;
+	pile_policy_copy(ret, policy);
 	return 0;
 }
 

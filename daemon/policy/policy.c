@@ -6,9 +6,18 @@
 
 void pile_policy_init(struct pile_policy *policy)
 {
-	memset(policy, 0, sizeof(*policy));
+	memset(policy, 0, offsetof(struct pile_policy, groups));
+	memset(policy->hash, 0, sizeof(policy->hash));
+	memset(policy->source, 0, sizeof(policy->source));
 	policy->mode = PILE_MODE_OBSERVE;
 	snprintf(policy->source, sizeof(policy->source), "built in");
+}
+
+void pile_policy_copy(struct pile_policy *to, const struct pile_policy *from)
+{
+	memcpy(to, from, offsetof(struct pile_policy, groups) + from->n_groups * sizeof(from->groups[0]));
+	memcpy(to->hash, from->hash, sizeof(to->hash));
+	memcpy(to->source, from->source, sizeof(to->source));
 }
 
 void pile_policy_group_init(struct pile_policy_group *group, const char *name)

@@ -74,6 +74,11 @@ struct pile_policy {
 void pile_policy_init(struct pile_policy *policy);
 
 /**
+ * pile_policy_copy - *to = *from, but only the groups there are: the rest of the table stays untouched memory
+ */
+void pile_policy_copy(struct pile_policy *to, const struct pile_policy *from);
+
+/**
  * pile_policy_group_init - a group with product.md's defaults and this name
  */
 void pile_policy_group_init(struct pile_policy_group *group, const char *name);

@@ -15,7 +15,6 @@
 
 void pile_record_init(struct pile_record *r)
 {
-	memset(r, 0, sizeof(*r));
 	r->next_seq = 1;
 }
 

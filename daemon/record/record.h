@@ -78,6 +78,7 @@ struct pile_record_effects {
 	uint64_t first_effect_ns; /* monotonic; 0 = none yet */
 };
 
+/** pile_record_init - @r: zeroed by the caller. */
 void pile_record_init(struct pile_record *r);
 
 /** pile_record_event - append an event. Returns it, borrowed, until the ring comes round. */

@@ -10,7 +10,6 @@
 
 int pile_sense_init(struct pile_sense *s)
 {
-	memset(s, 0, sizeof(*s));
 	s->meminfo_fd = open("/proc/meminfo", O_RDONLY | O_CLOEXEC);
 	if (s->meminfo_fd < 0)
 		return -errno;

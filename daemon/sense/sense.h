@@ -74,6 +74,7 @@ struct pile_sense {
 	struct pile_sample_dependency known[PILE_SAMPLE_DEPENDENCIES_MAX];
 };
 
+/** pile_sense_init - @s: zeroed by the caller. Returns 0 or negative errno. */
 int pile_sense_init(struct pile_sense *s);
 void pile_sense_fini(struct pile_sense *s);
 
