@@ -40,6 +40,15 @@ counts_get(const struct pile_bpf_destination *key)
 	return counts;
 }
 
+/* A pending connect that is no longer followed: started = established + failed + pending must go on to hold. */
+static __always_inline void connect_forget(void)
+{
+	struct pile_bpf_totals *t = totals_get();
+
+	if (t)
+		__sync_fetch_and_add(&t->connects_failed, 1);
+}
+
 /* A connection of a worker to a destination, just started or older than the guard. */
 static __always_inline void connect_follow(struct sock *sk, __u32 group)
 {

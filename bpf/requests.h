@@ -204,6 +204,7 @@ static __always_inline bool tcp_has_unread(struct sock *sk)
 /* An accepted unix socket shares its listener's address object; a client has none. */
 static __always_inline struct pile_bpf_socket *unix_adopt(struct sock *sk)
 {
+	struct pile_bpf_socket fresh = { .flags = PILE_SOCKET_UNIX };
 	struct pile_bpf_socket *st;
 	struct unix_sock *usk;
 	struct pile_bpf_unix_address *known;
@@ -218,16 +219,15 @@ static __always_inline struct pile_bpf_socket *unix_adopt(struct sock *sk)
 	known = bpf_map_lookup_elem(&unix_addresses, &address);
 	if (!known || sk->__sk_common.skc_state == TCP_LISTEN)
 		return NULL;
-	st = bpf_sk_storage_get(&sockets, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	/* born whole: a reader on another CPU never sees it without its group */
+	fresh.group = known->group;
+	st = bpf_sk_storage_get(&sockets, sk, &fresh, BPF_SK_STORAGE_GET_F_CREATE);
 	if (!st) {
 		struct pile_bpf_totals *t = totals_get();
 
 		if (t)
 			__sync_fetch_and_add(&t->storage_lost, 1);
-		return NULL;
 	}
-	st->group = known->group;
-	st->flags = PILE_SOCKET_UNIX;
 	return st;
 }
 

@@ -50,6 +50,11 @@ static __always_inline void request_rebin(struct pile_bpf_socket *st, const stru
 	wheel_add(shard, word, 1);
 }
 
+static __always_inline bool is_retired(const struct pile_bpf_control *ctl, __u32 group)
+{
+	return group >= PILE_GROUPS_MAX || (ctl->retired[(group / 32) & 3] >> (group % 32)) & 1;
+}
+
 static __always_inline void queue_write(struct seq_file *seq, struct sock *sk, struct pile_bpf_socket *st)
 {
 	struct pile_bpf_record_queue rec = {
@@ -78,6 +83,11 @@ int sweep_sockets(struct bpf_iter__bpf_sk_storage_map *ctx)
 	ctl = control_get();
 	if (!st || !ctl)
 		return 0;
+	/* its group's slot is given away: forget it; if it is still served, the discover walk adopts it again */
+	if (is_retired(ctl, st->group)) {
+		bpf_sk_storage_delete(&sockets, sk);
+		return 0;
+	}
 	if (sk->__sk_common.skc_state == TCP_LISTEN) {
 		queue_write(ctx->meta->seq, sk, st);
 		return 0;
@@ -135,14 +145,22 @@ int sweep_connects(struct bpf_iter__bpf_sk_storage_map *ctx)
 {
 	struct pile_bpf_record_connect rec = { .head = { PILE_RECORD_CONNECT, sizeof(rec) } };
 	struct sock *sk = ctx->sk;
+	struct pile_bpf_control *ctl;
 	struct pile_bpf_connect *st;
 	unsigned char state;
 
 	if (!sk || !ctx->value)
 		return 0;
 	st = bpf_sk_storage_get(&connects, sk, NULL, 0);
-	if (!st)
+	ctl = control_get();
+	if (!st || !ctl)
 		return 0;
+	if (is_retired(ctl, st->group)) {
+		if (sk->__sk_common.skc_state == TCP_SYN_SENT)
+			connect_forget();
+		bpf_sk_storage_delete(&connects, sk);
+		return 0;
+	}
 	state = sk->__sk_common.skc_state;
 	if (state == TCP_SYN_SENT)
 		rec.state = PILE_CONNECT_PENDING;
@@ -170,6 +188,7 @@ static __always_inline __u64 task_cgroup_id(struct task_struct *task)
 static __always_inline __u32 listener_tag(struct sock *sk, __u64 cookie)
 {
 	struct pile_bpf_socket *st;
+	struct pile_bpf_socket fresh = { .flags = PILE_SOCKET_LISTENER };
 	struct pile_bpf_unix_address value = {};
 	struct pile_bpf_control *ctl = control_get();
 	struct unix_sock *usk;
@@ -178,11 +197,10 @@ static __always_inline __u32 listener_tag(struct sock *sk, __u64 cookie)
 
 	if (!group || !ctl)
 		return PILE_NO_GROUP;
-	st = bpf_sk_storage_get(&sockets, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	fresh.group = *group;
+	st = bpf_sk_storage_get(&sockets, sk, &fresh, BPF_SK_STORAGE_GET_F_CREATE);
 	if (!st)
 		return PILE_NO_GROUP;
-	st->group = *group;
-	st->flags = PILE_SOCKET_LISTENER;
 	if (sk->__sk_common.skc_family != AF_UNIX)
 		return *group;
 	usk = bpf_skc_to_unix_sock(sk);
@@ -226,6 +244,7 @@ static __always_inline void connection_adopt(struct task_struct *task, struct so
 {
 	__u64 id = task_cgroup_id(task), address;
 	struct pile_bpf_cgroup *cg = bpf_map_lookup_elem(&cgroups, &id);
+	struct pile_bpf_socket fresh = { .flags = PILE_SOCKET_ADOPTED };
 	struct pile_bpf_unix_address *unix_address;
 	__u32 port, group = PILE_NO_GROUP, *by_port;
 	struct pile_bpf_socket *st;
@@ -246,12 +265,13 @@ static __always_inline void connection_adopt(struct task_struct *task, struct so
 			group = *by_port;
 	}
 	if (group != PILE_NO_GROUP && state_can_open(sk)) {
-		st = bpf_sk_storage_get(&sockets, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+		fresh.group = group;
+		fresh.worker = task->tgid;
+		if (sk->__sk_common.skc_family == AF_UNIX)
+			fresh.flags |= PILE_SOCKET_UNIX;
+		st = bpf_sk_storage_get(&sockets, sk, &fresh, BPF_SK_STORAGE_GET_F_CREATE);
 		if (!st)
 			return;
-		st->group = group;
-		st->worker = task->tgid;
-		st->flags = PILE_SOCKET_ADOPTED | (sk->__sk_common.skc_family == AF_UNIX ? PILE_SOCKET_UNIX : 0);
 		if (sk->__sk_common.skc_family == AF_UNIX ? sk->sk_receive_queue.qlen > 0 : tcp_has_unread(sk))
 			request_open(st);
 		return;
@@ -297,8 +317,8 @@ int discover(struct bpf_iter__task_file *ctx)
 SEC("iter/tcp")
 int discover_hidden(struct bpf_iter__tcp *ctx)
 {
+	struct pile_bpf_socket fresh = { .flags = PILE_SOCKET_LISTENER };
 	struct sock_common *skc = ctx->sk_common;
-	struct pile_bpf_socket *st;
 	struct tcp_sock *tp;
 	__u32 port, *group;
 
@@ -311,11 +331,8 @@ int discover_hidden(struct bpf_iter__tcp *ctx)
 	group = bpf_map_lookup_elem(&listener_ports, &port);
 	if (!group)
 		return 0;
-	st = bpf_sk_storage_get(&sockets, skc, NULL, BPF_SK_STORAGE_GET_F_CREATE);
-	if (!st)
-		return 0;
-	st->group = *group;
-	st->flags = PILE_SOCKET_LISTENER;
+	fresh.group = *group;
+	bpf_sk_storage_get(&sockets, skc, &fresh, BPF_SK_STORAGE_GET_F_CREATE);
 	return 0;
 }
 

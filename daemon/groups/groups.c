@@ -206,11 +206,30 @@ static bool same_object(const struct pile_policy_group *a, const struct pile_pol
 	       memcmp(&a->listen, &b->listen, sizeof(a->listen)) == 0;
 }
 
+/* A found service that the policy now names: by its unit, or by a cgroup above it. */
+static bool is_claimed(const struct pile_policy *policy, const struct pile_group *group)
+{
+	for (uint32_t i = 0; i < policy->n_groups; i++) {
+		const struct pile_policy_group *config = &policy->groups[i];
+		size_t len = strlen(config->cgroup);
+
+		if (strcmp(config->name, group->config.name) == 0)
+			return true;
+		if (config->unit[0] && strcmp(config->unit, group->config.unit) == 0)
+			return true;
+		if (len && strncmp(config->cgroup, group->cgroup, len) == 0)
+			return true;
+	}
+	return false;
+}
+
 /* Groups that the policy no longer names, or names for something else, go; found services that it now names too. */
 static void groups_retire(struct pile_groups *g, struct pile_kernel *k, const struct pile_policy *policy,
 			  pile_groups_event_fn fn, void *arg)
 {
 	const struct pile_policy_group *config;
+	uint32_t gone[PILE_GROUPS_MAX / 32] = {};
+	bool any = false;
 
 	for (uint32_t i = 0; i < g->n_groups; i++) {
 		struct pile_group *group = &g->groups[i];
@@ -220,12 +239,16 @@ static void groups_retire(struct pile_groups *g, struct pile_kernel *k, const st
 		config = policy_find(policy, group->config.name);
 		if (group->configured && config && same_object(config, &group->config))
 			continue;
-		if (!group->configured && policy->n_groups == 0)
+		if (!group->configured && !is_claimed(policy, group))
 			continue;
 		/* found services are found again at the next walk, behind the policy's groups */
 		fn(PILE_GROUPS_GONE, i, arg);
 		pile_table_group_drop(g, k, i);
+		gone[i / 32] |= 1u << (i % 32);
+		any = true;
 	}
+	if (any)
+		pile_kernel_groups_retire(k, gone);
 }
 
 void pile_groups_apply(struct pile_groups *g, struct pile_kernel *k, const struct pile_policy *policy,

@@ -234,7 +234,9 @@ static void listeners_expire(struct walk *w)
 
 static void found_expire(struct walk *w)
 {
+	uint32_t gone[PILE_GROUPS_MAX / 32] = {};
 	struct pile_groups *g = w->g;
+	bool any = false;
 
 	for (uint32_t i = 0; i < g->n_groups; i++) {
 		struct pile_group *group = &g->groups[i];
@@ -245,8 +247,12 @@ static void found_expire(struct walk *w)
 		if (w->now_ns - group->seen_ns > GONE_AFTER_NS) {
 			w->fn(PILE_GROUPS_GONE, i, w->arg);
 			pile_table_group_drop(g, w->k, i);
+			gone[i / 32] |= 1u << (i % 32);
+			any = true;
 		}
 	}
+	if (any)
+		pile_kernel_groups_retire(w->k, gone);
 }
 
 int pile_groups_discover(struct pile_groups *g, struct pile_kernel *k, uint64_t now_ns,

@@ -86,6 +86,12 @@ void pile_kernel_generation_flip(struct pile_kernel *k);
  */
 int64_t pile_kernel_wheel_settle(struct pile_kernel *k, uint32_t group);
 
+/**
+ * pile_kernel_groups_retire - forget all sockets, connects, workers and destinations of these groups
+ * @bits: bit per group slot. Their slots may be given to other groups afterwards; what still lives is adopted again.
+ */
+void pile_kernel_groups_retire(struct pile_kernel *k, const uint32_t bits[PILE_GROUPS_MAX / 32]);
+
 /** pile_kernel_group_reset - zero a group's shards (its slot is given to another group). */
 void pile_kernel_group_reset(struct pile_kernel *k, uint32_t group);
 

@@ -88,3 +88,51 @@ int pile_kernel_discover_hidden(struct pile_kernel *k)
 {
 	return walk(k, k->iter_hidden, record_ignore, NULL);
 }
+
+static bool bit_get(const uint32_t *bits, uint32_t group)
+{
+	return group < PILE_GROUPS_MAX && bits[group / 32] >> (group % 32) & 1;
+}
+
+static void workers_forget(struct pile_kernel *k, const uint32_t *bits)
+{
+	struct pile_bpf_worker worker;
+	uint32_t next, pid, *prev = NULL;
+
+	for (int i = 0; i < 2 * PILE_WORKERS_MAX; i++) {
+		if (pile_kernel_worker_next(k, prev, &next) < 0)
+			return;
+		pid = next;
+		prev = &pid;
+		if (pile_kernel_worker_get(k, pid, &worker) == 0 && bit_get(bits, worker.group)) {
+			bpf_map_delete_elem(k->map_workers, &pid);
+			prev = NULL;
+		}
+	}
+}
+
+static void destinations_forget(struct pile_kernel *k, const uint32_t *bits)
+{
+	struct pile_bpf_destination key, next, *prev = NULL;
+
+	for (int i = 0; i < 2 * PILE_DESTINATIONS_MAX; i++) {
+		if (pile_kernel_destination_next(k, prev, &next) < 0)
+			return;
+		key = next;
+		prev = &key;
+		if (bit_get(bits, key.group)) {
+			pile_kernel_destination_remove(k, &key);
+			prev = NULL;
+		}
+	}
+}
+
+void pile_kernel_groups_retire(struct pile_kernel *k, const uint32_t bits[PILE_GROUPS_MAX / 32])
+{
+	memcpy(k->control->retired, bits, sizeof(k->control->retired));
+	workers_forget(k, bits); /* first: they are what gives new connects their group */
+	walk(k, k->iter_sockets, record_ignore, NULL);
+	walk(k, k->iter_connects, record_ignore, NULL);
+	destinations_forget(k, bits);
+	memset(k->control->retired, 0, sizeof(k->control->retired));
+}

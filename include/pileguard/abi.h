@@ -83,6 +83,7 @@ struct pile_bpf_control {
 	pile_u32 guard_tgid;
 	pile_u32 hz;	     /* the kernel's ticks a second */
 	pile_u32 epoch;	     /* of the discover walk: older unix addresses are forgotten */
+	pile_u32 retired[PILE_GROUPS_MAX / 32]; /* bit set: the next sweeps forget this group's sockets */
 };
 
 /** ARRAY "totals" [0], mmapable. Kernel adds. */
@@ -225,6 +226,7 @@ struct pile_bpf_record_connect {
 	pile_u64 started_ns;
 };
 
+_Static_assert(PILE_GROUPS_MAX == 128, "is_retired in bpf/sweep.bpf.c masks by 3");
 _Static_assert(sizeof(struct pile_bpf_socket) == 24, "abi");
 _Static_assert(sizeof(struct pile_bpf_connect) == 32, "abi");
 _Static_assert(sizeof(struct pile_bpf_destination) == 24, "abi");
