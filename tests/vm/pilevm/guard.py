@@ -47,9 +47,16 @@ def install_guard(vm, staging, policy_text):
     vm.ssh("chown -R root:root /tmp/staging && cp -a /tmp/staging/. / && rm -rf /tmp/staging && ldconfig")
     started = vm.ssh("systemctl daemon-reload && systemctl start pileguard", check=False, timeout=90)
     if started.returncode:
-        raise MachineError("the guard did not start: " + started.stderr
-                           + vm.ssh("journalctl -u pileguard --no-pager -n 30", check=False).stdout)
-    await_true(lambda: ask(vm, "status"), 30, "an answer of pileguardctl status", 0.5)
+        raise MachineError("the guard did not start: " + started.stderr + own_log(vm))
+    try:
+        await_true(lambda: ask(vm, "status"), 60, "an answer of pileguardctl status", 0.5)
+    except MachineError as error:
+        raise MachineError(f"{error}:\n" + own_log(vm)) from None
+
+
+def own_log(vm):
+    """The last lines that the guard wrote."""
+    return vm.ssh("journalctl -u pileguard --no-pager -n 30", check=False).stdout
 
 
 def ask(vm, *words, timeout=30):

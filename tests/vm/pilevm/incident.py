@@ -10,6 +10,7 @@ LOGIN_IN_TIME_S = 30
 IDLE_FACTOR = 3
 STUCK_S = 1.0           # an authenticated request that waits longer than that is stuck
 PEAK_BYTES = 300e6
+HEALTHY_LEAD_S = 2      # requests this close to the fault may be hit by it
 MEGABYTE = 1e6
 
 
@@ -161,6 +162,16 @@ def row(label, figures):
 
 HEADER = ["guard", "ssh banners in time", "ssh logins in time, longest", "need no database: answered",
           "authenticated, database back: answered", "php-fpm"]
+
+
+def healthy_checks(data, phases):
+    """Before the fault the stack must have served: else this host was too busy, and the run says nothing."""
+    warm = between(data["requests"], data["start"], phases["lost"] - HEALTHY_LEAD_S)
+    median = quantile([took(record) for record in warm], .5)
+    return [((share(good(warm), warm) or 0) >= .99 and at_most(median, 1),
+             "healthy before the fault, or the run says nothing (is this host busy with other work?)",
+             f"{percent(share(good(warm), warm))} good, median {seconds(median)}; other work took "
+             f"{data['others_cores']:.2f} processors")]
 
 
 def red_checks(figures):
