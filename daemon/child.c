@@ -277,7 +277,9 @@ void pile_child_check(struct pile_guard *g, uint64_t now_ns)
 			       WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
 		return;
 	}
-	if (child->pid == 0 && child->listen_fd >= 0 && now_ns - child->started_ns > MIN(wait, BACKOFF_MAX_NS))
+	/* the first tick comes before the first start: two of them would share the listener, and one get no answers */
+	if (child->pid == 0 && child->started_ns && child->listen_fd >= 0 &&
+	    now_ns - child->started_ns > MIN(wait, BACKOFF_MAX_NS))
 		pile_child_start(g);
 }
 
