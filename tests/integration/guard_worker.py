@@ -1,0 +1,143 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""guard_worker.py CGROUP N UNIX_PATH [TCP_PORT]: a prefork service, each worker busy with one request at a time.
+
+A request is one line of JSON; the answer is one line, then the connection is closed. {"op": "connect"} makes the worker
+connect to a dependency and tells how that went, by the worker's own clock: [error or null, began, seconds] each.
+Nothing is printed but "ready". Runs until it is killed; its workers die with it.
+"""
+import ctypes
+import errno
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import time
+
+FAMILY = {"v4": socket.AF_INET, "v6": socket.AF_INET6, "mapped": socket.AF_INET6}
+
+
+def connect_once(q):
+    s = socket.socket(FAMILY[q["family"]], socket.SOCK_STREAM)
+    host = "::ffff:" + q["host"] if q["family"] == "mapped" else q["host"]
+    error = None
+    began, start = time.time(), time.perf_counter()
+    if q.get("nonblocking"):
+        s.setblocking(False)
+        e = s.connect_ex((host, q["port"]))
+        took = time.perf_counter() - start
+        if e == errno.EINPROGRESS:
+            ready = select.select([], [s], [], q["timeout"])[1]
+            took = time.perf_counter() - start
+            e = s.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) if ready else errno.EAGAIN
+        error = errno.errorcode[e] if e else None
+    else:
+        # the kernel's own wait, as php has it: no settimeout, which would make it non-blocking underneath
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, TIMEVAL(q["timeout"]))
+        e = CONNECT(s, host, q["port"])
+        took = time.perf_counter() - start
+        error = errno.errorcode[e] if e else None
+        s.setblocking(True)
+    if error is None and q.get("read"):
+        s.settimeout(q["timeout"])
+        if not s.recv(100):
+            error = "EOF"
+        took = time.perf_counter() - start
+    s.close()
+    return [error, began, took]
+
+
+def TIMEVAL(seconds):  # struct timeval
+    return int(seconds).to_bytes(8, "little") + int(seconds % 1 * 1e6).to_bytes(8, "little")
+
+
+LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+def CONNECT(s, host, port):
+    """connect(2), without Python's own waiting. EINPROGRESS after SO_SNDTIMEO is told as EAGAIN: still waiting."""
+    if s.family == socket.AF_INET:
+        sa = (2).to_bytes(2, "little") + port.to_bytes(2, "big") + socket.inet_aton(host) + bytes(8)
+    else:
+        sa = (10).to_bytes(2, "little") + port.to_bytes(2, "big") + bytes(4) + socket.inet_pton(10, host) + bytes(4)
+    if LIBC.connect(s.fileno(), sa, len(sa)) == 0:
+        return 0
+    e = ctypes.get_errno()
+    return errno.EAGAIN if e == errno.EINPROGRESS else e
+
+
+def answer(line):
+    q = json.loads(line)
+    if q["op"] == "connect":
+        results = []
+        for _ in range(q.get("n", 1)):
+            results.append(connect_once(q))
+        return results
+    if q["op"] == "udp":
+        with socket.socket(FAMILY[q["family"]], socket.SOCK_DGRAM) as s:
+            s.settimeout(q["timeout"])
+            s.connect((q["host"], q["port"]))
+            s.send(b"ping")
+            return s.recv(100).decode()
+    if q["op"] == "sleep":
+        time.sleep(q["seconds"])
+    return os.getpid()
+
+
+def serve(listeners):
+    while True:
+        for listener in select.select(listeners, [], [])[0]:
+            try:
+                c, _ = listener.accept()
+            except BlockingIOError:
+                continue
+            c.setblocking(True)
+            line = b""
+            while not line.endswith(b"\n"):
+                got = c.recv(65536)
+                if not got:
+                    break
+                line += got
+            if line.endswith(b"\n"):
+                try:
+                    c.sendall(json.dumps(answer(line)).encode() + b"\n")
+                except OSError as e:
+                    try:
+                        c.sendall(json.dumps({"error": errno.errorcode.get(e.errno, str(e))}).encode() + b"\n")
+                    except OSError:
+                        pass  # the client went away
+            c.close()
+
+
+def die_with_parent():
+    LIBC.prctl(1, signal.SIGKILL)
+
+
+def main():
+    cgroup, n, path = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+    with open(os.path.join(cgroup, "cgroup.procs"), "w", encoding="ascii") as f:
+        f.write("0")
+    listeners = [socket.socket(socket.AF_UNIX)]
+    listeners[0].bind(path)
+    for port in sys.argv[4:]:
+        s = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        s.bind(("127.0.0.1", int(port)))
+        listeners.append(s)
+    for s in listeners:
+        s.listen(511)
+        s.setblocking(False)
+    for _ in range(n):
+        if os.fork() == 0:
+            die_with_parent()
+            try:
+                serve(listeners)
+            finally:
+                os._exit(1)
+    print("ready", flush=True)
+    signal.pause()
+
+
+main()

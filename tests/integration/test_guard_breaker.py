@@ -1,0 +1,268 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""test_guard_breaker.py: rung 1 on this kernel: a database's host vanishes (its SYNs are dropped), and comes back."""
+import os
+import signal
+import sys
+import time
+import unittest
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+# pylint: disable=wrong-import-position
+from guardlib import FIGURES, Load, World, figures_print, moment, policy, quantile, until
+
+WORKERS = 48
+MODES = [{"family": "v4"}, {"family": "v4", "nonblocking": True}, {"family": "mapped"},
+         {"family": "v6"}, {"family": "v6", "nonblocking": True}]
+
+
+def setUpModule():
+    unittest.addModuleCleanup(figures_print)
+
+
+def took(results):
+    return [r[2] for r in results]
+
+
+class Incident(unittest.TestCase):
+    """One outage, from beginning to end; each test looks at one of its sides."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.world = World()
+        cls.addClassCleanup(cls.world.close)
+        cls.peer = peer = cls.world.peer()
+        cls.port, cls.other_port = peer.tell("listen"), peer.tell("listen")
+        cls.v4, cls.v6 = f"{peer.v4}:{cls.port}", f"[{peer.v6}]:{cls.port}"
+        cls.www = cls.world.service("www", WORKERS)
+        cls.neighbour = cls.world.service("neighbour", 4)
+        cls.red()
+        cls.guard = cls.world.guard(policy({"www": {
+            # half of what there is: the v6 connects alone are a risk when those of v4 have been ended
+            "cgroup": cls.world.cgroup_name("www"), "workers": "prefork", "workers_max": WORKERS // 2,
+            "enforce": "[fail_fast]", "exempt": f"[{peer.v4}:{cls.other_port}]"}}))
+        until(lambda: (cls.guard.group("www") or {}).get("gate_ready"), 5, "www is guarded")
+        cls.outage()
+
+    @classmethod
+    def host(cls, mode):
+        return cls.peer.v6 if mode["family"] == "v6" else cls.peer.v4
+
+    @classmethod
+    def red(cls):
+        """The same without the guard: everybody waits."""
+        cls.alive_before = [cls.www.connect(cls.host(m), cls.port, **m) for m in MODES]
+        cls.peer.drop(cls.port, True)
+        waits = Load(50, lambda n: (lambda: cls.www.connect(cls.host(MODES[n % 5]), cls.port, seconds=3, **MODES[n % 5]),
+                                    n))
+        time.sleep(0.2)
+        cls.red_results = [r[2] for r in waits.stop()]
+        cls.peer.drop(cls.port, False)
+
+    @classmethod
+    def make(cls, n):
+        mode = MODES[n % len(MODES)]
+        return (lambda: cls.www.connect(cls.host(mode), cls.port, seconds=20, **mode), mode)
+
+    @classmethod
+    def outage(cls):
+        load = Load(20, cls.make)
+        until(lambda: len(load.results) >= 10, 10, "requests are answered")
+        cls.dropped = cls.peer.drop(cls.port, True)
+        neighbour = Load(10, lambda n: (lambda: cls.neighbour.connect(cls.peer.v4, cls.port, seconds=30), n))
+        time.sleep(0.2)
+        neighbour.stopping.set()
+        until(lambda: all((cls.guard.dependency("www", d) or {}).get("gate") == "open" for d in (cls.v4, cls.v6)), 10,
+              "both destinations are refused")
+        cls.while_open()
+        cls.back = cls.peer.drop(cls.port, False)
+        cls.closed = until(lambda: [x for x in (cls.guard.episode("www", d) for d in (cls.v4, cls.v6))
+                                    if x["state"] == "closed"][1:] and
+                           [cls.guard.episode("www", d) for d in (cls.v4, cls.v6)], 10, "both are closed")
+        done = len(load.results)
+        until(lambda: len(load.results) >= done + 20, 10, "requests after the return")
+        cls.results = [(what, *r) if isinstance(r, list) else (what, str(r), start, 0)
+                       for start, what, r, _ in load.stop()]
+        cls.neighbours = [r[2] for r in neighbour.stop()]
+
+    @classmethod
+    def while_open(cls):
+        cls.refused = {}
+        for mode in MODES:
+            name = mode["family"] + (" non-blocking" if mode.get("nonblocking") else "")
+            cls.refused[name] = [cls.www.connects(200, cls.host(mode), cls.port, **mode) for _ in range(5)]
+        cls.udp = [cls.www.ask(op="udp", host=h, port=cls.port, family=f, timeout=5)
+                   for h, f in ((cls.peer.v4, "v4"), (cls.peer.v6, "v6"))]
+        cls.other = [cls.www.connect(cls.host(m), cls.other_port, **m) for m in MODES]
+        cls.neighbour_fresh = cls.neighbour.connect(cls.peer.v4, cls.port, seconds=0.3)
+        probes, packets = cls.probes(), cls.peer.tell("packets", port=cls.port)
+        cls.more = cls.www.connects(1000, cls.peer.v4, cls.port)
+        until(lambda: cls.probes() >= probes + 6, 10, "probes go on")
+        cls.probes_seen = (cls.probes() - probes, cls.peer.tell("packets", port=cls.port) - packets)
+
+    @classmethod
+    def probes(cls):
+        return sum(cls.guard.episode("www", d)["did"]["probes"] for d in (cls.v4, cls.v6))
+
+    def of(self, family):
+        return [r for r in self.results if (r[0]["family"] == "v6") == (family == "v6")]
+
+    def test_red_everybody_waits_without_the_guard(self):
+        self.assertEqual([r[0] for r in self.alive_before], [None] * len(MODES))
+        self.assertEqual({r[0] for r in self.red_results}, {"EAGAIN"})
+        self.assertGreater(min(took(self.red_results)), 2.9)
+
+    def test_opened_in_time(self):
+        for destination, family in ((self.v4, "v4"), (self.v6, "v6")):
+            x = self.guard.episode("www", destination)
+            first = min(r[2] for r in self.of(family) if r[3] > 0.5)
+            after = moment(x["opened_at"]) - first
+            FIGURES[f"{family} opened after the first stuck connect, s"] = round(after, 3)
+            self.assertGreaterEqual(after, 2.35)
+            self.assertLess(after, 3.1)
+            effect = min(r[2] + r[3] for r in self.of(family) if r[1] and r[2] + r[3] > first)
+            FIGURES[f"{family} first effect seen by a worker after the first stuck connect, s"] = round(effect - first, 3)
+            told = moment(x["opened_at"]) + (x["did"]["first_effect_after_seconds"] or 0)
+            self.assertLess(effect - first, 3.1)
+            self.assertLess(abs(told - effect), 0.1, "explain agrees with what the workers saw")
+            self.assertTrue(x["acted"])
+
+    def test_pending_connects_are_ended(self):
+        for destination, family in ((self.v4, "v4"), (self.v6, "v6")):
+            opened = moment(self.guard.episode("www", destination)["opened_at"])
+            ended = [r for r in self.of(family) if r[1] == "ECONNABORTED"]
+            late = [r[2] + r[3] - opened for r in ended if r[2] < opened - 0.1]
+            self.assertGreater(len(late), 8)
+            FIGURES[f"{family} waits ended after opening, ms (median, worst of {len(late)})"] = (
+                round(quantile(late, 0.5) * 1e3, 1), round(max(late) * 1e3, 1))
+            self.assertLess(quantile(late, 0.5), 0.05)
+            self.assertLess(max(late), 0.25)
+            kinds = {(r[0]["family"], bool(r[0].get("nonblocking"))) for r in ended}
+            self.assertEqual(kinds, {("v6", False), ("v6", True)} if family == "v6" else
+                             {("v4", False), ("v4", True), ("mapped", False)})
+        self.assertEqual([r for r in self.results if r[3] > 3.2], [], "nobody waits longer")
+
+    def test_new_connects_are_refused_at_once(self):
+        for name, runs in self.refused.items():
+            everything = [r for run in runs for r in run]
+            self.assertEqual({r[0] for r in everything}, {"ECONNREFUSED"}, name)
+            # the machine may be busy: the quietest of five runs tells what refusing costs
+            p99 = min(quantile(took(run), 0.99) for run in runs)
+            FIGURES[f"refused {name}, us (median, p99)"] = (round(quantile(took(everything), 0.5) * 1e6),
+                                                            round(p99 * 1e6))
+            self.assertLess(quantile(took(everything), 0.5), 0.001, name)
+            self.assertLess(p99, 0.001, name)
+
+    def test_neighbour_is_untouched(self):
+        self.assertEqual(self.neighbour_fresh[0], "EAGAIN", "not refused: it waits")
+        self.assertGreaterEqual(len(self.neighbours), 2)
+        for error, _, seconds in self.neighbours:
+            self.assertIsNone(error, "its pending connect was not ended")
+            self.assertGreater(seconds, 2.5)
+
+    def test_udp_and_other_destinations_are_untouched(self):
+        self.assertEqual(self.udp, ["ping", "ping"])
+        self.assertEqual([r[0] for r in self.other], [None] * len(MODES))
+
+    def test_probes_are_the_guards_own(self):
+        probes, packets = self.probes_seen
+        self.assertEqual({r[0] for r in self.more}, {"ECONNREFUSED"})
+        FIGURES["probes, SYNs seen at the dead host meanwhile"] = (probes, packets)
+        self.assertGreaterEqual(packets, probes - 2)
+        # each probe sends its SYN again after a second, and the neighbour's few go on: 1,000 refused ones sent none
+        self.assertLess(packets, 4 * probes + 20)
+
+    def test_closes_in_steps_after_the_return(self):
+        for x, family in zip(self.closed, ("v4", "v6")):
+            self.assertEqual(x["state"], "closed")
+            closed, half = moment(x["closed_at"]) - self.back, moment(x["half_open_at"]) - self.back
+            FIGURES[f"{family} half open, closed after the return, s"] = (round(half, 2), round(closed, 2))
+            self.assertGreater(half, -0.1)
+            self.assertLess(closed, 2.3)
+            self.assertGreater(closed, half + 0.3, "in steps")
+            self.assertGreaterEqual(x["did"]["connects_admitted"], 1)
+            self.assertLessEqual(x["did"]["connects_admitted"], 31)
+            self.assertEqual(x["did"]["relapses"], 0)
+            after = [r for r in self.of(family) if r[2] > moment(x["closed_at"])]
+            self.assertEqual({r[1] for r in after}, {None})
+            admitted = [r for r in self.of(family)
+                        if moment(x["half_open_at"]) < r[2] < moment(x["closed_at"]) and r[1] != "ECONNREFUSED"]
+            self.assertEqual({r[1] for r in admitted} | {None}, {None}, "whoever is let through gets through")
+
+    def test_counts_agree(self):
+        for x, family in zip(self.closed, ("v4", "v6")):
+            burst = sum(len(run) for name, runs in self.refused.items() if (name[:2] == "v6") == (family == "v6")
+                        for run in runs) + (len(self.more) if family == "v4" else 0)
+            refused = len([r for r in self.of(family) if r[1] == "ECONNREFUSED"])
+            ended = len([r for r in self.of(family) if r[1] == "ECONNABORTED"])
+            self.assertEqual(x["did"]["connects_refused"], refused + burst)
+            self.assertEqual(x["did"]["waits_ended"], ended)
+
+
+class Settings(unittest.TestCase):
+    """refuse_with, exempt, connect_deadline."""
+
+    def setUp(self):
+        self.world = World()
+        self.addCleanup(self.world.close)
+        self.peer = self.world.peer()
+        self.port = self.peer.tell("listen")
+        self.www = self.world.service("www", 12)
+
+    def guarded(self, **keys):
+        guard = self.world.guard(policy({"www": {"cgroup": self.world.cgroup_name("www"), **keys}}))
+        until(lambda: guard.group("www")["present"], 5, "www is followed")
+        return guard
+
+    def test_refuse_with(self):
+        guard = self.guarded(enforce="[fail_fast]", refuse_with="EHOSTUNREACH")
+        endpoint = f"{self.peer.v4}:{self.port}"
+        self.assertIsNone(self.www.connect(self.peer.v4, self.port)[0])
+        until(lambda: guard.post("hold", group="www", endpoint=endpoint, seconds=60)[0] == 200, 5, "held")
+        until(lambda: self.www.connect(self.peer.v4, self.port)[0] == "EHOSTUNREACH", 2, "refused with EHOSTUNREACH")
+
+    def test_exempt(self):
+        """Dead, always, but exempt: explained, not refused; holding it by hand is not allowed either."""
+        endpoint = f"{self.peer.v4}:{self.port}"
+        guard = self.guarded(enforce="[fail_fast]", fail_fast="always", exempt=f"[{endpoint}]")
+        status, text = guard.post("hold", group="www", endpoint=endpoint, seconds=60)
+        self.assertNotEqual(status, 200, text)
+        self.peer.drop(self.port, True)
+        load = Load(10, lambda n: (lambda: self.www.connect(self.peer.v4, self.port, seconds=4), n))
+        x = until(lambda: guard.episode("www", endpoint), 10, "an explain record")
+        self.assertFalse(x["acted"])
+        self.assertIn("exempt", x["blocked"])
+        self.assertEqual(self.www.connect(self.peer.v4, self.port, seconds=0.3)[0], "EAGAIN")
+        results = load.stop()
+        self.assertEqual({r[2][0] for r in results}, {"EAGAIN"}, "nobody was refused, no wait was ended")
+
+    def deadlines(self, service):
+        return service.connects(1, self.peer.v4, self.port) + service.connects(1, self.peer.v6, self.port, "v6")
+
+    def test_connect_deadline(self):
+        """Every connect ends by then, by the kernel's own ETIMEDOUT; also while the guard is stopped; nobody else's."""
+        neighbour = self.world.service("neighbour", 4)
+        self.peer.drop(self.port, True)
+        self.assertEqual(self.www.connect(self.peer.v4, self.port, seconds=2.5)[0], "EAGAIN", "red")
+        guard = self.guarded(connect_deadline="1500ms")
+        cgroup = self.world.cgroup("www")
+        until(lambda: self.www.connect(self.peer.v4, self.port, seconds=5)[0] == "ETIMEDOUT", 8, "the deadline is set")
+        for stopped in (False, True):
+            if stopped:
+                guard.p.send_signal(signal.SIGSTOP)
+            for error, _, seconds in self.deadlines(self.www):
+                self.assertEqual(error, "ETIMEDOUT", f"stopped: {stopped}")
+                FIGURES[f"connect_deadline 1.5 s, guard stopped: {stopped}, s"] = round(seconds, 3)
+                self.assertGreater(seconds, 1.2)
+                self.assertLess(seconds, 2.3)
+            self.assertEqual(neighbour.connect(self.peer.v4, self.port, seconds=2.5)[0], "EAGAIN")
+        guard.p.send_signal(signal.SIGCONT)
+        self.peer.drop(self.port, False)
+        self.assertIsNone(self.www.connect(self.peer.v4, self.port)[0])
+        guard.stop()
+        self.peer.drop(self.port, True)
+        self.assertEqual(self.www.connect(self.peer.v4, self.port, seconds=2.5)[0], "EAGAIN", f"left on {cgroup}")
+
+
+if __name__ == "__main__":
+    unittest.main()

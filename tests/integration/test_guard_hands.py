@@ -1,0 +1,178 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""test_guard_hands.py: the operator's hand (hold, release), and how the guard lets go when it is stopped or dies."""
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import unittest
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+# pylint: disable=wrong-import-position
+from guardlib import BUILD, FIGURES, Load, World, bpf_objects, cgroup_programs, figures_print, policy, until
+
+
+def setUpModule():
+    unittest.addModuleCleanup(figures_print)
+
+
+class Fixture(unittest.TestCase):
+    WORKERS = 8
+
+    def setUp(self):
+        self.world = World()
+        self.addCleanup(self.world.close)
+        self.peer = self.world.peer()
+        self.port = self.peer.tell("listen")
+        self.endpoint = f"{self.peer.v4}:{self.port}"
+        self.www = self.world.service("www", self.WORKERS)
+        self.cgroup = self.world.cgroup("www")
+        self.guard = self.world.guard(policy({"www": {
+            "cgroup": self.world.cgroup_name("www"), "enforce": "[fail_fast]", "fail_fast": "always"}}))
+        until(lambda: self.guard.group("www")["gate_ready"], 5, "www is guarded")
+
+    def error(self, seconds=2):
+        return self.www.connect(self.peer.v4, self.port, seconds=seconds)[0]
+
+    def hold(self, seconds):
+        status, text = self.guard.post("hold", group="www", endpoint=self.endpoint, seconds=seconds)
+        self.assertEqual(status, 200, text)
+        until(lambda: self.error() == "ECONNREFUSED", 2, "refused")
+
+    def ctl(self, *args, uid=0):
+        return subprocess.run([f"{BUILD}/pileguardctl", "--socket", self.guard.socket, *args], capture_output=True,
+                              text=True, check=False, user=uid)
+
+
+class Hands(Fixture):
+    def test_hold_and_release(self):
+        self.assertIsNone(self.error())
+        held = self.ctl("hold", "www", self.endpoint, "--for", "60s")
+        self.assertEqual(held.returncode, 0, held.stderr)
+        until(lambda: self.error() == "ECONNREFUSED", 2, "refused while held, though it answers")
+        self.assertTrue(self.guard.episode("www", self.endpoint)["why"]["by_hand"])
+        released = self.ctl("release", "www", self.endpoint, "--for", "1s")
+        self.assertEqual(released.returncode, 0, released.stderr)
+        until(lambda: self.error() is None, 2, "let through after release")
+        self.assertEqual({r[0] for r in self.www.connects(50, self.peer.v4, self.port)}, {None})
+
+    def test_hold_is_over(self):
+        start = time.monotonic()
+        self.hold(2)
+        until(lambda: self.error() is None, 5, "the hold is over")
+        self.assertGreater(time.monotonic() - start, 1.8)
+
+    def test_release_in_an_outage(self):
+        """Released: nobody is refused, though it is dead; when that is over, the proof holds again."""
+        self.peer.drop(self.port, True)
+        load = Load(6, lambda n: (lambda: self.error(1.2), n))
+        self.addCleanup(load.stop)
+        until(lambda: self.error(0.3) == "ECONNREFUSED", 8, "dead: refused")
+        status, text = self.guard.post("release", group="www", endpoint=self.endpoint, seconds=4)
+        self.assertEqual(status, 200, text)
+        start = time.monotonic()
+        until(lambda: self.error(0.3) == "EAGAIN", 2, "not refused any more: waits")
+        while time.monotonic() < start + 3.5:
+            self.assertEqual(self.error(0.3), "EAGAIN", "nobody is refused while released")
+        until(lambda: self.error(0.3) == "ECONNREFUSED", 8, "refused again when the release is over")
+
+    def test_only_root(self):
+        os.chmod(self.guard.socket, 0o666)      # otherwise nobody else gets as far as to ask
+        for command in (("hold", "www", self.endpoint), ("release", "www", self.endpoint), ("reload",)):
+            run = self.ctl("--json", *command, uid=65534)
+            self.assertEqual(run.returncode, 1, run)
+            self.assertIn("root", run.stdout + run.stderr)
+        body = json.dumps({"group": "www", "endpoint": self.endpoint, "seconds": 60})
+        run = subprocess.run(["curl", "-si", "--unix-socket", self.guard.socket, "-d", body, "http://x/v1/hold"],
+                             capture_output=True, text=True, check=False, user=65534)
+        self.assertIn(" 403 ", run.stdout.splitlines()[0], run)
+        self.assertEqual(self.ctl("status", uid=65534).returncode, 0, "anybody who may connect may look")
+        self.assertIsNone(self.error(), "nothing was held")
+        self.assertEqual(self.guard.events("command"), [])
+
+    def test_one_api_process(self):
+        """Two would share the listener, and the commands of one would get no answer (found so)."""
+        with open(f"/proc/{self.guard.p.pid}/task/{self.guard.p.pid}/children", encoding="ascii") as f:
+            self.assertEqual(len(f.read().split()), 1)
+        for _ in range(20):
+            status, text = self.guard.post("hold", group="www", endpoint=self.endpoint, seconds=1)
+            self.assertEqual(status, 200, text)
+
+    def test_wrong_hands(self):
+        for body in ({"group": "nobody", "endpoint": self.endpoint, "seconds": 5},
+                     {"group": "www", "endpoint": "db.example:3306", "seconds": 5},
+                     {"group": "www", "endpoint": "10.9.0.2", "seconds": 5},
+                     {"group": "www", "endpoint": self.endpoint, "seconds": 0},
+                     {"group": "www", "endpoint": self.endpoint, "seconds": 86401}, {}):
+            status, text = self.guard.post("hold", **body)
+            self.assertTrue(400 <= status < 500, (body, status, text))
+        self.assertIsNone(self.error())
+
+
+class LettingGo(Fixture):
+    """With a gate shut by hand: refused until nobody renews it."""
+
+    def test_stopped_guard_loses_its_lease(self):
+        self.hold(60)
+        self.guard.p.send_signal(signal.SIGSTOP)
+        stopped = time.monotonic()
+        self.assertEqual(self.error(), "ECONNREFUSED", "a stopped guard still holds, for its lease")
+        until(lambda: self.error() is None, 6, "connects go through when the lease is over")
+        FIGURES["SIGSTOP: not refused any more after, s"] = round(time.monotonic() - stopped, 2)
+        self.assertGreater(time.monotonic() - stopped, 4)
+        self.guard.p.send_signal(signal.SIGCONT)
+        until(lambda: self.error() == "ECONNREFUSED", 3, "held again")
+
+    def test_killed_guard_opens_at_once(self):
+        self.hold(60)
+        held = self.guard.held
+        killed = time.monotonic()
+        self.guard.p.kill()
+        until(lambda: self.error() is None, 1, "connects go through")
+        FIGURES["SIGKILL: not refused any more after, s"] = round(time.monotonic() - killed, 3)
+        self.guard.p.wait()
+        until(lambda: not held & bpf_objects(), 5, "programs, maps and links are gone")
+        FIGURES["SIGKILL: nothing in the kernel any more after, s"] = round(time.monotonic() - killed, 2)
+        self.assertEqual(cgroup_programs(self.cgroup), [])
+        self.world.nothing_left()
+
+    def files(self):
+        """Every readable file of the cgroup that does not count by itself."""
+        seen = {}
+        for name in sorted(os.listdir(self.cgroup)):
+            if "pressure" in name or ".stat" in name:
+                continue
+            try:
+                with open(f"{self.cgroup}/{name}", encoding="utf-8") as f:
+                    seen[name] = f.read()
+            except OSError as e:
+                seen[name] = str(e)
+        return seen
+
+    def test_terminated_in_mid_action(self):
+        self.guard.stop()
+        before = self.files()
+        self.world.nothing_left()
+        guard = self.guard = self.world.guard()
+        until(lambda: guard.group("www")["gate_ready"], 5, "www is guarded")
+        self.assertEqual(sorted(cgroup_programs(self.cgroup)), ["cgroup_inet4_connect", "cgroup_inet6_connect"])
+        self.peer.drop(self.port, True)
+        load = Load(8, lambda n: (lambda: self.error(8), n))
+        until(lambda: (guard.dependency("www", self.endpoint) or {}).get("gate") == "open", 8, "refused")
+        stopped = time.monotonic()
+        self.assertEqual(guard.stop(), 0)
+        FIGURES["SIGTERM in mid-action: gone after, s"] = round(time.monotonic() - stopped, 2)
+        self.world.nothing_left()
+        self.assertEqual(self.files(), before)
+        self.assertFalse(os.path.exists(guard.socket))
+        self.assertEqual(self.error(0.3), "EAGAIN", "waits, as without a guard")
+        self.peer.drop(self.port, False)
+        load.stop()
+        self.assertIn("pileguard stops: everything is open", guard.said())
+
+
+
+if __name__ == "__main__":
+    unittest.main()
