@@ -164,8 +164,8 @@ class Peer(Process):
 class Service(Process):
     """Prefork workers in a cgroup of their own, asked over a unix socket (or TCP)."""
 
-    def __init__(self, world, name, n, port=None):
-        self.cgroup = world.cgroup(name)
+    def __init__(self, world, name, n, port=None, cgroup=None):
+        self.cgroup = cgroup or world.cgroup(name)
         self.path = f"{world.dir}/{name}.sock"
         self.port = port
         with contextlib.suppress(FileNotFoundError):

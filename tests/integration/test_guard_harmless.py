@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""test_guard_harmless.py: what must not make the guard act: observe mode in an outage, and all that only looks like one."""
+"""test_guard_harmless.py: what must not make it act: observe mode in an outage, and what only looks like one."""
 import os
 import sys
 import threading
@@ -54,7 +54,7 @@ class Observe(unittest.TestCase):
 
 
 class Calm(unittest.TestCase):
-    """Several services side by side for half a minute, each with its own trouble; the policy is the strictest there is."""
+    """Services side by side for half a minute, each with its own trouble; the policy is the strictest there is."""
     WORKERS = 12
     BLIPS = [(0.5, 0.0), (0.5, 0.37), (1, 0.0), (1, 0.51), (2, 0.0), (2, 0.33), (2, 0.71)]
 
@@ -103,7 +103,7 @@ class Calm(unittest.TestCase):
         for t in troubles:
             t.start()
         time.sleep(3)
-        self.loads["step"].rate, self.loads["burst"].rate = 12, 20   # from the start of the count: a burst, then a level
+        self.loads["step"].rate, self.loads["burst"].rate = 12, 20
         time.sleep(3)
         self.loads["burst"].rate = 4
         for t in troubles:
@@ -115,7 +115,8 @@ class Calm(unittest.TestCase):
             errors = {r[2][0] if isinstance(r[2], list) else repr(r[2]) for r in results[name]}
             self.assertEqual(errors, {"ECONNREFUSED"} if name == "rst" else {None}, name)
             longest = max(r[2][2] for r in results[name])
-            FIGURES[f"{name} {blips.get(name, ('',))[0]}: connects, longest s"] = (len(results[name]), round(longest, 2))
+            FIGURES[f"{name} {blips.get(name, ('',))[0]}: connects, longest s"] = (len(results[name]),
+                                                                                   round(longest, 2))
         for name, (seconds, _) in blips.items():
             self.assertGreater(max(r[2][2] for r in results[name]), min(seconds, 0.9), f"{name}: red: somebody waited")
         status = guard.get("status")

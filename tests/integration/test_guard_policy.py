@@ -1,0 +1,217 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""test_guard_policy.py: reloads, whole or not at all; what is in force after a start; what the guard needs to start."""
+import os
+import re
+import signal
+import subprocess
+import sys
+import unittest
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+# pylint: disable=wrong-import-position
+from guardlib import BUILD, FIGURES, World, bpf_held_by, bpf_objects, cgroup_programs, figures_print, policy, until
+
+BROKEN = "mode: enforce\ngroups:\n  - name: www\n    cgroup: /x\n    dead_after: soon\n"
+PLACE = re.compile(r"policy\.yaml:5:\d+")
+
+
+def setUpModule():
+    unittest.addModuleCleanup(figures_print)
+
+
+class Fixture(unittest.TestCase):
+    def setUp(self):
+        self.world = World()
+        self.addCleanup(self.world.close)
+        self.peer = self.world.peer()
+        self.port = self.peer.tell("listen")
+        self.endpoint = f"{self.peer.v4}:{self.port}"
+        self.www = self.world.service("www", 4)
+
+    def text(self, mode="enforce", **keys):
+        keys = {"cgroup": self.world.cgroup_name("www"), "enforce": "[fail_fast]", "fail_fast": "always", **keys}
+        return policy({"www": keys}, mode)
+
+    def guarded(self):
+        guard = self.world.guard(self.text())
+        until(lambda: guard.group("www")["gate_ready"], 5, "www is guarded")
+        return guard
+
+    def error(self, seconds=2):
+        return self.www.connect(self.peer.v4, self.port, seconds=seconds)[0]
+
+    def hold(self, guard):
+        status, text = guard.post("hold", group="www", endpoint=self.endpoint, seconds=600)
+        self.assertEqual(status, 200, text)
+        until(lambda: self.error() == "ECONNREFUSED", 2, "refused")
+
+
+class Reload(Fixture):
+    def reload(self, guard):
+        return subprocess.run([f"{BUILD}/pileguardctl", "--socket", guard.socket, "reload"], capture_output=True,
+                              text=True, check=False)
+
+    def test_broken_file_changes_nothing(self):
+        guard = self.guarded()
+        self.hold(guard)
+        before = guard.get("policy")
+        guard.write(BROKEN)
+        run = self.reload(guard)
+        self.assertEqual(run.returncode, 78, run)
+        self.assertRegex(run.stderr, PLACE)
+        guard.p.send_signal(signal.SIGHUP)
+        until(lambda: guard.get("status")["policy"]["reloads_refused_total"] == 2, 5, "SIGHUP was refused too")
+        until(lambda: len(PLACE.findall(guard.said())) >= 2, 2, "file:line:column in the journal, each time")
+        after = guard.get("policy")
+        self.assertEqual((after["hash"], after["generation"]), (before["hash"], before["generation"]))
+        self.assertRegex(after["trouble"], PLACE)
+        self.assertEqual(self.error(), "ECONNREFUSED", "the old policy is in force")
+        guard.write(self.text(probe_every="500ms"))
+        self.assertEqual(self.reload(guard).returncode, 0)
+        until(lambda: guard.get("policy")["generation"] == before["generation"] + 1, 2, "the next generation")
+        self.assertIsNone(guard.get("policy")["trouble"])
+        self.assertEqual(self.error(), "ECONNREFUSED", "still held")
+
+    def test_withdrawing_fail_fast_opens_at_once(self):
+        for text in (self.text(enforce="[]"), self.text(mode="observe"), self.text(exempt=f"[{self.endpoint}]"),
+                     "mode: enforce\n"):
+            with self.subTest(text=text):
+                guard = self.guarded()
+                self.hold(guard)
+                guard.write(text)
+                self.assertEqual(self.reload(guard).returncode, 0)
+                until(lambda: self.error() is None, 0.5, "let through")
+                until(lambda: guard.episode("www", self.endpoint)["state"] == "closed", 2, "said")
+                if "exempt" not in text:
+                    until(lambda: cgroup_programs(self.world.cgroup("www")) == [], 2, "detached")
+                guard.stop()
+
+    @staticmethod
+    def resident(guard):
+        with open(f"/proc/{guard.p.pid}/status", encoding="ascii") as f:
+            return int(re.search(r"VmRSS:\s*(\d+)", f.read()).group(1))
+
+    def test_hundred_reloads_leave_nothing(self):
+        guard = self.guarded()
+        self.hold(guard)
+
+        def descriptors():
+            return len(os.listdir(f"/proc/{guard.p.pid}/fd"))
+        for i in range(4):
+            guard.write(self.text(probe_every="500ms" if i % 2 else "1s"))
+            self.assertEqual(guard.post("reload")[0], 200)
+        until(lambda: self.error() == "ECONNREFUSED", 1, "held")
+        before, held = descriptors(), bpf_held_by(guard.p.pid)
+        rss = self.resident(guard)
+        for i in range(100):
+            guard.write(BROKEN if i % 10 == 9 else self.text(probe_every="500ms" if i % 2 else "1s"))
+            self.assertEqual(guard.post("reload")[0], 422 if i % 10 == 9 else 200)
+            self.assertEqual(self.error(), "ECONNREFUSED", f"refused throughout, reload {i}")
+        # probes come and go
+        until(lambda: descriptors() <= before + 1, 5, f"descriptors are as before ({before})")
+        self.assertEqual(len(bpf_held_by(guard.p.pid)), len(held))
+        self.assertEqual({o for o in held if o[0] != "link"},
+                         {o for o in bpf_held_by(guard.p.pid) if o[0] != "link"}, "same programs and maps")
+        FIGURES["100 reloads: descriptors before, after; resident KiB before, after"] = (
+            before, descriptors(), rss, self.resident(guard))
+        self.assertLess(self.resident(guard), rss + 512)
+
+    def test_many_at_once(self):
+        """SIGHUPs in a burst: the last file is in force in the end."""
+        guard = self.guarded()
+        for i in range(50):
+            guard.write(self.text(probe_every=f"{300 + i}ms"))
+            guard.p.send_signal(signal.SIGHUP)
+        until(lambda: "probe_every: 349ms" in guard.get("policy")["text"], 5, "the last one is in force")
+
+
+class Start(Fixture):
+    def run_to_end(self, *prefix):
+        guard = self.world.guard(ready=False, prefix=prefix)
+        return guard.p.wait(20), guard.said()
+
+    def test_broken_and_none_committed(self):
+        before = bpf_objects()
+        with open(f"{self.world.dir}/policy.yaml", "w", encoding="utf-8") as f:
+            f.write(BROKEN)
+        status, said = self.run_to_end()
+        self.assertEqual(status, 78, said)
+        self.assertRegex(said, PLACE)
+        self.assertEqual(len(said.strip().splitlines()), 1, said)
+        until(lambda: not bpf_objects() - before - self.held_by_others(), 5, "nothing was loaded")
+
+    @staticmethod
+    def held_by_others():
+        return set().union(*(bpf_held_by(p) for p in os.listdir("/proc") if p.isdigit()))
+
+    def test_broken_and_one_committed(self):
+        guard = self.guarded()
+        wanted = guard.get("policy")
+        guard.stop()
+        guard.write(BROKEN)
+        guard = self.world.guard()
+        until(lambda: guard.group("www")["gate_ready"], 5, "www is guarded, as last committed")
+        now = guard.get("policy")
+        self.assertEqual((now["hash"], now["from_store"]), (wanted["hash"], True))
+        self.assertRegex(now["trouble"], PLACE)
+        self.hold(guard)
+        guard.write(self.text(probe_every="700ms"))
+        self.assertEqual(guard.post("reload")[0], 200)
+        until(lambda: not guard.get("policy")["from_store"], 2, "the file is in force")
+        self.assertEqual(self.error(), "ECONNREFUSED")
+
+    def test_no_file_observes(self):
+        guard = self.world.guard()
+        self.assertEqual(guard.get("status")["mode"], "observe")
+        self.assertEqual(cgroup_programs(self.world.cgroup("www")), [])
+
+    def test_no_privilege(self):
+        """One sentence, exit status 1, nothing left."""
+        for prefix in (("setpriv", "--bounding-set", "-all", "--inh-caps", "-all"),
+                       ("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups")):
+            os.chmod(self.world.dir, 0o777)
+            for path in ("state", "guard.log"):
+                if os.path.exists(f"{self.world.dir}/{path}"):
+                    os.chmod(f"{self.world.dir}/{path}", 0o777)
+            open(f"{self.world.dir}/guard.log", "w", encoding="utf-8").close()
+            with self.subTest(prefix=prefix):
+                status, said = self.run_to_end(*prefix)
+                self.assertEqual(status, 1, said)
+                self.assertEqual(len(said.strip().splitlines()), 1, said)
+                self.assertIn("privilege", said)
+
+    def test_no_cgroup_v2(self):
+        """In a mount namespace without it."""
+        script = f"umount {self.world.mount} && exec \"$@\""
+        status, said = self.run_to_end("unshare", "--mount", "sh", "-c", script, "sh")
+        self.assertEqual(status, 1, said)
+        self.assertEqual(len(said.strip().splitlines()), 1, said)
+        self.assertIn("cgroup v2", said)
+
+    def test_no_type_information(self):
+        script = "mount -t tmpfs none /sys/kernel/btf && exec \"$@\""
+        status, said = self.run_to_end("unshare", "--mount", "sh", "-c", script, "sh")
+        self.assertEqual(status, 1, said)
+        self.assertEqual(len(said.strip().splitlines()), 1, said)
+        self.assertIn("/sys/kernel/btf/vmlinux", said)
+
+    def test_no_pressure(self):
+        script = "mount -t tmpfs none /proc/pressure && exec \"$@\""
+        guard = self.world.guard(self.text(), prefix=("unshare", "--mount", "sh", "-c", script, "sh"))
+        until(lambda: guard.group("www")["gate_ready"], 5, "the rest works")
+        self.assertIn("PSI", guard.said())
+        self.hold(guard)
+
+    def test_socket_path_in_use(self):
+        """A socket that a killed guard left is taken over."""
+        guard = self.guarded()
+        guard.p.kill()
+        guard.p.wait()
+        self.assertTrue(os.path.exists(guard.socket))
+        guard = self.world.guard()
+        until(lambda: guard.group("www")["gate_ready"], 5, "www is guarded again")
+
+
+if __name__ == "__main__":
+    unittest.main()
