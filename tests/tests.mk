@@ -12,14 +12,19 @@ UNIT_risk := $(DECIDE_SRC)
 UNIT_verdict := $(DECIDE_SRC)
 UNIT_breaker := $(DECIDE_SRC)
 UNIT_decide := $(DECIDE_SRC)
-UNIT_LIBS := -lcmocka -lcyaml -lyaml -lmd -ljansson -lm
+TEXT_SRC := daemon/api/text.c daemon/record/explain_text.c daemon/record/explain_line.c $(wildcard daemon/util/*.c)
+UNIT_snapshot := daemon/api/snapshot.c $(wildcard daemon/util/*.c)
+UNIT_explain_text := $(TEXT_SRC)
+UNIT_metrics := daemon/api/metrics.c $(TEXT_SRC)
+UNIT_json := daemon/api/json.c daemon/api/json_record.c daemon/api/json_value.c $(TEXT_SRC)
+UNIT_LIBS := -lcmocka -lcyaml -lyaml -lmd -ljansson -lm -lpthread
 
 UNIT_NAMES = $(sort $(patsubst UNIT_%,%,$(filter UNIT_%,$(filter-out UNIT_LIBS UNIT_NAMES UNIT_BIN UNIT_SAN,$(.VARIABLES)))))
 UNIT_BIN = $(patsubst %,$(BUILD)/tests/unit/test_%,$(UNIT_NAMES))
 UNIT_SAN = $(patsubst %,$(BUILD)/san/tests/unit/test_%,$(UNIT_NAMES)) $(BUILD)/san/tests/fuzz/fuzz_policy
 
 # programs that the integration tests start
-TEST_PROGRAMS :=
+TEST_PROGRAMS := $(BUILD)/tests/integration/api_harness
 BENCH_PROGRAMS :=
 include $(wildcard tests/*/*.mk)
 
@@ -40,6 +45,12 @@ $(BUILD)/san/tests/fuzz/fuzz_policy: tests/fuzz/fuzz_policy.c $(POLICY_SRC)
 	@mkdir -p $(@D)
 	$(call say,SAN,$@)
 	$(Q)$(CC) $(TEST_CFLAGS) $(SANITIZE) -o $@ $^ -lcyaml -lyaml -lmd
+
+$(BUILD)/tests/integration/api_harness: tests/integration/api_harness.c $(BUILD)/tests/.changed
+	@mkdir -p $(@D)
+	$(call say,CC,$@)
+	$(Q)$(CC) $(TEST_CFLAGS) -Itests/integration -o $@ $< $(filter-out daemon/api/main.c,$(wildcard daemon/api/*.c)) \
+		$(wildcard daemon/record/explain_*.c daemon/util/*.c) $(API_LIBS) -lpthread
 
 # a test is rebuilt when any source or header is newer: cheaper than tracking each one's list
 $(BUILD)/tests/.changed: $(wildcard daemon/*/*.[ch] include/pileguard/*.h tests/unit/*.[ch])
@@ -68,7 +79,7 @@ bench: all
 demo:
 	./tests/deps
 	$(MAKE) all
-	./tests/vm/run demo
+	./tests/vm/run incident --guard both --seed 1
 
 lint:
 	./tests/lint

@@ -106,7 +106,7 @@ static void assert_round_trip(const struct pile_policy *policy)
 	assert_int_equal(pile_load_format(&again, &text_again), 0);
 	assert_string_equal(text, text_again);
 	assert_string_equal(policy->hash, again.hash);
-	assert_memory_equal(policy->groups, again.groups, sizeof(again.groups));
+	assert_memory_equal(policy->groups, again.groups, again.n_groups * sizeof(again.groups[0]));
 	assert_int_equal(policy->mode, again.mode);
 	assert_int_equal(policy->memory_reserve_bytes, again.memory_reserve_bytes);
 	assert_int_equal(policy->n_groups, again.n_groups);
@@ -359,7 +359,7 @@ static void test_store(void **state)
 	assert_int_equal(pile_store_load(dir, &again, &generation, &err), 0);
 	assert_int_equal(generation, 7);
 	assert_string_equal(again.hash, loaded.hash);
-	assert_memory_equal(again.groups, loaded.groups, sizeof(loaded.groups));
+	assert_memory_equal(again.groups, loaded.groups, loaded.n_groups * sizeof(loaded.groups[0]));
 	snprintf(path, sizeof(path), "%s/" STORED, dir);
 	assert_string_equal(again.source, path);
 	/* The next one takes its place, also when a crash left half of a new file behind. */
