@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * breaker.bpf.c: rung 1 in the kernel: connect() to a destination whose gate is shut returns an errno at once, and
- * the milder form, a deadline for connects by the kernel's own SYN time-outs. Attached to the groups' cgroups only.
+ * breaker.bpf.c: rung 1 in the kernel: connect() to a destination whose gate is shut returns an
+ * errno at once, and the milder form, a deadline for connects by the kernel's own SYN time-outs.
+ * Attached to the groups' cgroups only.
  * A gate whose lease is over, or whose guard is dead, is open.
  */
 #include "maps.h"

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * connects.h: following one connection of a worker to a dependency: its key, its state, its destination's counters.
+ * connects.h: following one connection of a worker to a dependency: its key, its state, its
+ * destination's counters.
  */
 #ifndef PILE_BPF_CONNECTS_H
 #define PILE_BPF_CONNECTS_H
@@ -40,7 +41,10 @@ counts_get(const struct pile_bpf_destination *key)
 	return counts;
 }
 
-/* A pending connect that is no longer followed: started = established + failed + pending must go on to hold. */
+/*
+ * A pending connect that is no longer followed: started = established + failed + pending must go on
+ * to hold.
+ */
 static __always_inline void connect_forget(void)
 {
 	struct pile_bpf_totals *t = totals_get();

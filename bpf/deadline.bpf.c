@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * deadline.bpf.c: connect_deadline: a connect that is not answered ends with the kernel's own ETIMEDOUT after the
- * policy's time: first SYN time-out r and n retransmissions end it after r x (2^(n+1) - 1). Needs no user space.
+ * deadline.bpf.c: connect_deadline: a connect that is not answered ends with the kernel's own
+ * ETIMEDOUT after the policy's time: first SYN time-out r and n retransmissions end it after r x
+ * (2^(n+1) - 1). Needs no user space.
  */
 #include "maps.h"
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * dependencies.bpf.c: connects of the groups' workers (TCP), the ends of requests on TCP sockets, and the death of
- * workers. No cgroup attach, so it survives restarts of the units.
+ * dependencies.bpf.c: connects of the groups' workers (TCP), the ends of requests on TCP sockets,
+ * and the death of workers. No cgroup attach, so it survives restarts of the units.
  */
 #include "connects.h"
 #include "requests.h"

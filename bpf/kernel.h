@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * kernel.h: the few kernel types that the programs touch, with the few fields they read (CO-RE finds the offsets).
+ * kernel.h: the few kernel types that the programs touch, with the few fields they read (CO-RE
+ * finds the offsets).
  * No vmlinux.h: builds need no BTF of the build machine.
  */
 #ifndef PILE_BPF_KERNEL_H

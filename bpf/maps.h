@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * maps.h: every map, once. maps.bpf.c creates them; the other objects are given the same maps by name
- * (daemon/kernel/kernel.c), so that one object that this kernel refuses takes nothing else away.
+ * maps.h: every map, once. maps.bpf.c creates them; the other objects are given the same maps by
+ * name (daemon/kernel/kernel.c), so that one object that this kernel refuses takes nothing else
+ * away.
  */
 #ifndef PILE_BPF_MAPS_H
 #define PILE_BPF_MAPS_H
@@ -73,7 +74,10 @@ struct {
 	__type(value, __u32);
 } listeners SEC(".maps");
 
-/* Local ports of the groups' TCP listeners: tells an accepted connection from a dependency when adopting. */
+/*
+ * Local ports of the groups' TCP listeners: tells an accepted connection from a dependency when
+ * adopting.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, PILE_LISTENERS_MAX);
@@ -120,7 +124,7 @@ struct {
 /* Destinations that the connect deadline leaves alone; port 0 = every port. User space writes. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, PILE_GROUPS_MAX * PILE_EXEMPT_MAX);
+	__uint(max_entries, PILE_GROUPS_MAX *PILE_EXEMPT_MAX);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, struct pile_bpf_destination);
 	__type(value, __u32);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * requests.bpf.c: the request sensor, tier A (Linux 6.3 and later): stable tracepoints of the socket layer.
+ * requests.bpf.c: the request sensor, tier A (Linux 6.3 and later): stable tracepoints of the
+ * socket layer.
  */
 #include "requests.h"
 

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * requests.h: the life of a request, as one atomic state word per socket. Both tiers call these functions.
+ * requests.h: the life of a request, as one atomic state word per socket. Both tiers call these
+ * functions.
  *
- * Opened by inbound bytes that arrived after the last outbound byte; waiting until the first outbound byte;
- * ended also by a read of 0, a failed send and close (design.md, Words). Each change of the word is one atomic
- * exchange and whoever made it does the counting, so that opened - answered - closed = sum of the wheels, always.
+ * Opened by inbound bytes that arrived after the last outbound byte; waiting until the first
+ * outbound byte; ended also by a read of 0, a failed send and close (design.md, Words). Each change
+ * of the word is one atomic exchange and whoever made it does the counting, so that opened -
+ * answered - closed = sum of the wheels, always.
  */
 #ifndef PILE_BPF_REQUESTS_H
 #define PILE_BPF_REQUESTS_H
@@ -13,7 +15,8 @@
 
 #include <bpf/bpf_core_read.h>
 
-static __always_inline struct pile_bpf_shard *shard_get(__u32 group, const struct pile_bpf_control *ctl)
+static __always_inline struct pile_bpf_shard *shard_get(__u32 group,
+							const struct pile_bpf_control *ctl)
 {
 	__u32 key = group * ctl->n_shards + bpf_get_smp_processor_id() % ctl->n_shards;
 
@@ -40,7 +43,10 @@ static __always_inline __u64 word_make(__u64 now, const struct pile_bpf_control 
 	       (ctl->generation ? PILE_OPEN_GENERATION : 0);
 }
 
-/* A bucket of the first-byte histogram: 4 an octave, the octave by the highest bit, the quarter by the next two. */
+/*
+ * A bucket of the first-byte histogram: 4 an octave, the octave by the highest bit, the quarter by
+ * the next two.
+ */
 static __always_inline __u32 log2_u64(__u64 v)
 {
 	__u32 r = 0;
@@ -181,9 +187,9 @@ static __always_inline bool tcp_is_mptcp(struct tcp_sock *tp)
 }
 
 /*
- * Bytes that nobody has read yet. A bare FIN wakes the reader as well and is no request. A subflow of an MPTCP
- * connection never opens one: the MPTCP socket, which inherits its listener's tag, does (its bare FIN opens and
- * closes one, since its queue is not to be seen from here).
+ * Bytes that nobody has read yet. A bare FIN wakes the reader as well and is no request. A subflow
+ * of an MPTCP connection never opens one: the MPTCP socket, which inherits its listener's tag, does
+ * (its bare FIN opens and closes one, since its queue is not to be seen from here).
  */
 static __always_inline bool tcp_has_unread(struct sock *sk)
 {
@@ -306,7 +312,10 @@ static __always_inline void on_send(struct sock *sk, int ret)
 		request_end(st, ret > 0);
 }
 
-/* Close, reset, or the end of our sending side. CLOSE_WAIT is the peer's FIN: the answer may still come. */
+/*
+ * Close, reset, or the end of our sending side. CLOSE_WAIT is the peer's FIN: the answer may still
+ * come.
+ */
 static __always_inline void on_tcp_state(struct sock *sk, int newstate)
 {
 	struct pile_bpf_socket *st;

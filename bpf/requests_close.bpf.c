@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * requests_close.bpf.c: a unix connection closed without an answer, seen at once where fentry is allowed.
+ * requests_close.bpf.c: a unix connection closed without an answer, seen at once where fentry is
+ * allowed.
  * Elsewhere the sweep finds it within about a second (closed, counted as drift).
  */
 #include "requests.h"

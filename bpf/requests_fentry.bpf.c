@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * requests_fentry.bpf.c: the request sensor, tier B (Linux 6.1): the functions behind the socket layer, since
- * sock_recvmsg and sock_sendmsg are partly inlined. Return values by bpf_get_func_ret: argument counts differ
- * between releases.
+ * requests_fentry.bpf.c: the request sensor, tier B (Linux 6.1): the functions behind the socket
+ * layer, since sock_recvmsg and sock_sendmsg are partly inlined. Return values by bpf_get_func_ret:
+ * argument counts differ between releases.
  */
 #include "requests.h"
 

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * sweep.bpf.c: the truth, by walking what exists.
- * sweep_sockets moves each waiting request from the old wheel to the new one: what stays behind in the old wheel
- * belonged to sockets that are gone. sweep_connects tells what each connection to a dependency is doing.
- * discover finds listeners in the processes of the whole host (all network namespaces), tags those of the groups,
- * and adopts connections older than the guard.
+ * sweep_sockets moves each waiting request from the old wheel to the new one: what stays behind in
+ * the old wheel belonged to sockets that are gone. sweep_connects tells what each connection to a
+ * dependency is doing.
+ * discover finds listeners in the processes of the whole host (all network namespaces), tags those
+ * of the groups, and adopts connections older than the guard.
  */
 #include "connects.h"
 #include "requests.h"
@@ -13,7 +14,7 @@
 
 char LICENSE[] SEC("license") = "GPL";
 
-#define SILENT_AFTER_MS 500 /* sample.h: "silent" */
+#define SILENT_AFTER_MS 500   /* sample.h: "silent" */
 #define UNACKED_RETRANSMITS 3 /* design.md: >= 3 retransmission time-outs */
 
 static __always_inline __u32 jiffies_to_ms(__u32 j)
@@ -24,9 +25,12 @@ static __always_inline __u32 jiffies_to_ms(__u32 j)
 	return (__u64)j * 1000 / hz;
 }
 
-/* Binned again by age, into the new wheel; old ones go to "older" before their slot comes round again. */
-static __always_inline void request_rebin(struct pile_bpf_socket *st, const struct pile_bpf_control *ctl,
-					  __u64 now)
+/*
+ * Binned again by age, into the new wheel; old ones go to "older" before their slot comes round
+ * again.
+ */
+static __always_inline void request_rebin(struct pile_bpf_socket *st,
+					  const struct pile_bpf_control *ctl, __u64 now)
 {
 	__u64 old = st->open, word, age;
 	struct pile_bpf_shard *shard;
@@ -55,7 +59,8 @@ static __always_inline bool is_retired(const struct pile_bpf_control *ctl, __u32
 	return group >= PILE_GROUPS_MAX || (ctl->retired[(group / 32) & 3] >> (group % 32)) & 1;
 }
 
-static __always_inline void queue_write(struct seq_file *seq, struct sock *sk, struct pile_bpf_socket *st)
+static __always_inline void queue_write(struct seq_file *seq, struct sock *sk,
+					struct pile_bpf_socket *st)
 {
 	struct pile_bpf_record_queue rec = {
 		.head = { PILE_RECORD_QUEUE, sizeof(rec) },
@@ -64,8 +69,8 @@ static __always_inline void queue_write(struct seq_file *seq, struct sock *sk, s
 		.backlog_limit = sk->sk_max_ack_backlog,
 	};
 
-	rec.backlog = sk->__sk_common.skc_family == AF_UNIX ? sk->sk_receive_queue.qlen :
-							     sk->sk_ack_backlog;
+	rec.backlog = sk->__sk_common.skc_family == AF_UNIX ? sk->sk_receive_queue.qlen
+							    : sk->sk_ack_backlog;
 	bpf_seq_write(seq, &rec, sizeof(rec));
 }
 
@@ -83,7 +88,10 @@ int sweep_sockets(struct bpf_iter__bpf_sk_storage_map *ctx)
 	ctl = control_get();
 	if (!st || !ctl)
 		return 0;
-	/* its group's slot is given away: forget it; if it is still served, the discover walk adopts it again */
+	/*
+	 * its group's slot is given away: forget it; if it is still served, the discover walk
+	 * adopts it again
+	 */
 	if (is_retired(ctl, st->group)) {
 		bpf_sk_storage_delete(&sockets, sk);
 		return 0;
@@ -184,7 +192,10 @@ static __always_inline __u64 task_cgroup_id(struct task_struct *task)
 	return task->cgroups->dfl_cgrp->kn->id;
 }
 
-/* A listener of a group: tag it, so that its TCP children inherit the tag; remember a unix listener's address. */
+/*
+ * A listener of a group: tag it, so that its TCP children inherit the tag; remember a unix
+ * listener's address.
+ */
 static __always_inline __u32 listener_tag(struct sock *sk, __u64 cookie)
 {
 	struct pile_bpf_socket *st;
@@ -250,7 +261,8 @@ static __always_inline void connection_adopt(struct task_struct *task, struct so
 	struct pile_bpf_socket *st;
 	struct unix_sock *usk;
 
-	if (!cg || bpf_sk_storage_get(&sockets, sk, NULL, 0) || bpf_sk_storage_get(&connects, sk, NULL, 0))
+	if (!cg || bpf_sk_storage_get(&sockets, sk, NULL, 0) ||
+	    bpf_sk_storage_get(&connects, sk, NULL, 0))
 		return;
 	if (sk->__sk_common.skc_family == AF_UNIX) {
 		usk = bpf_skc_to_unix_sock(sk);
@@ -272,14 +284,16 @@ static __always_inline void connection_adopt(struct task_struct *task, struct so
 		st = bpf_sk_storage_get(&sockets, sk, &fresh, BPF_SK_STORAGE_GET_F_CREATE);
 		if (!st)
 			return;
-		if (sk->__sk_common.skc_family == AF_UNIX ? sk->sk_receive_queue.qlen > 0 : tcp_has_unread(sk))
+		if (sk->__sk_common.skc_family == AF_UNIX ? sk->sk_receive_queue.qlen > 0
+							  : tcp_has_unread(sk))
 			request_open(st);
 		return;
 	}
-	if (group != PILE_NO_GROUP || sk->__sk_common.skc_family == AF_UNIX || sk->sk_protocol != IPPROTO_TCP ||
-	    cg->group == PILE_NO_GROUP)
+	if (group != PILE_NO_GROUP || sk->__sk_common.skc_family == AF_UNIX ||
+	    sk->sk_protocol != IPPROTO_TCP || cg->group == PILE_NO_GROUP)
 		return;
-	if (sk->__sk_common.skc_state != TCP_SYN_SENT && sk->__sk_common.skc_state != TCP_ESTABLISHED)
+	if (sk->__sk_common.skc_state != TCP_SYN_SENT &&
+	    sk->__sk_common.skc_state != TCP_ESTABLISHED)
 		return;
 	connect_follow(sk, cg->group);
 }
@@ -311,8 +325,8 @@ int discover(struct bpf_iter__task_file *ctx)
 }
 
 /*
- * An MPTCP listener accepts through a hidden TCP listener that no descriptor names: found by its port. Plain TCP
- * clients of the service are accepted from it and inherit its tag.
+ * An MPTCP listener accepts through a hidden TCP listener that no descriptor names: found by its
+ * port. Plain TCP clients of the service are accepted from it and inherit its tag.
  */
 SEC("iter/tcp")
 int discover_hidden(struct bpf_iter__tcp *ctx)
@@ -336,7 +350,10 @@ int discover_hidden(struct bpf_iter__tcp *ctx)
 	return 0;
 }
 
-/* The kernel's tick counter: read twice by the daemon to learn CONFIG_HZ, which nothing else tells for sure. */
+/*
+ * The kernel's tick counter: read twice by the daemon to learn CONFIG_HZ, which nothing else tells
+ * for sure.
+ */
 SEC("syscall")
 int jiffies_read(void *ctx)
 {

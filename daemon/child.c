@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * child.c: the stats socket, the api process, and the few commands that come up from it.
- * The api process is a program of its own (exec, never a bare fork: an inherited descriptor would keep gates alive; and
- * its HTTP library would cost the guard 3 MiB). It gets three descriptors and nothing else. A command carries its client's socket: who asks is read here, from the kernel.
+ * The api process is a program of its own (exec, never a bare fork: an inherited descriptor would
+ * keep gates alive; and its HTTP library would cost the guard 3 MiB). It gets three descriptors and
+ * nothing else. A command carries its client's socket: who asks is read here, from the kernel.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -70,11 +71,13 @@ int pile_child_listen(struct pile_guard *g, struct pile_error *err)
 	if (slash) {
 		*slash = '\0';
 		if (mkdir(dir, 0755) < 0 && errno != EEXIST)
-			return pile_error_set(err, errno, "cannot make %s: %s", dir, strerror(errno));
+			return pile_error_set(err, errno, "cannot make %s: %s", dir,
+					      strerror(errno));
 	}
 	fd = socket_bind(g->options.socket_path);
 	if (fd < 0)
-		return pile_error_set(err, fd, "cannot listen on %s: %s", g->options.socket_path, strerror(-fd));
+		return pile_error_set(err, fd, "cannot listen on %s: %s", g->options.socket_path,
+				      strerror(-fd));
 	g->child.listen_fd = fd_raise(fd);
 	return g->child.listen_fd < 0 ? g->child.listen_fd : 0;
 }
@@ -107,7 +110,8 @@ static bool client_is_root(int fd)
 	struct ucred cred;
 	socklen_t len = sizeof(cred);
 
-	return fd >= 0 && getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0 && cred.uid == 0;
+	return fd >= 0 && getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0 &&
+	       cred.uid == 0;
 }
 
 static void command_hand(struct pile_guard *g, const struct pile_command *c)
@@ -120,23 +124,26 @@ static void command_hand(struct pile_guard *g, const struct pile_command *c)
 	int r;
 
 	if (group == PILE_NO_GROUP) {
-		snprintf(text, sizeof(text), "no group is called %.64s: see pileguardctl groups", c->group);
+		snprintf(text, sizeof(text), "no group is called %.64s: see pileguardctl groups",
+			 c->group);
 		pile_child_reply(g, c->id, -ENOENT, text);
 		return;
 	}
-	if (c->seconds < 1 || c->seconds > 86400 || pile_endpoint_parse(c->endpoint, !hold, &endpoint) < 0 ||
-	    endpoint.family == AF_UNIX) {
-		pile_child_reply(g, c->id, -EINVAL, "write ADDRESS:PORT (no names) and a time of 1s to 24h");
+	if (c->seconds < 1 || c->seconds > 86400 ||
+	    pile_endpoint_parse(c->endpoint, !hold, &endpoint) < 0 || endpoint.family == AF_UNIX) {
+		pile_child_reply(g, c->id, -EINVAL,
+				 "write ADDRESS:PORT (no names) and a time of 1s to 24h");
 		return;
 	}
 	r = pile_decide_hold(&g->decide, &g->view, group, &endpoint, hold, until);
 	if (r == -EPERM)
-		snprintf(text, sizeof(text),
-			 "%s may not be held: its policy does not enforce fail_fast, or the destination is exempt",
-			 c->group);
+		snprintf(
+			text, sizeof(text),
+			"%s may not be held: its policy does not enforce fail_fast, or the destination is exempt",
+			c->group);
 	else if (r < 0)
-		snprintf(text, sizeof(text), "cannot %s %s: %s", hold ? "hold" : "release", c->endpoint,
-			 strerror(-r));
+		snprintf(text, sizeof(text), "cannot %s %s: %s", hold ? "hold" : "release",
+			 c->endpoint, strerror(-r));
 	else
 		snprintf(text, sizeof(text), "%s: %s %s by hand for %u s", c->group, c->endpoint,
 			 hold ? "is refused" : "is not refused", c->seconds);
@@ -158,7 +165,8 @@ static void command_run(struct pile_guard *g, struct pile_command *c, int client
 	switch (c->kind) {
 	case PILE_COMMAND_RELOAD:
 		if (pile_guard_reload(g, c->id) < 0)
-			pile_child_reply(g, c->id, -EBUSY, "another reload is under way: try again");
+			pile_child_reply(g, c->id, -EBUSY,
+					 "another reload is under way: try again");
 		break;
 	case PILE_COMMAND_HOLD:
 	case PILE_COMMAND_RELEASE:
@@ -255,7 +263,8 @@ int pile_child_start(struct pile_guard *g)
 	theirs = fd_raise(pair[1]);
 	r = theirs < 0 ? theirs : child_spawn(child, theirs, &child->pid);
 	if (r == 0)
-		r = sd_event_add_io(g->event, &child->source_command, child->command_fd, EPOLLIN, on_command, g);
+		r = sd_event_add_io(g->event, &child->source_command, child->command_fd, EPOLLIN,
+				    on_command, g);
 	if (r < 0)
 		pile_child_stop(g);
 	child->started_ns = g->sample.now_ns;
@@ -270,14 +279,19 @@ void pile_child_check(struct pile_guard *g, uint64_t now_ns)
 
 	if (child->pid > 0 && waitpid(child->pid, &status, WNOHANG) == child->pid) {
 		child->pid = 0;
-		child->failures = now_ns - child->started_ns > BACKOFF_MAX_NS ? 0 : child->failures + 1;
+		child->failures =
+			now_ns - child->started_ns > BACKOFF_MAX_NS ? 0 : child->failures + 1;
 		pile_child_stop(g);
-		pile_guard_say(g, PILE_EVENT_TROUBLE, PILE_NO_GROUP,
-			       "the stats socket's process ended (status %d): starting another; guarding goes on",
-			       WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
+		pile_guard_say(
+			g, PILE_EVENT_TROUBLE, PILE_NO_GROUP,
+			"the stats socket's process ended (status %d): starting another; guarding goes on",
+			WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
 		return;
 	}
-	/* the first tick comes before the first start: two of them would share the listener, and one get no answers */
+	/*
+	 * the first tick comes before the first start: two of them would share the listener, and
+	 * one get no answers
+	 */
 	if (child->pid == 0 && child->started_ns && child->listen_fd >= 0 &&
 	    now_ns - child->started_ns > MIN(wait, BACKOFF_MAX_NS))
 		pile_child_start(g);

@@ -2,8 +2,8 @@
 /*
  * guard.c: start, tick, reload, stop: the page to read first.
  *
- *   tick:  groups_check -> sense -> decide -> act -> record -> publish        (control loop, every 100 ms)
- *   reload: slow thread reads and checks -> commit here, in one step -> slow thread keeps it on disk
+ *   tick:   groups_check -> sense -> decide -> act -> record -> publish     (every 100 ms)
+ *   reload: slow thread reads and checks -> commit here, in one step -> slow thread keeps it
  */
 #include "guard.h"
 
@@ -45,7 +45,8 @@ static void event_say(struct pile_guard *g, const struct pile_event *event)
 		pile_slow_say(&g->slow, event);
 }
 
-void pile_guard_say(struct pile_guard *g, enum pile_event_kind kind, uint32_t group, const char *fmt, ...)
+void pile_guard_say(struct pile_guard *g, enum pile_event_kind kind, uint32_t group,
+		    const char *fmt, ...)
 {
 	const struct pile_group *of = group < PILE_GROUPS_MAX ? &g->groups.groups[group] : NULL;
 	char text[256];
@@ -54,8 +55,9 @@ void pile_guard_say(struct pile_guard *g, enum pile_event_kind kind, uint32_t gr
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
-	event_say(g, pile_record_event(&g->record, kind, 0, of ? of->config.name : "", of ? of->config.unit : "",
-				       clock_ns(CLOCK_MONOTONIC), clock_ns(CLOCK_REALTIME), "%s", text));
+	event_say(g, pile_record_event(&g->record, kind, 0, of ? of->config.name : "",
+				       of ? of->config.unit : "", clock_ns(CLOCK_MONOTONIC),
+				       clock_ns(CLOCK_REALTIME), "%s", text));
 }
 
 /* ---- learned state ---- */
@@ -75,8 +77,8 @@ static void learned_save(struct pile_guard *g, uint64_t now_ns)
 
 	for (uint32_t i = 0; i < g->groups.n_groups; i++)
 		if (g->groups.groups[i].used && g->decide.baseline[i].samples)
-			pile_baseline_export(&g->decide.baseline[i], g->groups.groups[i].config.name,
-					     &g->learned[n++]);
+			pile_baseline_export(&g->decide.baseline[i],
+					     g->groups.groups[i].config.name, &g->learned[n++]);
 	g->n_learned = n;
 	g->learned_saved_ns = now_ns;
 	pile_slow_learned(&g->slow, g->learned, n);
@@ -99,11 +101,13 @@ static void on_group(enum pile_groups_event event, uint32_t slot, void *arg)
 		break;
 	case PILE_GROUPS_APPEARED:
 		pile_guard_say(g, PILE_EVENT_GROUP, slot, "%s: followed%s", group->config.name,
-			       group->foreign ? " (another manager's: observed only)" :
-			       group->configured ? "" : " (found listening: observed)");
+			       group->foreign	   ? " (another manager's: observed only)"
+			       : group->configured ? ""
+						   : " (found listening: observed)");
 		break;
 	case PILE_GROUPS_RESTARTED:
-		pile_guard_say(g, PILE_EVENT_GROUP, slot, "%s: restarted, followed again", group->config.name);
+		pile_guard_say(g, PILE_EVENT_GROUP, slot, "%s: restarted, followed again",
+			       group->config.name);
 		break;
 	case PILE_GROUPS_GONE:
 		pile_guard_say(g, PILE_EVENT_GROUP, slot, "%s: gone", group->config.name);
@@ -138,10 +142,12 @@ static void posture_take(struct pile_guard *g, uint64_t now_ns)
 		if (g->act.attached_id[i] && g->act.attached_id[i] != before[i])
 			g->attached_ns[i] = now_ns;
 		if (g->act.attach_error[i] && g->groups.groups[i].used)
-			pile_guard_say(g, PILE_EVENT_TROUBLE, i, "%s: rung 1 cannot be attached (%s)%s",
-				       g->groups.groups[i].config.name, strerror(-g->act.attach_error[i]),
-				       g->act.attach_error[i] == -EPERM ?
-					       ": another program on a parent cgroup forbids it" : "");
+			pile_guard_say(
+				g, PILE_EVENT_TROUBLE, i, "%s: rung 1 cannot be attached (%s)%s",
+				g->groups.groups[i].config.name, strerror(-g->act.attach_error[i]),
+				g->act.attach_error[i] == -EPERM
+					? ": another program on a parent cgroup forbids it"
+					: "");
 	}
 	g->posture_due = false;
 	view_update(g, true);
@@ -176,22 +182,25 @@ static void intents_record(struct pile_guard *g, uint64_t now_ns)
 
 	for (uint32_t i = 0; i < g->n_intents; i++) {
 		const struct pile_intent *intent = &g->intents[i];
-		const struct pile_policy_group *config = &g->view.groups[intent->group % PILE_GROUPS_MAX].config;
-		bool host = intent->kind == PILE_INTENT_NETWORK || intent->kind == PILE_INTENT_NETWORK_OVER;
+		const struct pile_policy_group *config =
+			&g->view.groups[intent->group % PILE_GROUPS_MAX].config;
+		bool host = intent->kind == PILE_INTENT_NETWORK ||
+			    intent->kind == PILE_INTENT_NETWORK_OVER;
 		const char *name = host ? "" : config->name, *unit = host ? "" : config->unit;
 
 		event_say(g, pile_record_intent(&g->record, intent, name, unit, now_ns, real));
 		if (intent->kind != PILE_INTENT_BREAKER_OPEN || intent->blocked != PILE_BLOCKED_NO)
 			continue;
 		pile_explain_text_probing(intent, name, text, sizeof(text));
-		event_say(g, pile_record_event(&g->record, PILE_EVENT_OPEN, intent->explain_id, name, unit, now_ns,
-					       real, "%s", text));
+		event_say(g, pile_record_event(&g->record, PILE_EVENT_OPEN, intent->explain_id,
+					       name, unit, now_ns, real, "%s", text));
 	}
 }
 
 static void tick(struct pile_guard *g)
 {
-	uint64_t now_ns = clock_ns(CLOCK_MONOTONIC), gap = g->last_tick_ns ? now_ns - g->last_tick_ns : 0;
+	uint64_t now_ns = clock_ns(CLOCK_MONOTONIC),
+		 gap = g->last_tick_ns ? now_ns - g->last_tick_ns : 0;
 
 	g->last_tick_ns = now_ns;
 	g->worst_gap_ns = MAX(g->worst_gap_ns, gap);
@@ -209,7 +218,8 @@ static void tick(struct pile_guard *g)
 	view_update(g, false);
 	pile_decide_tick(&g->decide, &g->view, &g->sample, g->intents, &g->n_intents);
 	effects_update(g); /* before a close drops the gate's counts */
-	pile_act_carry_out(&g->act, &g->kernel, g->intents, g->n_intents, &g->sense, g->groups.own_netns, now_ns);
+	pile_act_carry_out(&g->act, &g->kernel, g->intents, g->n_intents, &g->sense,
+			   g->groups.own_netns, now_ns);
 	intents_record(g, now_ns);
 	pile_child_check(g, now_ns);
 	if (now_ns - g->learned_saved_ns > LEARNED_EVERY_NS)
@@ -258,7 +268,8 @@ static void reload_refuse(struct pile_guard *g)
 	pile_error_format(&g->loaded.error, text, sizeof(text));
 	snprintf(g->policy_trouble, sizeof(g->policy_trouble), "%.500s", text);
 	g->reloads_refused++;
-	pile_guard_say(g, PILE_EVENT_POLICY, PILE_NO_GROUP, "policy refused, nothing changed: %.200s", text);
+	pile_guard_say(g, PILE_EVENT_POLICY, PILE_NO_GROUP,
+		       "policy refused, nothing changed: %.200s", text);
 	pile_child_reply(g, g->reload.command_id, g->loaded.result, text);
 }
 
@@ -273,8 +284,9 @@ static void reload_take(struct pile_guard *g)
 	g->policy_from_store = false;
 	policy_commit(g, &g->loaded.policy, g->loaded.text);
 	pile_slow_commit(&g->slow, &g->policy, g->generation);
-	pile_guard_say(g, PILE_EVENT_POLICY, PILE_NO_GROUP, "policy %.7s in force (generation %llu): %.180s",
-		       g->policy.hash, (unsigned long long)g->generation, text);
+	pile_guard_say(g, PILE_EVENT_POLICY, PILE_NO_GROUP,
+		       "policy %.7s in force (generation %llu): %.180s", g->policy.hash,
+		       (unsigned long long)g->generation, text);
 	pile_child_reply(g, g->reload.command_id, 0, text);
 }
 
@@ -318,7 +330,10 @@ static int on_loaded(sd_event_source *source, int fd, uint32_t revents, void *ar
 	return 0;
 }
 
-/* At boot: the file; when it is broken, the last committed one; when there is none, no start at all. */
+/*
+ * At boot: the file; when it is broken, the last committed one; when there is none, no start at
+ * all.
+ */
 static int policy_boot(struct pile_guard *g, struct pile_policy *policy, struct pile_error *err)
 {
 	struct pile_error store_err = {};
@@ -388,8 +403,8 @@ static int timer_open(struct pile_guard *g)
 	sd_event_source *timer = NULL;
 	int r;
 
-	r = sd_event_add_time(g->event, &timer, CLOCK_MONOTONIC, clock_ns(CLOCK_MONOTONIC) / NS_PER_US, 1000,
-			      on_tick, g);
+	r = sd_event_add_time(g->event, &timer, CLOCK_MONOTONIC,
+			      clock_ns(CLOCK_MONOTONIC) / NS_PER_US, 1000, on_tick, g);
 	if (r >= 0)
 		r = sd_event_source_set_enabled(timer, SD_EVENT_ON);
 	if (r >= 0)
@@ -399,8 +414,9 @@ static int timer_open(struct pile_guard *g)
 }
 
 /*
- * Real time, so that a pile-up of runnable workers cannot keep the guard from its tick; only where LimitRTTIME bounds
- * a tick that would not end. Not inherited by the api process or the slow thread (SCHED_RESET_ON_FORK).
+ * Real time, so that a pile-up of runnable workers cannot keep the guard from its tick; only where
+ * LimitRTTIME bounds a tick that would not end. Not inherited by the api process or the slow thread
+ * (SCHED_RESET_ON_FORK).
  */
 static void priority_raise(struct pile_guard *g)
 {
@@ -408,8 +424,10 @@ static void priority_raise(struct pile_guard *g)
 	struct rlimit limit;
 
 	if (mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) < 0)
-		pile_guard_say(g, PILE_EVENT_TROUBLE, PILE_NO_GROUP,
-			       "memory cannot be locked (%s): ticks may come late when the host swaps", strerror(errno));
+		pile_guard_say(
+			g, PILE_EVENT_TROUBLE, PILE_NO_GROUP,
+			"memory cannot be locked (%s): ticks may come late when the host swaps",
+			strerror(errno));
 	if (getrlimit(RLIMIT_RTTIME, &limit) < 0 || limit.rlim_cur == RLIM_INFINITY)
 		return;
 	if (pthread_setschedparam(pthread_self(), SCHED_RR | SCHED_RESET_ON_FORK, &param) != 0)
@@ -437,12 +455,12 @@ static void missing_collect(struct pile_guard *g, int diag)
 	len = strlen(g->missing);
 	if (diag < 0)
 		snprintf(g->missing + len, sizeof(g->missing) - len,
-			 "%spending connects cannot be ended (%s): only new ones are refused", len ? "; " : "",
-			 strerror(-diag));
+			 "%spending connects cannot be ended (%s): only new ones are refused",
+			 len ? "; " : "", strerror(-diag));
 	len = strlen(g->missing);
 	if (access("/proc/pressure/memory", R_OK) < 0)
-		snprintf(g->missing + len, sizeof(g->missing) - len, "%spressure (PSI) is off: boot with psi=1",
-			 len ? "; " : "");
+		snprintf(g->missing + len, sizeof(g->missing) - len,
+			 "%spressure (PSI) is off: boot with psi=1", len ? "; " : "");
 }
 
 static int start(struct pile_guard *g, struct pile_error *err)
@@ -506,15 +524,16 @@ static void stop(struct pile_guard *g)
 
 	pile_decide_stop(&g->decide, g->intents, &g->n_intents);
 	if (g->kernel.shards) {
-		pile_act_carry_out(&g->act, &g->kernel, g->intents, g->n_intents, &g->sense, g->groups.own_netns,
-				   now_ns);
+		pile_act_carry_out(&g->act, &g->kernel, g->intents, g->n_intents, &g->sense,
+				   g->groups.own_netns, now_ns);
 		pile_act_close(&g->act, &g->kernel);
 		pile_groups_fini(&g->groups, &g->kernel);
 	}
 	if (g->slow.running) {
 		intents_record(g, now_ns);
 		learned_save(g, now_ns);
-		pile_guard_say(g, PILE_EVENT_STOP, PILE_NO_GROUP, "pileguard stops: everything is open");
+		pile_guard_say(g, PILE_EVENT_STOP, PILE_NO_GROUP,
+			       "pileguard stops: everything is open");
 	}
 	pile_child_stop(g);
 	if (g->child.listen_fd >= 0) {
@@ -530,14 +549,16 @@ static void stop(struct pile_guard *g)
 static void hello(struct pile_guard *g)
 {
 	pile_guard_say(g, PILE_EVENT_START, PILE_NO_GROUP,
-		       "pileguard %s in %s mode, sensors: tier %s%s%.120s; policy %s, hash %.7s", PILE_VERSION,
-		       g->policy.mode == PILE_MODE_ENFORCE ? "ENFORCE" : "OBSERVE",
-		       pile_kernel_tier_name(g->kernel.tier), g->missing[0] ? ", missing: " : "", g->missing,
-		       g->policy_from_store ? "as last committed" : g->policy.source, g->policy.hash);
+		       "pileguard %s in %s mode, sensors: tier %s%s%.120s; policy %s, hash %.7s",
+		       PILE_VERSION, g->policy.mode == PILE_MODE_ENFORCE ? "ENFORCE" : "OBSERVE",
+		       pile_kernel_tier_name(g->kernel.tier), g->missing[0] ? ", missing: " : "",
+		       g->missing, g->policy_from_store ? "as last committed" : g->policy.source,
+		       g->policy.hash);
 	if (g->policy_from_store)
-		pile_guard_say(g, PILE_EVENT_TROUBLE, PILE_NO_GROUP,
-			       "the policy file is broken, the last committed one is in force: %.160s",
-			       g->policy_trouble);
+		pile_guard_say(
+			g, PILE_EVENT_TROUBLE, PILE_NO_GROUP,
+			"the policy file is broken, the last committed one is in force: %.160s",
+			g->policy_trouble);
 }
 
 int pile_guard_run(const struct pile_options *options)
@@ -570,11 +591,14 @@ int pile_guard_run(const struct pile_options *options)
 	malloc_trim(0); /* what loading the programs needed is not needed any more */
 	priority_raise(g);
 	hello(g);
-	tick(g); /* groups are followed and a snapshot stands before anybody is told that we are ready */
+	/* groups are followed and a snapshot stands before anybody is told that we are ready */
+	tick(g);
 	r = pile_child_start(g);
 	if (r < 0)
-		pile_guard_say(g, PILE_EVENT_TROUBLE, PILE_NO_GROUP, "no stats socket: %s", strerror(-r));
-	sd_notifyf(0, "READY=1\nSTATUS=%s mode", g->policy.mode == PILE_MODE_ENFORCE ? "enforce" : "observe");
+		pile_guard_say(g, PILE_EVENT_TROUBLE, PILE_NO_GROUP, "no stats socket: %s",
+			       strerror(-r));
+	sd_notifyf(0, "READY=1\nSTATUS=%s mode",
+		   g->policy.mode == PILE_MODE_ENFORCE ? "enforce" : "observe");
 	r = sd_event_loop(g->event);
 	sd_notify(0, "STOPPING=1");
 	stop(g);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * guard.h: owns everything. One control loop: sense, decide, act, record, publish, every 100 ms.
- * The control loop's thread allocates nothing, logs nothing and waits for nothing but its events after start;
- * what can block is done by the slow thread (slow.h), what parses strangers' bytes by the api process (child.h).
+ * The control loop's thread allocates nothing, logs nothing and waits for nothing but its events
+ * after start; what can block is done by the slow thread (slow.h), what parses strangers' bytes by
+ * the api process (child.h).
  */
 #pragma once
 
@@ -22,9 +23,9 @@
 #define PILE_VERSION "1.0"
 
 struct pile_options {
-	const char *policy_path;  /* /etc/pileguard/policy.yaml */
-	const char *state_dir;	  /* /var/lib/pileguard */
-	const char *socket_path;  /* PILE_API_SOCKET */
+	const char *policy_path; /* /etc/pileguard/policy.yaml */
+	const char *state_dir;	 /* /var/lib/pileguard */
+	const char *socket_path; /* PILE_API_SOCKET */
 };
 
 /** The api process and the ends of what it was given. */
@@ -32,16 +33,16 @@ struct pile_child {
 	int listen_fd, snapshot_fd, command_fd, pidfd;
 	pid_t pid;
 	uint64_t started_ns;
-	unsigned int failures;	  /* in a row: the next start waits longer */
+	unsigned int failures; /* in a row: the next start waits longer */
 	sd_event_source *source_command, *source_child;
 };
 
 /** A reload that somebody waits for. */
 struct pile_reload {
-	bool waiting;		  /* a command asked; the reply goes to the api process */
+	bool waiting; /* a command asked; the reply goes to the api process */
 	uint32_t command_id;
 	uint32_t ticket;
-	bool again;		  /* another SIGHUP came while one was under way */
+	bool again; /* another SIGHUP came while one was under way */
 };
 
 struct pile_guard {
@@ -71,7 +72,7 @@ struct pile_guard {
 	struct pile_slow_policy loaded;
 	struct pile_baseline_record learned[PILE_GROUPS_MAX];
 	uint32_t n_learned;
-	bool posture_due;	   /* attachments may differ from what is wanted */
+	bool posture_due; /* attachments may differ from what is wanted */
 	uint64_t started_ns, started_realtime_ns;
 	uint64_t ticks, ticks_late, worst_gap_ns, tick_cost_ns, last_tick_ns;
 	uint64_t discovered_ns, learned_saved_ns;
@@ -82,14 +83,23 @@ struct pile_guard {
 	char missing[512];
 };
 
-/** pile_guard_run - start, run until SIGTERM or SIGINT, stop. Returns an exit status (pileguard/api.h). */
+/**
+ * pile_guard_run - start, run until SIGTERM or SIGINT, stop. Returns an exit status
+ * (pileguard/api.h).
+ */
 int pile_guard_run(const struct pile_options *options);
 
-/** pile_guard_say - an event that is not an intent: recorded and sent to the journal. @group may be PILE_NO_GROUP. */
-void pile_guard_say(struct pile_guard *g, enum pile_event_kind kind, uint32_t group, const char *fmt, ...)
-	_printf_(4, 5);
+/**
+ * pile_guard_say - an event that is not an intent: recorded and sent to the journal. @group may be
+ * PILE_NO_GROUP.
+ */
+void pile_guard_say(struct pile_guard *g, enum pile_event_kind kind, uint32_t group,
+		    const char *fmt, ...) _printf_(4, 5);
 
-/** pile_guard_reload - start a reload; @command_id: 0 = nobody waits for the result. Returns 0 or -EBUSY. */
+/**
+ * pile_guard_reload - start a reload; @command_id: 0 = nobody waits for the result. Returns 0 or
+ * -EBUSY.
+ */
 int pile_guard_reload(struct pile_guard *g, uint32_t command_id);
 
 /* publish.c */

@@ -24,8 +24,11 @@ static const char usage_text[] =
 int main(int argc, char **argv)
 {
 	static const struct option longopts[] = {
-		{ "policy", required_argument, NULL, 'p' }, { "state", required_argument, NULL, 's' },
-		{ "socket", required_argument, NULL, 'S' }, { "version", no_argument, NULL, 'V' },	    { "help", no_argument, NULL, 'h' },
+		{ "policy", required_argument, NULL, 'p' },
+		{ "state", required_argument, NULL, 's' },
+		{ "socket", required_argument, NULL, 'S' },
+		{ "version", no_argument, NULL, 'V' },
+		{ "help", no_argument, NULL, 'h' },
 		{ NULL, 0, NULL, 0 },
 	};
 	struct pile_options options = {

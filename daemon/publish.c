@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* publish.c: what the guard knows, copied into the half of the snapshot that nobody reads, then published. */
+/*
+ * publish.c: what the guard knows, copied into the half of the snapshot that nobody reads, then
+ * published.
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -25,7 +28,9 @@ int pile_publish_open(struct pile_guard *g)
 	p = mmap(NULL, sizeof(struct pile_snapshot), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (p == MAP_FAILED)
 		return -errno;
-	/* after this only the mapping above can write: the api process cannot change what it shows */
+	/*
+	 * after this only the mapping above can write: the api process cannot change what it shows
+	 */
 	if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE) < 0)
 		return -errno;
 	uname(&g->host);
@@ -50,8 +55,9 @@ static void own_cost(struct pile_snapshot_host *h)
 	char text[128];
 
 	if (getrusage(RUSAGE_SELF, &usage) == 0)
-		h->guard_cpu_ns = (uint64_t)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * NS_PER_SEC +
-				  (uint64_t)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) * NS_PER_US;
+		h->guard_cpu_ns =
+			(uint64_t)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * NS_PER_SEC +
+			(uint64_t)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) * NS_PER_US;
 	if (pile_proc_read("/proc/self/statm", text, sizeof(text)) > 0 &&
 	    sscanf(text, "%llu %llu", &size, &resident) == 2)
 		h->guard_rss_bytes = resident * (uint64_t)sysconf(_SC_PAGESIZE);
@@ -103,7 +109,8 @@ static void host_fill(const struct pile_guard *g, struct pile_snapshot_host *h)
 	host_policy(g, h);
 }
 
-static void group_fill(const struct pile_guard *g, uint32_t slot, uint64_t now_ns, struct pile_snapshot_group *to)
+static void group_fill(const struct pile_guard *g, uint32_t slot, uint64_t now_ns,
+		       struct pile_snapshot_group *to)
 {
 	const struct pile_group *group = &g->groups.groups[slot];
 	const struct pile_risk *risk = &g->decide.risk[slot];
@@ -128,7 +135,8 @@ static void group_fill(const struct pile_guard *g, uint32_t slot, uint64_t now_n
 	to->exhaustion_ns = risk->exhaustion_ns;
 	/* waiting for seconds is normal here: long polls, learned */
 	to->learned_long_poll = to->w99 >= 8 && g->decide.baseline[slot].p99_ns > 5 * NS_PER_SEC;
-	to->would_have_acted_24h = pile_record_would_have(&g->record, group->config.name, now_ns, &last);
+	to->would_have_acted_24h =
+		pile_record_would_have(&g->record, group->config.name, now_ns, &last);
 	if (last)
 		pile_endpoint_format(&last->endpoint, to->would_have, sizeof(to->would_have));
 	to->attached_ns = g->attached_ns[slot];
@@ -137,7 +145,8 @@ static void group_fill(const struct pile_guard *g, uint32_t slot, uint64_t now_n
 }
 
 /* Slots of the guard's table may have holes; the snapshot has none. */
-static void groups_fill(const struct pile_guard *g, struct pile_snapshot_half *half, uint32_t *index)
+static void groups_fill(const struct pile_guard *g, struct pile_snapshot_half *half,
+			uint32_t *index)
 {
 	half->n_groups = 0;
 	for (uint32_t i = 0; i < PILE_GROUPS_MAX; i++) {
@@ -149,7 +158,8 @@ static void groups_fill(const struct pile_guard *g, struct pile_snapshot_half *h
 	}
 }
 
-static void listener_blind(const struct pile_guard *g, const struct pile_listener *l, char *ret, size_t size)
+static void listener_blind(const struct pile_guard *g, const struct pile_listener *l, char *ret,
+			   size_t size)
 {
 	const char *text = "";
 
@@ -166,10 +176,12 @@ static void listener_blind(const struct pile_guard *g, const struct pile_listene
 	snprintf(ret, size, "%s", text);
 }
 
-static void listeners_fill(const struct pile_guard *g, struct pile_snapshot_half *half, const uint32_t *index)
+static void listeners_fill(const struct pile_guard *g, struct pile_snapshot_half *half,
+			   const uint32_t *index)
 {
 	half->n_listeners = 0;
-	for (int i = 0; i < PILE_LISTENERS_MAX && half->n_listeners < PILE_SNAPSHOT_LISTENERS; i++) {
+	for (int i = 0; i < PILE_LISTENERS_MAX && half->n_listeners < PILE_SNAPSHOT_LISTENERS;
+	     i++) {
 		const struct pile_listener *l = &g->groups.listeners[i];
 		struct pile_snapshot_listener *to;
 
@@ -185,12 +197,16 @@ static void listeners_fill(const struct pile_guard *g, struct pile_snapshot_half
 	}
 }
 
-static void dependencies_fill(const struct pile_guard *g, struct pile_snapshot_half *half, const uint32_t *index)
+static void dependencies_fill(const struct pile_guard *g, struct pile_snapshot_half *half,
+			      const uint32_t *index)
 {
 	half->n_dependencies = 0;
-	for (uint32_t i = 0; i < g->sample.n_dependencies && half->n_dependencies < PILE_SNAPSHOT_DEPENDENCIES; i++) {
+	for (uint32_t i = 0;
+	     i < g->sample.n_dependencies && half->n_dependencies < PILE_SNAPSHOT_DEPENDENCIES;
+	     i++) {
 		const struct pile_sample_dependency *d = &g->sample.dependencies[i];
-		const struct pile_breaker *b = pile_breakers_find(&g->decide.breakers, d->group, &d->endpoint);
+		const struct pile_breaker *b =
+			pile_breakers_find(&g->decide.breakers, d->group, &d->endpoint);
 		struct pile_snapshot_dependency *to;
 
 		if (index[d->group] == PILE_NO_GROUP)
@@ -225,7 +241,8 @@ static void worker_memory(uint32_t pid, uint64_t *ret)
 	char path[64], text[128];
 
 	snprintf(path, sizeof(path), "/proc/%u/statm", pid);
-	if (pile_proc_read(path, text, sizeof(text)) > 0 && sscanf(text, "%llu %llu", &size, &resident) == 2)
+	if (pile_proc_read(path, text, sizeof(text)) > 0 &&
+	    sscanf(text, "%llu %llu", &size, &resident) == 2)
 		*ret = resident * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
@@ -255,7 +272,8 @@ static void worker_fill(struct pile_guard *g, struct pile_snapshot_half *half, u
 }
 
 /* Once a second, after a sweep: a microsecond a worker, some tens for the first 64. */
-static void workers_fill(struct pile_guard *g, struct pile_snapshot_half *half, const uint32_t *index)
+static void workers_fill(struct pile_guard *g, struct pile_snapshot_half *half,
+			 const uint32_t *index)
 {
 	struct pile_bpf_worker counts;
 	uint32_t pid, *prev = NULL;
@@ -265,8 +283,8 @@ static void workers_fill(struct pile_guard *g, struct pile_snapshot_half *half, 
 		if (pile_kernel_worker_next(&g->kernel, prev, &pid) < 0)
 			return;
 		prev = &pid;
-		if (pile_kernel_worker_get(&g->kernel, pid, &counts) < 0 || counts.group >= PILE_GROUPS_MAX ||
-		    index[counts.group] == PILE_NO_GROUP)
+		if (pile_kernel_worker_get(&g->kernel, pid, &counts) < 0 ||
+		    counts.group >= PILE_GROUPS_MAX || index[counts.group] == PILE_NO_GROUP)
 			continue;
 		worker_fill(g, half, pid, &counts, index[counts.group]);
 	}

@@ -42,12 +42,14 @@ static void line_write(const struct pile_slow *s, const struct pile_event *e)
 		return;
 	}
 	if (e->unit[0])
-		sd_journal_send("MESSAGE=%s", e->text, "PRIORITY=%d", priority, "SYSLOG_IDENTIFIER=pileguardd",
-				"OBJECT_SYSTEMD_UNIT=%s", e->unit, "PILEGUARD_GROUP=%s", e->group,
-				"PILEGUARD_EXPLAIN=%u", e->explain_id, NULL);
+		sd_journal_send("MESSAGE=%s", e->text, "PRIORITY=%d", priority,
+				"SYSLOG_IDENTIFIER=pileguardd", "OBJECT_SYSTEMD_UNIT=%s", e->unit,
+				"PILEGUARD_GROUP=%s", e->group, "PILEGUARD_EXPLAIN=%u",
+				e->explain_id, NULL);
 	else
-		sd_journal_send("MESSAGE=%s", e->text, "PRIORITY=%d", priority, "SYSLOG_IDENTIFIER=pileguardd",
-				"PILEGUARD_GROUP=%s", e->group, "PILEGUARD_EXPLAIN=%u", e->explain_id, NULL);
+		sd_journal_send("MESSAGE=%s", e->text, "PRIORITY=%d", priority,
+				"SYSLOG_IDENTIFIER=pileguardd", "PILEGUARD_GROUP=%s", e->group,
+				"PILEGUARD_EXPLAIN=%u", e->explain_id, NULL);
 }
 
 static int file_write(const char *path, const void *data, size_t size)
@@ -68,7 +70,8 @@ static int file_write(const char *path, const void *data, size_t size)
 	return 0;
 }
 
-static void learned_write(struct pile_slow *s, const struct pile_baseline_record *records, uint32_t n)
+static void learned_write(struct pile_slow *s, const struct pile_baseline_record *records,
+			  uint32_t n)
 {
 	char path[280];
 	int r;
@@ -79,7 +82,8 @@ static void learned_write(struct pile_slow *s, const struct pile_baseline_record
 		s->store_error = r;
 }
 
-uint32_t pile_slow_learned_load(const char *state_dir, struct pile_baseline_record *ret, uint32_t max)
+uint32_t pile_slow_learned_load(const char *state_dir, struct pile_baseline_record *ret,
+				uint32_t max)
 {
 	_cleanup_close_ int fd = -1;
 	char path[280];
@@ -130,7 +134,10 @@ static void load_run(struct pile_slow *s, struct pile_slow_policy *loaded)
 		return; /* the counter is full: it is readable anyway */
 }
 
-/* Jobs are copied out under the lock and done without it. Returns false when there was nothing to do. */
+/*
+ * Jobs are copied out under the lock and done without it. Returns false when there was nothing to
+ * do.
+ */
 static bool job_run(struct pile_slow *s)
 {
 	static struct pile_policy policy;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * slow.h: the one thread that may block: the journal, the disk, loading a policy.
- * Owned by the guard. The control loop hands over fixed-size jobs and never waits: a full queue drops log lines (and
- * counts them), never a policy job. Results come back through an eventfd.
+ * Owned by the guard. The control loop hands over fixed-size jobs and never waits: a full queue
+ * drops log lines (and counts them), never a policy job. Results come back through an eventfd.
  */
 #pragma once
 
@@ -14,18 +14,18 @@
 #include "policy/policy.h"
 #include "record/record.h"
 
-#define PILE_SLOW_LINES 256		/* queued journal lines */
-#define PILE_SLOW_LINES_PER_SECOND 10	/* product.md: log, at most 10 a second */
+#define PILE_SLOW_LINES 256	      /* queued journal lines */
+#define PILE_SLOW_LINES_PER_SECOND 10 /* product.md: log, at most 10 a second */
 
-#define PILE_SLOW_TEXT_MAX 65536	/* struct pile_snapshot_half.policy_text */
+#define PILE_SLOW_TEXT_MAX 65536 /* struct pile_snapshot_half.policy_text */
 
 /** What a finished policy load says. */
 struct pile_slow_policy {
-	int result;			/* 0 or negative errno */
-	struct pile_policy policy;	/* valid when result is 0 */
+	int result;		   /* 0 or negative errno */
+	struct pile_policy policy; /* valid when result is 0 */
 	struct pile_error error;
-	uint32_t ticket;		/* as given by the caller */
-	char text[PILE_SLOW_TEXT_MAX];	/* canonical YAML; "" when it does not fit */
+	uint32_t ticket;	       /* as given by the caller */
+	char text[PILE_SLOW_TEXT_MAX]; /* canonical YAML; "" when it does not fit */
 };
 
 struct pile_slow {
@@ -33,8 +33,8 @@ struct pile_slow {
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
 	bool running, stop;
-	bool to_journal;		/* else to stderr */
-	int event_fd;			/* readable when a policy load has finished */
+	bool to_journal; /* else to stderr */
+	int event_fd;	 /* readable when a policy load has finished */
 	struct pile_event lines[PILE_SLOW_LINES];
 	uint32_t head, n;
 	uint64_t lines_dropped;
@@ -51,7 +51,7 @@ struct pile_slow {
 	bool learned_wanted;
 	uint32_t n_learned;
 	struct pile_baseline_record learned[PILE_GROUPS_MAX];
-	int store_error;		/* negative errno of the last write; 0 = fine */
+	int store_error; /* negative errno of the last write; 0 = fine */
 };
 
 /** pile_slow_start - @s: zeroed by the caller. Returns 0 or negative errno. */
@@ -63,10 +63,16 @@ void pile_slow_stop(struct pile_slow *s);
 /** pile_slow_say - queue a line for the journal. */
 void pile_slow_say(struct pile_slow *s, const struct pile_event *event);
 
-/** pile_slow_load - read and check the policy file; event_fd tells when it is done. Returns 0 or -EBUSY. */
+/**
+ * pile_slow_load - read and check the policy file; event_fd tells when it is done. Returns 0 or
+ * -EBUSY.
+ */
 int pile_slow_load(struct pile_slow *s, uint32_t ticket);
 
-/** pile_slow_policy_text - canonical text of a policy into @ret (PILE_SLOW_TEXT_MAX); may block and allocate. */
+/**
+ * pile_slow_policy_text - canonical text of a policy into @ret (PILE_SLOW_TEXT_MAX); may block and
+ * allocate.
+ */
 void pile_slow_policy_text(const struct pile_policy *policy, char *ret);
 
 /** pile_slow_loaded - take the result. Returns false when there is none. */
@@ -79,4 +85,5 @@ void pile_slow_commit(struct pile_slow *s, const struct pile_policy *policy, uin
 void pile_slow_learned(struct pile_slow *s, const struct pile_baseline_record *records, uint32_t n);
 
 /** pile_slow_learned_load - what was kept; start only. Returns how many records were read. */
-uint32_t pile_slow_learned_load(const char *state_dir, struct pile_baseline_record *ret, uint32_t max);
+uint32_t pile_slow_learned_load(const char *state_dir, struct pile_baseline_record *ret,
+				uint32_t max);

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * act.h: the only room that changes the world, and only by what an intent says. Rung 1:
- * posture.c keeps the programs attached to the cgroups whose policy names them; breaker.c shuts and opens gates;
- * destroy.c ends pending connects; probe.c makes the guard's own connects.
- * Owned by the guard; control loop only; no allocation after start; non-blocking sockets only. Never logs: results are
- * in the sample, the gates' counters, and struct pile_act's totals.
+ * posture.c keeps the programs attached to the cgroups whose policy names them; breaker.c shuts and
+ * opens gates; destroy.c ends pending connects; probe.c makes the guard's own connects.
+ * Owned by the guard; control loop only; no allocation after start; non-blocking sockets only.
+ * Never logs: results are in the sample, the gates' counters, and struct pile_act's totals.
  * Fail open: every gate carries a lease of PILE_ACT_LEASE_NS in the kernel, renewed each tick.
  */
 #pragma once
@@ -18,11 +18,12 @@
 #include "sense/sense.h"
 
 #define PILE_ACT_GATES_MAX 64
-#define PILE_ACT_LEASE_NS (5 * NS_PER_SEC)	/* product.md: gates */
-#define PILE_ACT_PROBES_IN_FLIGHT 3		/* a fresh SYN a second, each given up after 3 s */
+#define PILE_ACT_LEASE_NS (5 * NS_PER_SEC) /* product.md: gates */
+#define PILE_ACT_PROBES_IN_FLIGHT 3	   /* a fresh SYN a second, each given up after 3 s */
 #define PILE_ACT_PROBE_TIMEOUT_NS (3 * NS_PER_SEC)
 #define PILE_ACT_ENDS_PER_TICK 512
-#define PILE_ACT_STUCK_NS (500 * NS_PER_MS)	/* half open: an admitted connect this old has failed */
+/* half open: an admitted connect this old has failed */
+#define PILE_ACT_STUCK_NS (500 * NS_PER_MS)
 
 struct pile_act_probe {
 	int fd; /* -1 = none in flight */
@@ -36,9 +37,9 @@ struct pile_act_gate {
 	uint32_t explain_id;
 	struct pile_endpoint endpoint;
 	struct pile_bpf_destination key;
-	struct pile_bpf_gate value;	/* as last written */
+	struct pile_bpf_gate value;	    /* as last written */
 	struct pile_bpf_gate_counts counts; /* as last read */
-	uint64_t half_base;		/* admitted when this half-open began */
+	uint64_t half_base;		    /* admitted when this half-open began */
 	uint64_t probe_every_ns;
 	uint64_t next_probe_ns;
 	uint64_t probes;
@@ -48,39 +49,49 @@ struct pile_act_gate {
 };
 
 struct pile_act {
-	int diag_fd;		/* NETLINK_SOCK_DIAG; -1 = pending connects cannot be ended */
+	int diag_fd; /* NETLINK_SOCK_DIAG; -1 = pending connects cannot be ended */
 	uint32_t diag_seq;
-	uint32_t asked;		/* questions whose answer has not come yet */
+	uint32_t asked; /* questions whose answer has not come yet */
 	struct pile_act_gate gates[PILE_ACT_GATES_MAX];
 	struct pile_kernel_attachment attachments[PILE_GROUPS_MAX];
-	uint64_t attached_id[PILE_GROUPS_MAX];	/* cgroup id that the attachment is for; 0 = none */
-	int attach_error[PILE_GROUPS_MAX];	/* negative errno of the last try; 0 = fine or not wanted */
-	uint64_t ended, out_of_reach;		/* totals; out of reach: in another network namespace */
+	uint64_t attached_id[PILE_GROUPS_MAX]; /* cgroup id that the attachment is for; 0 = none */
+	/* negative errno of the last try; 0 = fine or not wanted */
+	int attach_error[PILE_GROUPS_MAX];
+	/* totals; out of reach: in another network namespace */
+	uint64_t ended, out_of_reach;
 	uint64_t ends_failed;
 };
 
-/** pile_act_open - descriptors. Returns 0, or negative errno when pending connects cannot be ended (the rest works). */
+/**
+ * pile_act_open - descriptors. Returns 0, or negative errno when pending connects cannot be ended
+ * (the rest works).
+ */
 int pile_act_open(struct pile_act *a);
 
 /** pile_act_close - open every gate, detach everything. */
 void pile_act_close(struct pile_act *a, struct pile_kernel *k);
 
 /**
- * pile_act_posture - attach to the cgroups whose groups enforce rung 1 or a deadline, detach from the others
- * Call after a policy change and whenever a group came, went or restarted. In observe mode nothing is attached.
+ * pile_act_posture - attach to the cgroups whose groups enforce rung 1 or a deadline, detach from
+ * the others
+ * Call after a policy change and whenever a group came, went or restarted. In observe mode nothing
+ * is attached.
  */
-void pile_act_posture(struct pile_act *a, struct pile_kernel *k, const struct pile_groups *g, bool enforce);
+void pile_act_posture(struct pile_act *a, struct pile_kernel *k, const struct pile_groups *g,
+		      bool enforce);
 
 /** pile_act_gate_ready - rung 1 is attached to this group's cgroup. */
 bool pile_act_gate_ready(const struct pile_act *a, const struct pile_groups *g, uint32_t group);
 
 /**
- * pile_act_carry_out - do what the intents say; blocked ones and those for the record only are passed over
+ * pile_act_carry_out - do what the intents say; blocked ones and those for the record only are
+ * passed over
  * @sense: the pending connects of this tick, to be ended
  * Returns 0, or the first negative errno met (all intents are tried).
  */
-int pile_act_carry_out(struct pile_act *a, struct pile_kernel *k, const struct pile_intent *intents, uint32_t n,
-		       const struct pile_sense *sense, uint32_t own_netns, uint64_t now_ns);
+int pile_act_carry_out(struct pile_act *a, struct pile_kernel *k, const struct pile_intent *intents,
+		       uint32_t n, const struct pile_sense *sense, uint32_t own_netns,
+		       uint64_t now_ns);
 
 /** pile_act_probe_tick - start and collect probes; results go into @sample->probes. */
 void pile_act_probe_tick(struct pile_act *a, uint64_t now_ns, struct pile_sample *sample);
@@ -96,12 +107,17 @@ const struct pile_act_gate *pile_act_gate_find(const struct pile_act *a, uint32_
 int pile_destroy_open(void);
 
 /**
- * pile_destroy_send - ask the kernel to end one pending connect (SOCK_DESTROY): connect() returns ECONNABORTED
- * @seq: comes back with the answer. Returns 0, or negative errno; -EAGAIN: the queue is full, next tick.
+ * pile_destroy_send - ask the kernel to end one pending connect (SOCK_DESTROY): connect() returns
+ * ECONNABORTED
+ * @seq: comes back with the answer. Returns 0, or negative errno; -EAGAIN: the queue is full, next
+ * tick.
  */
 int pile_destroy_send(int fd, uint32_t seq, const struct pile_sense_pending *pending);
 
-/** pile_destroy_receive - one answer. Returns 1 with *ret_seq and *ret_error (0 or negative errno), 0 when none is there. */
+/**
+ * pile_destroy_receive - one answer. Returns 1 with *ret_seq and *ret_error (0 or negative errno),
+ * 0 when none is there.
+ */
 int pile_destroy_receive(int fd, uint32_t *ret_seq, int *ret_error);
 
 /** pile_probe_start - a non-blocking connect. Returns a descriptor or negative errno. */

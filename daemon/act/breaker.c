@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* breaker.c: gates, as the intents say: shut, renewed, half open, open again; and the waits that they end. */
+/*
+ * breaker.c: gates, as the intents say: shut, renewed, half open, open again; and the waits that
+ * they end.
+ */
 #include <errno.h>
 #include <string.h>
 
@@ -19,7 +22,8 @@ int pile_act_open(struct pile_act *a)
 	return a->diag_fd < 0 ? a->diag_fd : 0;
 }
 
-static struct pile_act_gate *gate_find(struct pile_act *a, uint32_t group, const struct pile_endpoint *endpoint)
+static struct pile_act_gate *gate_find(struct pile_act *a, uint32_t group,
+				       const struct pile_endpoint *endpoint)
 {
 	for (int i = 0; i < PILE_ACT_GATES_MAX; i++)
 		if (a->gates[i].used && a->gates[i].group == group &&
@@ -34,7 +38,8 @@ const struct pile_act_gate *pile_act_gate_find(const struct pile_act *a, uint32_
 	return gate_find((struct pile_act *)a, group, endpoint);
 }
 
-static struct pile_act_gate *gate_take(struct pile_act *a, const struct pile_intent *intent, uint64_t now_ns)
+static struct pile_act_gate *gate_take(struct pile_act *a, const struct pile_intent *intent,
+				       uint64_t now_ns)
 {
 	for (int i = 0; i < PILE_ACT_GATES_MAX; i++) {
 		struct pile_act_gate *gate = &a->gates[i];
@@ -77,8 +82,8 @@ void pile_act_close(struct pile_act *a, struct pile_kernel *k)
 	a->diag_fd = -1;
 }
 
-static int gate_write(struct pile_act_gate *gate, struct pile_kernel *k, const struct pile_intent *intent,
-		      uint64_t now_ns)
+static int gate_write(struct pile_act_gate *gate, struct pile_kernel *k,
+		      const struct pile_intent *intent, uint64_t now_ns)
 {
 	/* shut: what was let through before is over; half open: so many more than then */
 	if (!intent->allow)
@@ -91,9 +96,12 @@ static int gate_write(struct pile_act_gate *gate, struct pile_kernel *k, const s
 	return pile_kernel_gate_set(k, &gate->key, &gate->value);
 }
 
-/* Ends the pending connects behind a gate; half open, only those that are stuck: the others were let through. */
-static void pending_end(struct pile_act *a, struct pile_act_gate *gate, const struct pile_sense *sense,
-			uint32_t own_netns, uint64_t now_ns)
+/*
+ * Ends the pending connects behind a gate; half open, only those that are stuck: the others were
+ * let through.
+ */
+static void pending_end(struct pile_act *a, struct pile_act_gate *gate,
+			const struct pile_sense *sense, uint32_t own_netns, uint64_t now_ns)
 {
 	uint32_t index = (uint32_t)(gate - a->gates), sent = 0;
 
@@ -102,14 +110,16 @@ static void pending_end(struct pile_act *a, struct pile_act_gate *gate, const st
 
 		if (p->group != gate->group || !pile_endpoint_equal(&p->endpoint, &gate->endpoint))
 			continue;
-		if (gate->value.allow > gate->half_base && now_ns - p->started_ns < PILE_ACT_STUCK_NS)
+		if (gate->value.allow > gate->half_base &&
+		    now_ns - p->started_ns < PILE_ACT_STUCK_NS)
 			continue;
 		if (p->netns != own_netns) {
 			a->out_of_reach++;
 			continue;
 		}
 		if (a->diag_fd < 0 ||
-		    pile_destroy_send(a->diag_fd, index << SEQ_GATE_SHIFT | (a->diag_seq++ & SEQ_MASK), p) < 0)
+		    pile_destroy_send(a->diag_fd,
+				      index << SEQ_GATE_SHIFT | (a->diag_seq++ & SEQ_MASK), p) < 0)
 			return;
 		a->asked++;
 		sent++;
@@ -141,8 +151,9 @@ static void answers_collect(struct pile_act *a, uint64_t now_ns)
 	}
 }
 
-static int intent_carry_out(struct pile_act *a, struct pile_kernel *k, const struct pile_intent *intent,
-			    const struct pile_sense *sense, uint32_t own_netns, uint64_t now_ns)
+static int intent_carry_out(struct pile_act *a, struct pile_kernel *k,
+			    const struct pile_intent *intent, const struct pile_sense *sense,
+			    uint32_t own_netns, uint64_t now_ns)
 {
 	struct pile_act_gate *gate = gate_find(a, intent->group, &intent->endpoint);
 	int r;
@@ -166,8 +177,9 @@ static int intent_carry_out(struct pile_act *a, struct pile_kernel *k, const str
 	return 0;
 }
 
-int pile_act_carry_out(struct pile_act *a, struct pile_kernel *k, const struct pile_intent *intents, uint32_t n,
-		       const struct pile_sense *sense, uint32_t own_netns, uint64_t now_ns)
+int pile_act_carry_out(struct pile_act *a, struct pile_kernel *k, const struct pile_intent *intents,
+		       uint32_t n, const struct pile_sense *sense, uint32_t own_netns,
+		       uint64_t now_ns)
 {
 	int r, first = 0;
 

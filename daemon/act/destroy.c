@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* destroy.c: SOCK_DESTROY over netlink, as `ss -K`: works on every kernel of the matrix (5.. with INET_DIAG_DESTROY). */
+/*
+ * destroy.c: SOCK_DESTROY over netlink, as `ss -K`: works on every kernel of the matrix (5.. with
+ * INET_DIAG_DESTROY).
+ */
 #include <errno.h>
 #include <linux/inet_diag.h>
 #include <linux/netlink.h>
@@ -59,7 +62,8 @@ int pile_destroy_receive(int fd, uint32_t *ret_seq, int *ret_error)
 	ssize_t n;
 
 	n = recv(fd, buf, sizeof(buf), MSG_DONTWAIT);
-	if (n < (ssize_t)sizeof(*head) || !NLMSG_OK(head, (size_t)n) || head->nlmsg_type != NLMSG_ERROR)
+	if (n < (ssize_t)sizeof(*head) || !NLMSG_OK(head, (size_t)n) ||
+	    head->nlmsg_type != NLMSG_ERROR)
 		return 0;
 	answer = NLMSG_DATA(head);
 	*ret_seq = head->nlmsg_seq;

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* posture.c: which cgroups carry our programs: those whose group enforces something, and no others. */
+/*
+ * posture.c: which cgroups carry our programs: those whose group enforces something, and no others.
+ */
 #include <errno.h>
 #include <string.h>
 
@@ -33,8 +35,8 @@ static void slot_detach(struct pile_act *a, uint32_t slot)
 	a->attached_id[slot] = 0;
 }
 
-static void slot_attach(struct pile_act *a, struct pile_kernel *k, const struct pile_groups *g, uint32_t slot,
-			bool gate, bool deadline)
+static void slot_attach(struct pile_act *a, struct pile_kernel *k, const struct pile_groups *g,
+			uint32_t slot, bool gate, bool deadline)
 {
 	_cleanup_close_ int fd = -1;
 
@@ -53,8 +55,8 @@ static bool attachment_has(const struct pile_kernel_attachment *at, bool gate, b
 	return (at->connect_v4 != NULL) == gate && (at->deadline != NULL) == deadline;
 }
 
-static void slot_apply(struct pile_act *a, struct pile_kernel *k, const struct pile_groups *g, uint32_t slot,
-		       bool enforce)
+static void slot_apply(struct pile_act *a, struct pile_kernel *k, const struct pile_groups *g,
+		       uint32_t slot, bool enforce)
 {
 	const struct pile_group *group = &g->groups[slot];
 	bool gate = wants_gate(group, enforce), deadline = wants_deadline(group, enforce);
@@ -80,7 +82,8 @@ static void slot_apply(struct pile_act *a, struct pile_kernel *k, const struct p
 		slot_attach(a, k, g, slot, gate, deadline);
 }
 
-void pile_act_posture(struct pile_act *a, struct pile_kernel *k, const struct pile_groups *g, bool enforce)
+void pile_act_posture(struct pile_act *a, struct pile_kernel *k, const struct pile_groups *g,
+		      bool enforce)
 {
 	pile_kernel_exempts_clear(k);
 	for (uint32_t i = 0; i < g->n_groups; i++)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * probe.c: the guard's own connects to a dependency that is held, so that no user request is spent on finding out.
+ * probe.c: the guard's own connects to a dependency that is held, so that no user request is spent
+ * on finding out.
  * A fresh SYN each time: the kernel's own retransmissions get rarer and rarer.
  */
 #include <errno.h>
@@ -18,7 +19,8 @@ int pile_probe_start(const struct pile_endpoint *endpoint)
 	bool is_v4 = endpoint->family == AF_INET;
 	_cleanup_close_ int fd = -1;
 
-	fd = socket(is_v4 ? AF_INET : AF_INET6, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_TCP);
+	fd = socket(is_v4 ? AF_INET : AF_INET6, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK,
+		    IPPROTO_TCP);
 	if (fd < 0)
 		return -errno;
 	memcpy(&v4.sin_addr, endpoint->addr + 12, sizeof(v4.sin_addr));
@@ -56,7 +58,8 @@ static void result_add(struct pile_sample *sample, const struct pile_act_gate *g
 	p->error = result < 0 ? -result : 0;
 }
 
-static void in_flight_collect(struct pile_act_gate *gate, uint64_t now_ns, struct pile_sample *sample)
+static void in_flight_collect(struct pile_act_gate *gate, uint64_t now_ns,
+			      struct pile_sample *sample)
 {
 	for (int i = 0; i < PILE_ACT_PROBES_IN_FLIGHT; i++) {
 		struct pile_act_probe *probe = &gate->in_flight[i];

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* groups.c: the table of groups: policy groups, found services, their cgroups. Listeners are in listeners.c. */
+/*
+ * groups.c: the table of groups: policy groups, found services, their cgroups. Listeners are in
+ * listeners.c.
+ */
 #include "groups/groups.h"
 
 #include <errno.h>
@@ -14,7 +17,10 @@ void pile_groups_init(struct pile_groups *g, const struct pile_hierarchy *hierar
 {
 	struct stat st;
 
-	/* zeroed by the caller; slots are set up when they are taken, so that unused ones stay untouched memory */
+	/*
+	 * zeroed by the caller; slots are set up when they are taken, so that unused ones stay
+	 * untouched memory
+	 */
 	g->hierarchy = *hierarchy;
 	if (stat("/proc/self/ns/net", &st) == 0)
 		g->own_netns = (uint32_t)st.st_ino;
@@ -35,11 +41,12 @@ uint32_t pile_groups_find(const struct pile_groups *g, const char *name)
 	return PILE_NO_GROUP;
 }
 
-static void cgroup_path(const struct pile_groups *g, const char *cgroup, const char *file, char *ret, size_t size)
+static void cgroup_path(const struct pile_groups *g, const char *cgroup, const char *file,
+			char *ret, size_t size)
 {
 	/* the root cgroup is "/": the mount point itself */
-	snprintf(ret, size, "%s%s%s%s", g->hierarchy.unified, strcmp(cgroup, "/") == 0 ? "" : cgroup,
-		 file[0] ? "/" : "", file);
+	snprintf(ret, size, "%s%s%s%s", g->hierarchy.unified,
+		 strcmp(cgroup, "/") == 0 ? "" : cgroup, file[0] ? "/" : "", file);
 }
 
 int pile_groups_cgroup_open(const struct pile_groups *g, uint32_t group)
@@ -125,7 +132,10 @@ static void files_open(const struct pile_groups *g, struct pile_group *group)
 	limits_read(g, group);
 }
 
-/* Two groups that are listeners of one unit share its cgroup: then only what a worker serves tells them apart. */
+/*
+ * Two groups that are listeners of one unit share its cgroup: then only what a worker serves tells
+ * them apart.
+ */
 static bool cgroup_shared(const struct pile_groups *g, uint32_t group)
 {
 	for (uint32_t i = 0; i < g->n_groups; i++)
@@ -135,8 +145,8 @@ static bool cgroup_shared(const struct pile_groups *g, uint32_t group)
 	return false;
 }
 
-void pile_table_cgroup_set(struct pile_groups *g, struct pile_kernel *k, uint32_t slot, const char *cgroup,
-			   uint64_t id)
+void pile_table_cgroup_set(struct pile_groups *g, struct pile_kernel *k, uint32_t slot,
+			   const char *cgroup, uint64_t id)
 {
 	struct pile_group *group = &g->groups[slot];
 
@@ -182,7 +192,8 @@ void pile_table_group_drop(struct pile_groups *g, struct pile_kernel *k, uint32_
 		pile_kernel_cgroup_remove(k, group->cgroup_id);
 	for (int i = 0; i < PILE_LISTENERS_MAX; i++)
 		if (g->listeners[i].used && g->listeners[i].group == slot) {
-			pile_kernel_listener_remove(k, g->listeners[i].cookie, g->listeners[i].endpoint.port);
+			pile_kernel_listener_remove(k, g->listeners[i].cookie,
+						    g->listeners[i].endpoint.port);
 			g->listeners[i].used = false;
 		}
 	files_close(group);
@@ -192,7 +203,8 @@ void pile_table_group_drop(struct pile_groups *g, struct pile_kernel *k, uint32_
 		g->n_groups--;
 }
 
-static const struct pile_policy_group *policy_find(const struct pile_policy *policy, const char *name)
+static const struct pile_policy_group *policy_find(const struct pile_policy *policy,
+						   const char *name)
 {
 	for (uint32_t i = 0; i < policy->n_groups; i++)
 		if (strcmp(policy->groups[i].name, name) == 0)
@@ -223,9 +235,12 @@ static bool is_claimed(const struct pile_policy *policy, const struct pile_group
 	return false;
 }
 
-/* Groups that the policy no longer names, or names for something else, go; found services that it now names too. */
-static void groups_retire(struct pile_groups *g, struct pile_kernel *k, const struct pile_policy *policy,
-			  pile_groups_event_fn fn, void *arg)
+/*
+ * Groups that the policy no longer names, or names for something else, go; found services that it
+ * now names too.
+ */
+static void groups_retire(struct pile_groups *g, struct pile_kernel *k,
+			  const struct pile_policy *policy, pile_groups_event_fn fn, void *arg)
 {
 	const struct pile_policy_group *config;
 	uint32_t gone[PILE_GROUPS_MAX / 32] = {};
@@ -251,8 +266,9 @@ static void groups_retire(struct pile_groups *g, struct pile_kernel *k, const st
 		pile_kernel_groups_retire(k, gone);
 }
 
-void pile_groups_apply(struct pile_groups *g, struct pile_kernel *k, const struct pile_policy *policy,
-		       uint64_t now_ns, pile_groups_event_fn fn, void *arg)
+void pile_groups_apply(struct pile_groups *g, struct pile_kernel *k,
+		       const struct pile_policy *policy, uint64_t now_ns, pile_groups_event_fn fn,
+		       void *arg)
 {
 	uint32_t slot;
 
@@ -265,7 +281,10 @@ void pile_groups_apply(struct pile_groups *g, struct pile_kernel *k, const struc
 		}
 		slot = pile_table_slot_take(g, k, now_ns);
 		if (slot == PILE_NO_GROUP)
-			return; /* cannot be: the policy has at most PILE_GROUPS_MAX and the others are gone */
+			/*
+			 * cannot be: the policy has at most PILE_GROUPS_MAX and the others are gone
+			 */
+			return;
 		g->groups[slot].configured = true;
 		g->groups[slot].config = policy->groups[i];
 		fn(PILE_GROUPS_RESET, slot, arg);
@@ -273,19 +292,22 @@ void pile_groups_apply(struct pile_groups *g, struct pile_kernel *k, const struc
 	pile_groups_check(g, k, now_ns, fn, arg);
 }
 
-/* Where systemd puts a unit that names no slice of its own: an instance gets its template's slice. */
+/*
+ * Where systemd puts a unit that names no slice of its own: an instance gets its template's slice.
+ */
 static void unit_path(const char *unit, char *ret, size_t size)
 {
 	const char *at = strchr(unit, '@');
 
 	if (at)
-		snprintf(ret, size, "/system.slice/system-%.*s.slice/%s", (int)(at - unit), unit, unit);
+		snprintf(ret, size, "/system.slice/system-%.*s.slice/%s", (int)(at - unit), unit,
+			 unit);
 	else
 		snprintf(ret, size, "/system.slice/%s", unit);
 }
 
-static void group_check(struct pile_groups *g, struct pile_kernel *k, uint32_t slot, uint64_t now_ns,
-			pile_groups_event_fn fn, void *arg)
+static void group_check(struct pile_groups *g, struct pile_kernel *k, uint32_t slot,
+			uint64_t now_ns, pile_groups_event_fn fn, void *arg)
 {
 	struct pile_group *group = &g->groups[slot];
 	char cgroup[PILE_CGROUP_MAX], path[PILE_CGROUP_MAX + 256];

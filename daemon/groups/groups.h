@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * groups.h: which sockets and cgroups belong to whom. A slot of the table is a group's index everywhere.
- * Owned by the guard; control loop only. Reads /proc and the cgroup mount (short reads, no allocation); changes
- * nothing in the world except the sensors' own maps. Never logs: what changed is told through pile_groups_event_fn.
- * Groups of the policy keep their slot as long as they are named; services found listening get the slots behind.
+ * groups.h: which sockets and cgroups belong to whom. A slot of the table is a group's index
+ * everywhere.
+ * Owned by the guard; control loop only. Reads /proc and the cgroup mount (short reads, no
+ * allocation); changes nothing in the world except the sensors' own maps. Never logs: what changed
+ * is told through pile_groups_event_fn.
+ * Groups of the policy keep their slot as long as they are named; services found listening get the
+ * slots behind.
  */
 #pragma once
 
@@ -16,24 +19,25 @@
 
 /** Where the v2 hierarchy is; found once at start (libcgroup, else mountinfo), never hard-coded. */
 struct pile_hierarchy {
-	char unified[256];	/* mount point of cgroup v2; "" = there is none */
-	char memory_v1[256];	/* mount point of the v1 memory controller on hybrid hosts; "" = on v2 or absent */
+	char unified[256]; /* mount point of cgroup v2; "" = there is none */
+	/* mount point of the v1 memory controller on hybrid hosts; "" = on v2 or absent */
+	char memory_v1[256];
 	bool hybrid;
-	bool systemd;		/* systemd is the init of this host */
+	bool systemd; /* systemd is the init of this host */
 };
 
 struct pile_group {
 	bool used;
-	bool configured;	/* named by the policy */
-	bool foreign;		/* another manager's (containers, user sessions): observed only */
-	bool present;		/* its cgroup exists */
-	bool seen_before;	/* its cgroup was there once: the next one is a restart */
+	bool configured;  /* named by the policy */
+	bool foreign;	  /* another manager's (containers, user sessions): observed only */
+	bool present;	  /* its cgroup exists */
+	bool seen_before; /* its cgroup was there once: the next one is a restart */
 	struct pile_policy_group config;
 	char cgroup[PILE_CGROUP_MAX]; /* path below the v2 mount; "" = not known yet */
-	uint64_t cgroup_id;	/* 0 = not there */
-	uint32_t restarts;	/* how often the cgroup was made anew while we followed it */
+	uint64_t cgroup_id;	      /* 0 = not there */
+	uint32_t restarts;	      /* how often the cgroup was made anew while we followed it */
 	uint32_t n_listeners;
-	uint64_t seen_ns;	/* last time a listener or the cgroup was seen */
+	uint64_t seen_ns; /* last time a listener or the cgroup was seen */
 	int memory_stat_fd, memory_current_fd, pids_fd, pressure_fd; /* kept open; -1 = not there */
 	uint64_t memory_limit_bytes;
 	uint32_t pids_limit;
@@ -42,14 +46,14 @@ struct pile_group {
 struct pile_listener {
 	bool used;
 	bool mptcp;
-	uint16_t type;		/* SOCK_STREAM or SOCK_SEQPACKET */
+	uint16_t type; /* SOCK_STREAM or SOCK_SEQPACKET */
 	uint32_t group;
 	uint64_t cookie;
 	uint64_t cgroup_id;
-	uint32_t tgid;		/* a process that holds it */
+	uint32_t tgid; /* a process that holds it */
 	uint32_t netns;
 	uint32_t backlog;
-	uint32_t epoch;		/* the walk that saw it last */
+	uint32_t epoch; /* the walk that saw it last */
 	struct pile_endpoint endpoint;
 	char comm[16];
 };
@@ -57,9 +61,9 @@ struct pile_listener {
 struct pile_groups {
 	struct pile_hierarchy hierarchy;
 	uint32_t own_netns;
-	uint64_t own_cookie;	/* the guard's own stats socket: not watched; 0 = not known */
+	uint64_t own_cookie; /* the guard's own stats socket: not watched; 0 = not known */
 	uint32_t epoch;
-	uint32_t n_groups;	/* slots in use: highest used + 1 */
+	uint32_t n_groups; /* slots in use: highest used + 1 */
 	struct pile_group groups[PILE_GROUPS_MAX];
 	struct pile_listener listeners[PILE_LISTENERS_MAX];
 	uint64_t listeners_lost; /* listeners that did not fit, total */
@@ -74,7 +78,10 @@ enum pile_groups_event {
 
 typedef void (*pile_groups_event_fn)(enum pile_groups_event event, uint32_t group, void *arg);
 
-/** pile_groups_hierarchy_find - where cgroup v2 is mounted. May block: start only. -ENOENT when there is no v2. */
+/**
+ * pile_groups_hierarchy_find - where cgroup v2 is mounted. May block: start only. -ENOENT when
+ * there is no v2.
+ */
 int pile_groups_hierarchy_find(struct pile_hierarchy *ret, struct pile_error *err);
 
 /** pile_groups_init - @g: zeroed by the caller. */
@@ -85,8 +92,9 @@ void pile_groups_fini(struct pile_groups *g, struct pile_kernel *k);
  * pile_groups_apply - take over a policy: its groups by name keep their slots, the others go
  * Fires RESET, GONE and APPEARED. Cannot fail (the policy was validated against the same limits).
  */
-void pile_groups_apply(struct pile_groups *g, struct pile_kernel *k, const struct pile_policy *policy,
-		       uint64_t now_ns, pile_groups_event_fn fn, void *arg);
+void pile_groups_apply(struct pile_groups *g, struct pile_kernel *k,
+		       const struct pile_policy *policy, uint64_t now_ns, pile_groups_event_fn fn,
+		       void *arg);
 
 /**
  * pile_groups_check - every tick: has a configured unit's cgroup come, gone, or been made anew?
@@ -96,7 +104,8 @@ void pile_groups_check(struct pile_groups *g, struct pile_kernel *k, uint64_t no
 		       pile_groups_event_fn fn, void *arg);
 
 /**
- * pile_groups_discover - walk all processes' sockets: new listeners get a group, tags are set, old ones expire
+ * pile_groups_discover - walk all processes' sockets: new listeners get a group, tags are set, old
+ * ones expire
  * Returns 0 or negative errno of the walk.
  */
 int pile_groups_discover(struct pile_groups *g, struct pile_kernel *k, uint64_t now_ns,
@@ -105,5 +114,8 @@ int pile_groups_discover(struct pile_groups *g, struct pile_kernel *k, uint64_t 
 /** pile_groups_find - slot by name, or PILE_NO_GROUP. */
 uint32_t pile_groups_find(const struct pile_groups *g, const char *name);
 
-/** pile_groups_cgroup_open - O_PATH-free directory descriptor of the group's cgroup, or negative errno. */
+/**
+ * pile_groups_cgroup_open - O_PATH-free directory descriptor of the group's cgroup, or negative
+ * errno.
+ */
 int pile_groups_cgroup_open(const struct pile_groups *g, uint32_t group);

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* hierarchy.c: where the cgroup hierarchies are mounted. Start only: libcgroup allocates and reads /proc/mounts. */
+/*
+ * hierarchy.c: where the cgroup hierarchies are mounted. Start only: libcgroup allocates and reads
+ * /proc/mounts.
+ */
 #include <errno.h>
 #include <libcgroup.h>
 #include <mntent.h>
@@ -8,7 +11,10 @@
 
 #include "groups/groups.h"
 
-/* libcgroup 2.0 names controllers, not the bare v2 mount of a hybrid host, so the mount table has the word. */
+/*
+ * libcgroup 2.0 names controllers, not the bare v2 mount of a hybrid host, so the mount table has
+ * the word.
+ */
 static int unified_find(char *ret, size_t size)
 {
 	struct mntent *entry;
@@ -51,9 +57,10 @@ int pile_groups_hierarchy_find(struct pile_hierarchy *ret, struct pile_error *er
 	h.systemd = sd_booted() > 0;
 	r = unified_find(h.unified, sizeof(h.unified));
 	if (r < 0)
-		return pile_error_set(err, r,
-				      "no cgroup v2 hierarchy is mounted: mount -t cgroup2 none /sys/fs/cgroup, or boot "
-				      "with systemd.unified_cgroup_hierarchy=1");
+		return pile_error_set(
+			err, r,
+			"no cgroup v2 hierarchy is mounted: mount -t cgroup2 none /sys/fs/cgroup, or boot "
+			"with systemd.unified_cgroup_hierarchy=1");
 	memory_find(&h);
 	*ret = h;
 	return 0;

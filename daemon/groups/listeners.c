@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* listeners.c: which listening socket belongs to which group; found services become observed groups. */
+/*
+ * listeners.c: which listening socket belongs to which group; found services become observed
+ * groups.
+ */
 #include <errno.h>
 #include <netinet/in.h>
 #include <string.h>
@@ -10,12 +13,13 @@
 #include "groups/proc.h"
 #include "groups/table.h"
 
-#define GONE_AFTER_NS (30 * NS_PER_SEC) /* a found service whose listeners are gone is forgotten after this */
+/* a found service whose listeners are gone is forgotten after this */
+#define GONE_AFTER_NS (30 * NS_PER_SEC)
 #ifndef IPPROTO_MPTCP
 #define IPPROTO_MPTCP 262 /* glibc 2.36 lacks it */
 #endif
 
-#define WALKS_MAX 3			/* in one discovery: find, tag, adopt */
+#define WALKS_MAX 3 /* in one discovery: find, tag, adopt */
 
 struct walk {
 	struct pile_groups *g;
@@ -23,7 +27,7 @@ struct walk {
 	uint64_t now_ns;
 	pile_groups_event_fn fn;
 	void *arg;
-	bool again;	/* a new listener must be tagged by another walk */
+	bool again; /* a new listener must be tagged by another walk */
 	bool mptcp;
 };
 
@@ -60,7 +64,8 @@ static int endpoint_read(const struct pile_bpf_record_listener *rec, struct pile
 	return r;
 }
 
-static bool claims(const struct pile_group *group, const char *cgroup, const struct pile_endpoint *ep)
+static bool claims(const struct pile_group *group, const char *cgroup,
+		   const struct pile_endpoint *ep)
 {
 	const struct pile_policy_group *config = &group->config;
 	char unit[PILE_UNIT_MAX];
@@ -71,11 +76,16 @@ static bool claims(const struct pile_group *group, const char *cgroup, const str
 	if (config->unit[0])
 		return !pile_proc_foreign(cgroup) && pile_proc_unit(cgroup, unit, sizeof(unit)) &&
 		       strcmp(unit, config->unit) == 0;
-	return len && strncmp(cgroup, config->cgroup, len) == 0 && (cgroup[len] == '\0' || cgroup[len] == '/');
+	return len && strncmp(cgroup, config->cgroup, len) == 0 &&
+	       (cgroup[len] == '\0' || cgroup[len] == '/');
 }
 
-/* A name for a found service: its unit without the suffix, else the last part of its cgroup, else the program. */
-static void found_name(const struct pile_groups *g, const char *cgroup, const char *comm, char *ret, size_t size)
+/*
+ * A name for a found service: its unit without the suffix, else the last part of its cgroup, else
+ * the program.
+ */
+static void found_name(const struct pile_groups *g, const char *cgroup, const char *comm, char *ret,
+		       size_t size)
 {
 	char base[PILE_UNIT_MAX], *dot;
 	const char *slash = strrchr(cgroup, '/');
@@ -88,7 +98,8 @@ static void found_name(const struct pile_groups *g, const char *cgroup, const ch
 		snprintf(base, sizeof(base), "%s", slash && slash[1] ? slash + 1 : comm);
 	}
 	for (char *p = base; *p; p++)
-		if (!strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-@", *p))
+		if (!strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-@",
+			    *p))
 			*p = '-';
 	base[PILE_NAME_MAX - 8] = '\0';
 	snprintf(ret, size, "%s", base);
@@ -96,7 +107,8 @@ static void found_name(const struct pile_groups *g, const char *cgroup, const ch
 		snprintf(ret, size, "%s.%d", base, i);
 }
 
-static uint32_t found_group(struct walk *w, const struct pile_bpf_record_listener *rec, const char *cgroup)
+static uint32_t found_group(struct walk *w, const struct pile_bpf_record_listener *rec,
+			    const char *cgroup)
 {
 	struct pile_groups *g = w->g;
 	char name[PILE_NAME_MAX], comm[16];
@@ -137,15 +149,19 @@ static void unit_cgroup(const struct pile_policy_group *config, const char *cgro
 	snprintf(ret, PILE_CGROUP_MAX, "%.*s", (int)len, cgroup);
 }
 
-static uint32_t group_choose(struct walk *w, const struct pile_bpf_record_listener *rec, const char *cgroup,
-			     const struct pile_endpoint *ep)
+static uint32_t group_choose(struct walk *w, const struct pile_bpf_record_listener *rec,
+			     const char *cgroup, const struct pile_endpoint *ep)
 {
 	struct pile_groups *g = w->g;
 
 	for (uint32_t i = 0; i < g->n_groups; i++) {
-		if (!g->groups[i].used || !g->groups[i].configured || !claims(&g->groups[i], cgroup, ep))
+		if (!g->groups[i].used || !g->groups[i].configured ||
+		    !claims(&g->groups[i], cgroup, ep))
 			continue;
-		/* a unit outside system.slice shows where it lives by its listener; the next check takes it up */
+		/*
+		 * a unit outside system.slice shows where it lives by its listener; the next check
+		 * takes it up
+		 */
 		if (!g->groups[i].cgroup_id)
 			unit_cgroup(&g->groups[i].config, cgroup, g->groups[i].cgroup);
 		else if (g->groups[i].cgroup_id != rec->cgroup_id)
@@ -194,7 +210,8 @@ static void listener_see(const struct pile_bpf_record *record, void *arg)
 	struct walk *w = arg;
 	struct pile_listener *l;
 
-	if (record->type != PILE_RECORD_LISTENER || (rec->type != SOCK_STREAM && rec->type != SOCK_SEQPACKET) ||
+	if (record->type != PILE_RECORD_LISTENER ||
+	    (rec->type != SOCK_STREAM && rec->type != SOCK_SEQPACKET) ||
 	    rec->cookie == w->g->own_cookie)
 		return;
 	l = listener_find(w->g, rec->cookie);

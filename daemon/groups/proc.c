@@ -168,8 +168,9 @@ bool pile_proc_unit(const char *cgroup, char *ret, size_t size)
 bool pile_proc_foreign(const char *cgroup)
 {
 	static const char *const prefixes[] = {
-		"/user.slice", "/machine.slice", "/kubepods", "/docker",	"/lxc",
-		"/libpod",     "/garden",	 "/ecs",      "/system.slice/docker-",
+		"/user.slice", "/machine.slice", "/kubepods",
+		"/docker",     "/lxc",		 "/libpod",
+		"/garden",     "/ecs",		 "/system.slice/docker-",
 	};
 	for (size_t i = 0; i < ARRAY_LEN(prefixes); i++)
 		if (strncmp(cgroup, prefixes[i], strlen(prefixes[i])) == 0)

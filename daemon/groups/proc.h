@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * proc.h: small reads of /proc and cgroup files into the caller's buffer.
- * Owns nothing; control loop; no allocation; never logs. A process may vanish at any moment: -ESRCH or -ENOENT.
+ * Owns nothing; control loop; no allocation; never logs. A process may vanish at any moment: -ESRCH
+ * or -ENOENT.
  */
 #pragma once
 
@@ -12,18 +13,25 @@
 
 #include "pileguard/limits.h"
 
-/** pile_proc_read - the whole of a small file, NUL-terminated, cut at @size - 1. Returns bytes or negative errno. */
+/**
+ * pile_proc_read - the whole of a small file, NUL-terminated, cut at @size - 1. Returns bytes or
+ * negative errno.
+ */
 ssize_t pile_proc_read(const char *path, char *buf, size_t size);
 
 /** pile_proc_pread - the same from an open descriptor, from its start. */
 ssize_t pile_proc_pread(int fd, char *buf, size_t size);
 
-/** pile_proc_cgroup - the v2 path of a process ("/system.slice/x.service"). Returns 0 or negative errno. */
+/**
+ * pile_proc_cgroup - the v2 path of a process ("/system.slice/x.service"). Returns 0 or negative
+ * errno.
+ */
 int pile_proc_cgroup(uint32_t tgid, char *ret, size_t size);
 
 /**
  * pile_proc_unix_path - the path of a unix socket, by inode, in the network namespace of a process
- * An abstract name comes back with a leading '@', as /proc/net/unix prints it. Returns 0, -ENOENT, or other errno.
+ * An abstract name comes back with a leading '@', as /proc/net/unix prints it. Returns 0, -ENOENT,
+ * or other errno.
  */
 int pile_proc_unix_path(uint32_t tgid, uint64_t inode, char *ret, size_t size);
 
@@ -31,13 +39,20 @@ int pile_proc_unix_path(uint32_t tgid, uint64_t inode, char *ret, size_t size);
 int pile_proc_number(const char *text, uint64_t *ret);
 
 /**
- * pile_proc_field - value of "key value" lines, as in memory.stat and /proc/meminfo ("key:  value kB")
+ * pile_proc_field - value of "key value" lines, as in memory.stat and /proc/meminfo ("key: value
+ * kB")
  * @key: with its colon where the file has one; must stand at the start of a line
  */
 int pile_proc_field(const char *text, const char *key, uint64_t *ret);
 
-/** pile_proc_unit - the systemd unit in a cgroup path: its deepest component that is a service, socket or scope. */
+/**
+ * pile_proc_unit - the systemd unit in a cgroup path: its deepest component that is a service,
+ * socket or scope.
+ */
 bool pile_proc_unit(const char *cgroup, char *ret, size_t size);
 
-/** pile_proc_foreign - the cgroup belongs to another manager: containers, virtual machines, user sessions. */
+/**
+ * pile_proc_foreign - the cgroup belongs to another manager: containers, virtual machines, user
+ * sessions.
+ */
 bool pile_proc_foreign(const char *cgroup);

@@ -17,5 +17,5 @@ uint32_t pile_table_slot_take(struct pile_groups *g, struct pile_kernel *k, uint
 void pile_table_group_drop(struct pile_groups *g, struct pile_kernel *k, uint32_t slot);
 
 /** The group's cgroup is @cgroup with this id now; 0 = gone. */
-void pile_table_cgroup_set(struct pile_groups *g, struct pile_kernel *k, uint32_t slot, const char *cgroup,
-			   uint64_t id);
+void pile_table_cgroup_set(struct pile_groups *g, struct pile_kernel *k, uint32_t slot,
+			   const char *cgroup, uint64_t id);

@@ -9,7 +9,8 @@ static struct pile_bpf_shard *shards_of(const struct pile_kernel *k, uint32_t gr
 	return &k->shards[(size_t)group * k->n_shards];
 }
 
-void pile_kernel_counts_read(const struct pile_kernel *k, uint32_t group, struct pile_kernel_counts *ret)
+void pile_kernel_counts_read(const struct pile_kernel *k, uint32_t group,
+			     struct pile_kernel_counts *ret)
 {
 	const struct pile_bpf_shard *shard = shards_of(k, group);
 
@@ -19,8 +20,9 @@ void pile_kernel_counts_read(const struct pile_kernel *k, uint32_t group, struct
 		ret->answered += __atomic_load_n(&shard->answered, __ATOMIC_RELAXED);
 		ret->closed += __atomic_load_n(&shard->closed, __ATOMIC_RELAXED);
 		for (int slot = 0; slot <= PILE_WHEEL_SLOTS; slot++)
-			ret->wheel[slot] += __atomic_load_n(&shard->wheel[0][slot], __ATOMIC_RELAXED) +
-					    __atomic_load_n(&shard->wheel[1][slot], __ATOMIC_RELAXED);
+			ret->wheel[slot] +=
+				__atomic_load_n(&shard->wheel[0][slot], __ATOMIC_RELAXED) +
+				__atomic_load_n(&shard->wheel[1][slot], __ATOMIC_RELAXED);
 		for (int b = 0; b < PILE_LATENCY_BUCKETS; b++)
 			ret->latency[b] += __atomic_load_n(&shard->latency[b], __ATOMIC_RELAXED);
 	}
@@ -42,7 +44,8 @@ int64_t pile_kernel_wheel_settle(struct pile_kernel *k, uint32_t group)
 	for (uint32_t cpu = 0; cpu < k->n_shards; cpu++, shard++)
 		for (int slot = 0; slot <= PILE_WHEEL_SLOTS; slot++)
 			if (__atomic_load_n(&shard->wheel[old][slot], __ATOMIC_RELAXED))
-				left += __atomic_exchange_n(&shard->wheel[old][slot], 0, __ATOMIC_SEQ_CST);
+				left += __atomic_exchange_n(&shard->wheel[old][slot], 0,
+							    __ATOMIC_SEQ_CST);
 	return left;
 }
 

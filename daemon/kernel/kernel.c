@@ -31,7 +31,8 @@ struct object_def {
 };
 
 static const struct object_def sensor_a = { "requests", requests_bpf__elf_bytes, "", false };
-static const struct object_def sensor_b = { "requests_fentry", requests_fentry_bpf__elf_bytes, "", false };
+static const struct object_def sensor_b = { "requests_fentry", requests_fentry_bpf__elf_bytes, "",
+					    false };
 
 static const struct object_def object_defs[PILE_KERNEL_OBJECTS] = {
 	[MAPS] = { "maps", maps_bpf__elf_bytes, "", true },
@@ -41,7 +42,8 @@ static const struct object_def object_defs[PILE_KERNEL_OBJECTS] = {
 			   "no dependencies are seen: rung 1 cannot act", false },
 	[SWEEP] = { "sweep", sweep_bpf__elf_bytes, "", true },
 	[BREAKER] = { "breaker", breaker_bpf__elf_bytes, "rung 1 cannot refuse connects", false },
-	[DEADLINE] = { "deadline", deadline_bpf__elf_bytes, "connect_deadline has no effect", false },
+	[DEADLINE] = { "deadline", deadline_bpf__elf_bytes, "connect_deadline has no effect",
+		       false },
 };
 
 /* What libbpf said last: the cause of a failure is in its log, not in its error code. */
@@ -65,14 +67,16 @@ static void missing_add(struct pile_kernel *k, const char *what)
 
 const char *pile_kernel_tier_name(enum pile_tier tier)
 {
-	static const char *const names[] = { [PILE_TIER_NONE] = "none",
-					     [PILE_TIER_A] = "A",
-					     [PILE_TIER_B] = "B" };
+	static const char *const names[] = {
+		[PILE_TIER_NONE] = "none", [PILE_TIER_A] = "A", [PILE_TIER_B] = "B"
+	};
 
 	return names[tier];
 }
 
-/* All objects use the maps of the first: by name. Internal maps (.rodata and such) stay their own. */
+/*
+ * All objects use the maps of the first: by name. Internal maps (.rodata and such) stay their own.
+ */
 static int maps_share(struct bpf_object *maps, struct bpf_object *obj)
 {
 	struct bpf_map *map, *shared;
@@ -100,15 +104,16 @@ static void programs_select(struct bpf_object *obj, const struct btf *vmlinux)
 	bpf_object__for_each_program(prog, obj) {
 		section = bpf_program__section_name(prog);
 		name = strchr(section, '/');
-		if (!name || (strncmp(section, "fentry/", 7) != 0 && strncmp(section, "fexit/", 6) != 0))
+		if (!name ||
+		    (strncmp(section, "fentry/", 7) != 0 && strncmp(section, "fexit/", 6) != 0))
 			continue;
 		if (btf__find_by_name_kind(vmlinux, name + 1, BTF_KIND_FUNC) < 0)
 			bpf_program__set_autoload(prog, false);
 	}
 }
 
-static int object_load(struct pile_kernel *k, const struct btf *vmlinux, const struct object_def *def,
-		       struct bpf_object **ret)
+static int object_load(struct pile_kernel *k, const struct btf *vmlinux,
+		       const struct object_def *def, struct bpf_object **ret)
 {
 	LIBBPF_OPTS(bpf_object_open_opts, opts, .object_name = def->name);
 	struct bpf_object *obj;
@@ -170,8 +175,8 @@ static int object_attach(struct pile_kernel *k, struct bpf_object *obj)
 	return 0;
 }
 
-static int sensor_try(struct pile_kernel *k, const struct btf *vmlinux, const struct object_def *def,
-		      enum object_id id)
+static int sensor_try(struct pile_kernel *k, const struct btf *vmlinux,
+		      const struct object_def *def, enum object_id id)
 {
 	int r;
 
@@ -194,8 +199,10 @@ static void sensor_choose(struct pile_kernel *k, const struct btf *vmlinux)
 	else if (sensor_try(k, vmlinux, &sensor_b, SENSOR) == 0)
 		k->tier = PILE_TIER_B;
 	else
-		missing_add(k, "no request sensor: this kernel has neither socket tracepoints (6.3) nor "
-			       "allows fentry; only connects, memory and queues are seen");
+		missing_add(
+			k,
+			"no request sensor: this kernel has neither socket tracepoints (6.3) nor "
+			"allows fentry; only connects, memory and queues are seen");
 }
 
 static struct bpf_link *iter_attach(struct bpf_object *obj, const char *prog_name, int map_fd)
@@ -289,7 +296,8 @@ static void hz_learn(struct pile_kernel *k)
 	clock_gettime(CLOCK_MONOTONIC, &to);
 	if (jiffies_run(bpf_program__fd(prog), &b) < 0)
 		return;
-	hz = (b - a) / ((double)(to.tv_sec - from.tv_sec) + (double)(to.tv_nsec - from.tv_nsec) / 1e9);
+	hz = (b - a) /
+	     ((double)(to.tv_sec - from.tv_sec) + (double)(to.tv_nsec - from.tv_nsec) / 1e9);
 	for (size_t i = 0; i < ARRAY_LEN(known); i++) {
 		double d = hz > known[i] ? hz - known[i] : known[i] - hz;
 
@@ -324,8 +332,8 @@ static int objects_load(struct pile_kernel *k, const struct btf *vmlinux, struct
 			continue;
 		}
 		attach = id == DEPENDENCIES || id == CLOSE;
-		r = attach ? sensor_try(k, vmlinux, def, (enum object_id)id) :
-			     object_load(k, vmlinux, def, &k->objects[id]);
+		r = attach ? sensor_try(k, vmlinux, def, (enum object_id)id)
+			   : object_load(k, vmlinux, def, &k->objects[id]);
 		if (r < 0 && def->required)
 			return pile_error_set(err, r, "cannot load %s: %s", def->name, why_not(r));
 		if (r < 0)
@@ -352,9 +360,10 @@ int pile_kernel_open(struct pile_kernel *k, struct pile_error *err)
 	k->n_shards = (uint32_t)CLAMP(cpus, 1, PILE_SHARDS_MAX);
 	vmlinux = btf__load_vmlinux_btf();
 	if (!vmlinux)
-		return pile_error_set(err, ENOENT,
-				      "no kernel type information (/sys/kernel/btf/vmlinux): a kernel built with "
-				      "CONFIG_DEBUG_INFO_BTF is needed, as Debian's are");
+		return pile_error_set(
+			err, ENOENT,
+			"no kernel type information (/sys/kernel/btf/vmlinux): a kernel built with "
+			"CONFIG_DEBUG_INFO_BTF is needed, as Debian's are");
 	r = objects_load(k, vmlinux, err);
 	btf__free(vmlinux);
 	if (r < 0)

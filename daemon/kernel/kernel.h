@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * kernel.h: the BPF objects' life and typed access to their maps: the only room that knows libbpf.
- * Owned by the guard. open/close may block and allocate (start and stop only); everything else is called from the
- * control loop, allocates nothing and makes short system calls. Never logs; what is missing is told in `missing`.
- * Order: open -> size maps -> load -> populate -> attach. Nothing is pinned; links are descriptors of this process.
+ * Owned by the guard. open/close may block and allocate (start and stop only); everything else is
+ * called from the control loop, allocates nothing and makes short system calls. Never logs; what is
+ * missing is told in `missing`.
+ * Order: open -> size maps -> load -> populate -> attach. Nothing is pinned; links are descriptors
+ * of this process.
  */
 #pragma once
 
@@ -33,7 +35,8 @@ struct pile_kernel {
 	struct bpf_link *links[PILE_KERNEL_LINKS_MAX]; /* sensors */
 	unsigned int n_links;
 	struct bpf_link *iter_sockets, *iter_connects, *iter_discover, *iter_hidden;
-	const struct bpf_program *connect_v4, *connect_v6, *deadline; /* attached per cgroup; NULL = refused */
+	/* attached per cgroup; NULL = refused */
+	const struct bpf_program *connect_v4, *connect_v6, *deadline;
 	int map_workers, map_cgroups, map_listeners, map_listener_ports, map_unix_addresses;
 	int map_destinations, map_gates, map_gate_counts, map_deadlines, map_exempts;
 	struct pile_bpf_shard *shards;
@@ -50,15 +53,16 @@ struct pile_kernel {
 /** The sum of one group's shards. */
 struct pile_kernel_counts {
 	uint64_t opened, answered, closed;
-	int64_t waiting;			    /* sum of both wheels */
-	int64_t wheel[PILE_WHEEL_SLOTS + 1];	    /* by absolute slot, both generations added */
+	int64_t waiting;		     /* sum of both wheels */
+	int64_t wheel[PILE_WHEEL_SLOTS + 1]; /* by absolute slot, both generations added */
 	uint64_t latency[PILE_LATENCY_BUCKETS];
 };
 
 /**
  * pile_kernel_open - load what this kernel allows, attach the sensors
  * @k: caller's memory
- * Returns 0 (then k->missing names what is not there), or negative errno with a sentence in @err when nothing works:
+ * Returns 0 (then k->missing names what is not there), or negative errno with a sentence in @err
+ * when nothing works:
  * -EPERM no privilege, -ENOENT no BTF, -ENOSYS no BPF.
  */
 int pile_kernel_open(struct pile_kernel *k, struct pile_error *err);
@@ -74,21 +78,24 @@ const char *pile_kernel_tier_name(enum pile_tier tier);
  * @group: 0..PILE_GROUPS_MAX-1
  * The wheel's absolute slots are those of slot_of(arrival time) in bpf/requests.h.
  */
-void pile_kernel_counts_read(const struct pile_kernel *k, uint32_t group, struct pile_kernel_counts *ret);
+void pile_kernel_counts_read(const struct pile_kernel *k, uint32_t group,
+			     struct pile_kernel_counts *ret);
 
 /** pile_kernel_generation_flip - from now on new requests are counted in the other wheel. */
 void pile_kernel_generation_flip(struct pile_kernel *k);
 
 /**
  * pile_kernel_wheel_settle - take what a sweep left behind in the old wheel
- * Call a tick after the sweep that followed a flip. Returns how many requests ended unseen (may be negative for a
- * moment when one was counted twice); the caller adds it to "closed".
+ * Call a tick after the sweep that followed a flip. Returns how many requests ended unseen (may be
+ * negative for a moment when one was counted twice); the caller adds it to "closed".
  */
 int64_t pile_kernel_wheel_settle(struct pile_kernel *k, uint32_t group);
 
 /**
- * pile_kernel_groups_retire - forget all sockets, connects, workers and destinations of these groups
- * @bits: bit per group slot. Their slots may be given to other groups afterwards; what still lives is adopted again.
+ * pile_kernel_groups_retire - forget all sockets, connects, workers and destinations of these
+ * groups
+ * @bits: bit per group slot. Their slots may be given to other groups afterwards; what still lives
+ * is adopted again.
  */
 void pile_kernel_groups_retire(struct pile_kernel *k, const uint32_t bits[PILE_GROUPS_MAX / 32]);
 
@@ -98,14 +105,18 @@ void pile_kernel_group_reset(struct pile_kernel *k, uint32_t group);
 typedef void (*pile_kernel_record_fn)(const struct pile_bpf_record *record, void *arg);
 
 /**
- * pile_kernel_sweep_sockets / _sweep_connects / _discover - run an iterator, hand each record to @fn
+ * pile_kernel_sweep_sockets / _sweep_connects / _discover - run an iterator, hand each record to
+ * @fn
  * Records are checked for type and size before @fn sees them. Returns 0 or negative errno.
  */
 int pile_kernel_sweep_sockets(struct pile_kernel *k, pile_kernel_record_fn fn, void *arg);
 int pile_kernel_sweep_connects(struct pile_kernel *k, pile_kernel_record_fn fn, void *arg);
 int pile_kernel_discover(struct pile_kernel *k, pile_kernel_record_fn fn, void *arg);
 
-/** pile_kernel_discover_hidden - tag the TCP listeners behind MPTCP listeners (this network namespace only). */
+/**
+ * pile_kernel_discover_hidden - tag the TCP listeners behind MPTCP listeners (this network
+ * namespace only).
+ */
 int pile_kernel_discover_hidden(struct pile_kernel *k);
 
 /** Group membership. group = PILE_NO_GROUP removes. Return 0 or negative errno. */
@@ -114,13 +125,19 @@ int pile_kernel_cgroup_remove(struct pile_kernel *k, uint64_t cgroup_id);
 int pile_kernel_listener_set(struct pile_kernel *k, uint64_t cookie, uint16_t port, uint32_t group);
 int pile_kernel_listener_remove(struct pile_kernel *k, uint64_t cookie, uint16_t port);
 
-/** pile_kernel_unix_expire - drop the unix addresses that the last discover walk did not see listening any more. */
+/**
+ * pile_kernel_unix_expire - drop the unix addresses that the last discover walk did not see
+ * listening any more.
+ */
 void pile_kernel_unix_expire(struct pile_kernel *k);
 
 /** pile_kernel_worker_get - counters of one worker. Returns 0 or -ENOENT. */
 int pile_kernel_worker_get(struct pile_kernel *k, uint32_t tgid, struct pile_bpf_worker *ret);
 
-/** pile_kernel_worker_next - iterate the workers. @prev: NULL for the first. Returns 0 with *ret, or -ENOENT. */
+/**
+ * pile_kernel_worker_next - iterate the workers. @prev: NULL for the first. Returns 0 with *ret, or
+ * -ENOENT.
+ */
 int pile_kernel_worker_next(struct pile_kernel *k, const uint32_t *prev, uint32_t *ret);
 
 void pile_kernel_destination_key(uint32_t group, const struct pile_endpoint *ep,
@@ -145,12 +162,16 @@ int pile_kernel_gate_remove(struct pile_kernel *k, const struct pile_bpf_destina
 
 /**
  * pile_kernel_deadline_set - connect deadline of a group
- * @deadline_ns: 0 = off; else the first time-out and the number of retransmissions are chosen so that an unanswered
- * connect ends after about this long: r x (2^(n+1) - 1), n = 1 below 2 s, 2 below 7 s, then 3 (tcp(7), tcp_syn_retries).
+ * @deadline_ns: 0 = off; else the first time-out and the number of retransmissions are chosen so
+ * that an unanswered connect ends after about this long: r x (2^(n+1) - 1), n = 1 below 2 s, 2
+ * below 7 s, then 3 (tcp(7), tcp_syn_retries).
  */
 int pile_kernel_deadline_set(struct pile_kernel *k, uint32_t group, uint64_t deadline_ns);
 
-/** pile_kernel_exempts_clear / _exempt_add - destinations that a group's deadline leaves alone; port 0 = every port. */
+/**
+ * pile_kernel_exempts_clear / _exempt_add - destinations that a group's deadline leaves alone; port
+ * 0 = every port.
+ */
 void pile_kernel_exempts_clear(struct pile_kernel *k);
 int pile_kernel_exempt_add(struct pile_kernel *k, uint32_t group, const struct pile_endpoint *ep);
 
@@ -160,9 +181,11 @@ struct pile_kernel_attachment {
 };
 
 /**
- * pile_kernel_attach - attach rung 1 (and the deadline) to a cgroup, beside whatever is attached there already
+ * pile_kernel_attach - attach rung 1 (and the deadline) to a cgroup, beside whatever is attached
+ * there already
  * @cgroup_fd: directory of the cgroup (v2)
- * Returns 0; -EPERM when a foreign program on an ancestor forbids it; -ENOSYS when the kernel refused the programs.
+ * Returns 0; -EPERM when a foreign program on an ancestor forbids it; -ENOSYS when the kernel
+ * refused the programs.
  */
 int pile_kernel_attach(struct pile_kernel *k, int cgroup_fd, bool with_gate, bool with_deadline,
 		       struct pile_kernel_attachment *ret);

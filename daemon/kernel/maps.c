@@ -127,7 +127,9 @@ int pile_kernel_deadline_set(struct pile_kernel *k, uint32_t group, uint64_t dea
 	uint64_t jiffies = deadline_ns * hz / NS_PER_SEC;
 
 	if (deadline_ns) {
-		value.syn_count = deadline_ns < 2 * NS_PER_SEC ? 1 : deadline_ns < 7 * NS_PER_SEC ? 2 : 3;
+		value.syn_count = deadline_ns < 2 * NS_PER_SEC	 ? 1
+				  : deadline_ns < 7 * NS_PER_SEC ? 2
+								 : 3;
 		value.rto_jiffies = (uint32_t)(jiffies / ((2u << value.syn_count) - 1));
 		if (!value.rto_jiffies)
 			value.rto_jiffies = 1;

@@ -14,7 +14,10 @@ static const uint16_t record_sizes[] = {
 	[PILE_RECORD_CONNECT] = sizeof(struct pile_bpf_record_connect),
 };
 
-/* Returns the bytes consumed; what is left is the beginning of a record. Negative: the stream makes no sense. */
+/*
+ * Returns the bytes consumed; what is left is the beginning of a record. Negative: the stream makes
+ * no sense.
+ */
 static ssize_t records_deliver(const char *buffer, size_t size, pile_kernel_record_fn fn, void *arg)
 {
 	const struct pile_bpf_record *rec;

@@ -8,8 +8,9 @@
 
 #define DAY_NS (24 * 3600 * NS_PER_SEC)
 /*
- * What a wait that was ended or refused would have lasted: the incident's connect timeout. The application's own is
- * not known to us; a wait that had already lasted is not taken off. It is an estimate, and explain says so.
+ * What a wait that was ended or refused would have lasted: the incident's connect timeout. The
+ * application's own is not known to us; a wait that had already lasted is not taken off. It is an
+ * estimate, and explain says so.
  */
 #define WAIT_NS (10 * NS_PER_SEC)
 
@@ -18,9 +19,10 @@ void pile_record_init(struct pile_record *r)
 	r->next_seq = 1;
 }
 
-const struct pile_event *pile_record_event(struct pile_record *r, enum pile_event_kind kind, uint32_t explain_id,
-					   const char *group, const char *unit, uint64_t now_ns,
-					   uint64_t realtime_ns, const char *fmt, ...)
+const struct pile_event *pile_record_event(struct pile_record *r, enum pile_event_kind kind,
+					   uint32_t explain_id, const char *group, const char *unit,
+					   uint64_t now_ns, uint64_t realtime_ns, const char *fmt,
+					   ...)
 {
 	struct pile_event *e = &r->events[r->next_seq % PILE_RECORD_EVENTS];
 	va_list ap;
@@ -59,7 +61,8 @@ static struct pile_explain *explain_take(struct pile_record *r)
 	for (uint32_t i = 0; i < PILE_RECORD_EXPLAINS; i++) {
 		x = &r->explains[i];
 		if (!oldest || (x->closed_ns != 0) > (oldest->closed_ns != 0) ||
-		    ((x->closed_ns != 0) == (oldest->closed_ns != 0) && x->opened_ns < oldest->opened_ns))
+		    ((x->closed_ns != 0) == (oldest->closed_ns != 0) &&
+		     x->opened_ns < oldest->opened_ns))
 			oldest = x;
 	}
 	return oldest;
@@ -85,8 +88,8 @@ static struct pile_explain *explain_open(struct pile_record *r, const struct pil
 	return x;
 }
 
-static void explain_close(struct pile_record *r, struct pile_explain *x, const struct pile_intent *intent,
-			  uint64_t now_ns)
+static void explain_close(struct pile_record *r, struct pile_explain *x,
+			  const struct pile_intent *intent, uint64_t now_ns)
 {
 	if (!x || x->closed_ns)
 		return;
@@ -96,8 +99,9 @@ static void explain_close(struct pile_record *r, struct pile_explain *x, const s
 		r->closed_total++;
 }
 
-static void explain_follow(struct pile_record *r, const struct pile_intent *intent, const char *group,
-			   const char *unit, uint64_t now_ns, uint64_t realtime_ns)
+static void explain_follow(struct pile_record *r, const struct pile_intent *intent,
+			   const char *group, const char *unit, uint64_t now_ns,
+			   uint64_t realtime_ns)
 {
 	struct pile_explain *x = pile_record_explain(r, intent->explain_id);
 
@@ -159,13 +163,16 @@ const struct pile_event *pile_record_intent(struct pile_record *r, const struct 
 	/* half open is told once, with its first step */
 	if (intent->kind == PILE_INTENT_BREAKER_ALLOW && intent->allow > 1)
 		return NULL;
-	pile_explain_text_intent(intent, group, pile_record_explain(r, intent->explain_id), text, sizeof(text));
+	pile_explain_text_intent(intent, group, pile_record_explain(r, intent->explain_id), text,
+				 sizeof(text));
 	if (!text[0])
 		return NULL;
-	return pile_record_event(r, kind, intent->explain_id, group, unit, now_ns, realtime_ns, "%s", text);
+	return pile_record_event(r, kind, intent->explain_id, group, unit, now_ns, realtime_ns,
+				 "%s", text);
 }
 
-void pile_record_effects(struct pile_record *r, uint32_t explain_id, const struct pile_record_effects *effects)
+void pile_record_effects(struct pile_record *r, uint32_t explain_id,
+			 const struct pile_record_effects *effects)
 {
 	struct pile_explain *x = pile_record_explain(r, explain_id);
 	uint64_t concurrent;
@@ -183,7 +190,8 @@ void pile_record_effects(struct pile_record *r, uint32_t explain_id, const struc
 	x->saved_wait_ns = (x->refused + x->ended) * WAIT_NS;
 	/* at once: no more than arrive while one wait lasts */
 	concurrent = (uint64_t)x->why.rate_milli * (WAIT_NS / NS_PER_MS) / 1000000;
-	x->saved_bytes = MIN(x->refused + x->ended, MAX(concurrent, x->ended)) * x->why.request_bytes;
+	x->saved_bytes =
+		MIN(x->refused + x->ended, MAX(concurrent, x->ended)) * x->why.request_bytes;
 }
 
 uint32_t pile_record_would_have(const struct pile_record *r, const char *group, uint64_t now_ns,

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * record.h: events and explain records: what was decided, why, what it did, what it cost, how it ends.
+ * record.h: events and explain records: what was decided, why, what it did, what it cost, how it
+ * ends.
  * Owned by the guard, fixed size, no allocation after start; written by the control loop only.
- * Lines for the journal are handed to the slow thread; this room never blocks and never logs itself.
+ * Lines for the journal are handed to the slow thread; this room never blocks and never logs
+ * itself.
  * A reader (api) sees copies in the snapshot.
  */
 #pragma once
@@ -11,52 +13,54 @@
 #include "pileguard/limits.h"
 
 enum pile_event_kind {
-	PILE_EVENT_START = 1,  /* the guard started */
+	PILE_EVENT_START = 1, /* the guard started */
 	PILE_EVENT_STOP,
-	PILE_EVENT_POLICY,     /* a policy was committed, or refused */
-	PILE_EVENT_GROUP,      /* a group appeared, was attached again, went away */
-	PILE_EVENT_STAGE,      /* S1..S3, recorded only */
-	PILE_EVENT_OPEN,       /* rung 1 opened, or would have */
-	PILE_EVENT_HALF_OPEN,  /* the destination answered the guard's probe */
+	PILE_EVENT_POLICY,    /* a policy was committed, or refused */
+	PILE_EVENT_GROUP,     /* a group appeared, was attached again, went away */
+	PILE_EVENT_STAGE,     /* S1..S3, recorded only */
+	PILE_EVENT_OPEN,      /* rung 1 opened, or would have */
+	PILE_EVENT_HALF_OPEN, /* the destination answered the guard's probe */
 	PILE_EVENT_CLOSE,
-	PILE_EVENT_NETWORK,    /* own network suspected, or over */
-	PILE_EVENT_COMMAND,    /* an operator's hand */
-	PILE_EVENT_TROUBLE,    /* something the guard could not do */
+	PILE_EVENT_NETWORK, /* own network suspected, or over */
+	PILE_EVENT_COMMAND, /* an operator's hand */
+	PILE_EVENT_TROUBLE, /* something the guard could not do */
 };
 
 struct pile_event {
-	uint64_t seq;		 /* 1.. */
-	uint64_t t_ns;		 /* CLOCK_MONOTONIC */
-	uint64_t realtime_ns;	 /* CLOCK_REALTIME */
-	uint32_t kind;		 /* enum pile_event_kind */
-	uint32_t explain_id;	 /* 0 = none */
+	uint64_t seq;	      /* 1.. */
+	uint64_t t_ns;	      /* CLOCK_MONOTONIC */
+	uint64_t realtime_ns; /* CLOCK_REALTIME */
+	uint32_t kind;	      /* enum pile_event_kind */
+	uint32_t explain_id;  /* 0 = none */
 	char group[PILE_NAME_MAX];
 	char unit[PILE_UNIT_MAX]; /* for OBJECT_SYSTEMD_UNIT; "" = none */
-	char text[256];		 /* the whole line, as the journal has it */
+	char text[256];		  /* the whole line, as the journal has it */
 };
 
 /** One episode of rung 1 (or a stage, or own network): the answer to `pileguardctl explain ID`. */
 struct pile_explain {
 	uint32_t id;
-	uint32_t kind;		 /* enum pile_intent_kind that opened it: BREAKER_OPEN, STAGE, NETWORK */
+	/* enum pile_intent_kind that opened it: BREAKER_OPEN, STAGE, NETWORK */
+	uint32_t kind;
 	char group[PILE_NAME_MAX];
 	char unit[PILE_UNIT_MAX];
 	struct pile_endpoint endpoint;
-	uint32_t blocked;	 /* enum pile_blocked: 0 = it acted */
+	uint32_t blocked; /* enum pile_blocked: 0 = it acted */
 	struct pile_why why;
 	uint64_t opened_ns, opened_realtime_ns;
-	uint64_t half_open_ns;	 /* 0 = not yet */
-	uint64_t closed_ns;	 /* 0 = still going on */
-	uint32_t close_reason;	 /* enum pile_close_reason */
-	uint64_t refused;	 /* connects refused */
-	uint64_t ended;		 /* waits ended */
-	uint64_t probes;	 /* the guard's own connects */
-	uint64_t admitted;	 /* connects let through while half open */
-	uint64_t first_effect_ns;/* monotonic time of the first refused or ended connect; 0 = none yet */
-	uint64_t saved_wait_ns;	 /* (refused + ended) x what a wait lasts: see record.c */
-	uint64_t saved_bytes;	 /* memory those waits would have held at once */
-	uint32_t refuse_errno;	 /* what the refused connects saw, positive */
-	uint64_t flips;		 /* half-open steps that failed */
+	uint64_t half_open_ns; /* 0 = not yet */
+	uint64_t closed_ns;    /* 0 = still going on */
+	uint32_t close_reason; /* enum pile_close_reason */
+	uint64_t refused;      /* connects refused */
+	uint64_t ended;	       /* waits ended */
+	uint64_t probes;       /* the guard's own connects */
+	uint64_t admitted;     /* connects let through while half open */
+	/* monotonic time of the first refused or ended connect; 0 = none yet */
+	uint64_t first_effect_ns;
+	uint64_t saved_wait_ns; /* (refused + ended) x what a wait lasts: see record.c */
+	uint64_t saved_bytes;	/* memory those waits would have held at once */
+	uint32_t refuse_errno;	/* what the refused connects saw, positive */
+	uint64_t flips;		/* half-open steps that failed */
 };
 
 #define PILE_RECORD_EVENTS PILE_SNAPSHOT_EVENTS
@@ -64,9 +68,10 @@ struct pile_explain {
 
 struct pile_record {
 	uint64_t next_seq;
-	uint32_t n_events;   /* in the ring, at most PILE_RECORD_EVENTS */
+	uint32_t n_events; /* in the ring, at most PILE_RECORD_EVENTS */
 	uint32_t n_explains;
-	struct pile_event events[PILE_RECORD_EVENTS];	    /* ring: event with seq s is at s % size */
+	/* ring: event with seq s is at s % size */
+	struct pile_event events[PILE_RECORD_EVENTS];
 	struct pile_explain explains[PILE_RECORD_EXPLAINS]; /* ring: by order of opening */
 
 	uint64_t opened_total, refused_total, ended_total, closed_total, would_open_total;
@@ -82,12 +87,14 @@ struct pile_record_effects {
 void pile_record_init(struct pile_record *r);
 
 /** pile_record_event - append an event. Returns it, borrowed, until the ring comes round. */
-const struct pile_event *pile_record_event(struct pile_record *r, enum pile_event_kind kind, uint32_t explain_id,
-					   const char *group, const char *unit, uint64_t now_ns,
-					   uint64_t realtime_ns, const char *fmt, ...) _printf_(8, 9);
+const struct pile_event *pile_record_event(struct pile_record *r, enum pile_event_kind kind,
+					   uint32_t explain_id, const char *group, const char *unit,
+					   uint64_t now_ns, uint64_t realtime_ns, const char *fmt,
+					   ...) _printf_(8, 9);
 
 /**
- * pile_record_intent - keep an intent: its explain record and, where a person should hear of it, an event
+ * pile_record_intent - keep an intent: its explain record and, where a person should hear of it, an
+ * event
  * Returns the event, or NULL for intents that deserve no line (leases).
  */
 const struct pile_event *pile_record_intent(struct pile_record *r, const struct pile_intent *intent,
@@ -95,11 +102,15 @@ const struct pile_event *pile_record_intent(struct pile_record *r, const struct 
 					    uint64_t realtime_ns);
 
 /** pile_record_effects - bring an open episode's counts up to date. */
-void pile_record_effects(struct pile_record *r, uint32_t explain_id, const struct pile_record_effects *effects);
+void pile_record_effects(struct pile_record *r, uint32_t explain_id,
+			 const struct pile_record_effects *effects);
 
 /** pile_record_explain - borrowed, or NULL. */
 struct pile_explain *pile_record_explain(struct pile_record *r, uint32_t id);
 
-/** pile_record_would_have - blocked openings of a group in the last 24 h; @ret_last: the newest, or NULL. */
+/**
+ * pile_record_would_have - blocked openings of a group in the last 24 h; @ret_last: the newest, or
+ * NULL.
+ */
 uint32_t pile_record_would_have(const struct pile_record *r, const char *group, uint64_t now_ns,
 				const struct pile_explain **ret_last);

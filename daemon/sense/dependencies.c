@@ -1,36 +1,39 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * dependencies.c: what the groups' workers connect to. What waits is found by a sweep, never by counting up and down;
- * totals and times come from the kernel's counters.
+ * dependencies.c: what the groups' workers connect to. What waits is found by a sweep, never by
+ * counting up and down; totals and times come from the kernel's counters.
  */
 #include <string.h>
 #include <sys/socket.h>
 
 #include "sense/sense.h"
 
-#define STUCK_NS (500 * NS_PER_MS)	/* sample.h: "stuck" */
-#define CALM_SWEEP_NS NS_PER_SEC	/* nothing pending: once a second is enough for "silent" */
+#define STUCK_NS (500 * NS_PER_MS)	 /* sample.h: "stuck" */
+#define CALM_SWEEP_NS NS_PER_SEC	 /* nothing pending: once a second is enough for "silent" */
 #define LARGE_SWEEP_NS (300 * NS_PER_MS) /* many connections: a sweep costs 0.1-0.3 us each */
 #define LARGE_SWEEP 2000
-#define FORGET_NS (300 * NS_PER_SEC)	/* a destination that nobody uses is forgotten after five minutes */
+/* a destination that nobody uses is forgotten after five minutes */
+#define FORGET_NS (300 * NS_PER_SEC)
 
-static struct pile_sample_dependency *known_find(struct pile_sense *s, uint32_t group, const uint8_t *addr,
-						 uint16_t port)
+static struct pile_sample_dependency *known_find(struct pile_sense *s, uint32_t group,
+						 const uint8_t *addr, uint16_t port)
 {
 	for (uint32_t i = 0; i < s->n_known; i++) {
 		struct pile_sample_dependency *d = &s->known[i];
 
-		if (d->group == group && d->endpoint.port == port && memcmp(d->endpoint.addr, addr, 16) == 0)
+		if (d->group == group && d->endpoint.port == port &&
+		    memcmp(d->endpoint.addr, addr, 16) == 0)
 			return d;
 	}
 	return NULL;
 }
 
 /*
- * What matters least: nobody waits for it, fewest connections, longest unused. A mail-out to thousands of addresses
- * must not push the database out, so recency comes last.
+ * What matters least: nobody waits for it, fewest connections, longest unused. A mail-out to
+ * thousands of addresses must not push the database out, so recency comes last.
  */
-static bool matters_less(const struct pile_sample_dependency *a, const struct pile_sample_dependency *b)
+static bool matters_less(const struct pile_sample_dependency *a,
+			 const struct pile_sample_dependency *b)
 {
 	if (a->connecting != b->connecting)
 		return a->connecting < b->connecting;
@@ -59,8 +62,8 @@ static struct pile_sample_dependency *known_take(struct pile_sense *s, struct pi
 	return least;
 }
 
-static struct pile_sample_dependency *known_get(struct pile_sense *s, struct pile_kernel *k, uint32_t group,
-						const uint8_t *addr, uint16_t port)
+static struct pile_sample_dependency *known_get(struct pile_sense *s, struct pile_kernel *k,
+						uint32_t group, const uint8_t *addr, uint16_t port)
 {
 	static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff };
 	struct pile_sample_dependency *d = known_find(s, group, addr, port);
@@ -136,7 +139,8 @@ static bool sweep_due(const struct pile_sense *s, const struct pile_kernel *k, u
 	uint64_t since = now_ns - s->connects_swept_ns;
 	uint64_t done = __atomic_load_n(&t->connects_established, __ATOMIC_RELAXED) +
 			__atomic_load_n(&t->connects_failed, __ATOMIC_RELAXED);
-	bool pending = __atomic_load_n(&t->connects_started, __ATOMIC_RELAXED) != done || s->n_pending > 0;
+	bool pending =
+		__atomic_load_n(&t->connects_started, __ATOMIC_RELAXED) != done || s->n_pending > 0;
 
 	if (s->n_connects > LARGE_SWEEP)
 		return since >= (pending ? LARGE_SWEEP_NS : CALM_SWEEP_NS);
@@ -198,7 +202,8 @@ static void destinations_forget(struct pile_sense *s, struct pile_kernel *k, uin
 
 	for (uint32_t i = 0; i < s->n_known;) {
 		struct pile_sample_dependency *d = &s->known[i];
-		uint64_t used = MAX(d->last_started_ns, MAX(d->last_established_ns, d->last_failed_ns));
+		uint64_t used =
+			MAX(d->last_started_ns, MAX(d->last_established_ns, d->last_failed_ns));
 
 		if (d->connecting || d->open || now_ns - used < FORGET_NS) {
 			i++;

@@ -34,8 +34,8 @@ static uint32_t pressure_read(int fd)
 	return whole * 10 + hundredths / 10;
 }
 
-static void group_sample(struct pile_sense *s, const struct pile_group *group, uint32_t slot, uint64_t now_ns,
-			 struct pile_sample_group *ret)
+static void group_sample(struct pile_sense *s, const struct pile_group *group, uint32_t slot,
+			 uint64_t now_ns, struct pile_sample_group *ret)
 {
 	struct pile_sense_group *sg = &s->groups[slot];
 	char text[8192];
@@ -52,7 +52,8 @@ static void group_sample(struct pile_sense *s, const struct pile_group *group, u
 		return;
 	sg->memory_stat_ns = now_ns;
 	ret->memory_bytes = 0;
-	if (group->memory_stat_fd >= 0 && pile_proc_pread(group->memory_stat_fd, text, sizeof(text)) > 0)
+	if (group->memory_stat_fd >= 0 &&
+	    pile_proc_pread(group->memory_stat_fd, text, sizeof(text)) > 0)
 		ret->memory_bytes = stat_sum(text);
 	ret->workers = 0;
 	if (group->pids_fd >= 0 && pile_proc_pread(group->pids_fd, text, sizeof(text)) > 0 &&
@@ -61,7 +62,8 @@ static void group_sample(struct pile_sense *s, const struct pile_group *group, u
 	ret->pressure_permille = pressure_read(group->pressure_fd);
 }
 
-void pile_memory_sample(struct pile_sense *s, struct pile_groups *g, uint64_t now_ns, struct pile_sample *ret)
+void pile_memory_sample(struct pile_sense *s, struct pile_groups *g, uint64_t now_ns,
+			struct pile_sample *ret)
 {
 	char text[512];
 	uint64_t v;

@@ -19,7 +19,8 @@ static uint64_t bucket_edge(size_t bucket, uint32_t per_octave)
 	return base + base * ((bucket - 1) % per_octave + 1) / per_octave;
 }
 
-uint64_t pile_requests_quantile(const uint32_t *counts, size_t n, uint32_t permille, uint32_t per_octave)
+uint64_t pile_requests_quantile(const uint32_t *counts, size_t n, uint32_t permille,
+				uint32_t per_octave)
 {
 	uint64_t total = 0, want, seen = 0;
 
@@ -36,8 +37,9 @@ uint64_t pile_requests_quantile(const uint32_t *counts, size_t n, uint32_t permi
 	return bucket_edge(n - 1, per_octave);
 }
 
-static void latency_update(struct pile_sense *s, uint32_t group, const struct pile_kernel_counts *counts,
-			   bool new_second, struct pile_sample_group *ret)
+static void latency_update(struct pile_sense *s, uint32_t group,
+			   const struct pile_kernel_counts *counts, bool new_second,
+			   struct pile_sample_group *ret)
 {
 	struct pile_sense_latency *latency = &s->groups[group].latency;
 	uint32_t now = s->second % (PILE_SENSE_WINDOW_S + 1), diff[PILE_LATENCY_BUCKETS];
@@ -54,22 +56,26 @@ static void latency_update(struct pile_sense *s, uint32_t group, const struct pi
 }
 
 /* The wheel's absolute slots, turned into ages. */
-static void ages_fill(const struct pile_kernel_counts *counts, uint64_t now_ns, struct pile_sample_group *ret)
+static void ages_fill(const struct pile_kernel_counts *counts, uint64_t now_ns,
+		      struct pile_sample_group *ret)
 {
 	uint32_t now_slot = (uint32_t)(now_ns >> PILE_WHEEL_SLOT_SHIFT) % PILE_WHEEL_SLOTS;
 	int oldest = -1;
 
 	for (uint32_t age = 0; age <= PILE_WHEEL_SLOTS; age++) {
-		uint32_t slot = age == PILE_WHEEL_SLOTS ?
-					PILE_WHEEL_SLOTS :
-					(now_slot + PILE_WHEEL_SLOTS - age) % PILE_WHEEL_SLOTS;
+		uint32_t slot = age == PILE_WHEEL_SLOTS
+					? PILE_WHEEL_SLOTS
+					: (now_slot + PILE_WHEEL_SLOTS - age) % PILE_WHEEL_SLOTS;
 		int64_t n = counts->wheel[slot];
 
 		ret->age[age] = n > 0 ? (uint32_t)MIN(n, UINT32_MAX) : 0;
 		if (n > 0)
 			oldest = (int)age;
 	}
-	/* "older" begins where the sweep starts to use it: 12 slots before the wheel's end (bpf/sweep.bpf.c) */
+	/*
+	 * "older" begins where the sweep starts to use it: 12 slots before the wheel's end
+	 * (bpf/sweep.bpf.c)
+	 */
 	if (oldest == PILE_WHEEL_SLOTS)
 		oldest = PILE_WHEEL_SLOTS - 12;
 	ret->oldest_ns = oldest <= 0 ? 0 : (uint64_t)oldest * PILE_WHEEL_SLOT_NS;
@@ -77,8 +83,8 @@ static void ages_fill(const struct pile_kernel_counts *counts, uint64_t now_ns, 
 		ret->oldest_ns = 1;
 }
 
-static void group_sample(struct pile_sense *s, struct pile_kernel *k, uint32_t slot, uint64_t now_ns,
-			 bool new_second, struct pile_sample_group *ret)
+static void group_sample(struct pile_sense *s, struct pile_kernel *k, uint32_t slot,
+			 uint64_t now_ns, bool new_second, struct pile_sample_group *ret)
 {
 	struct pile_sense_group *sg = &s->groups[slot];
 	struct pile_kernel_counts counts;
@@ -96,8 +102,8 @@ static void group_sample(struct pile_sense *s, struct pile_kernel *k, uint32_t s
 	latency_update(s, slot, &counts, new_second, ret);
 }
 
-void pile_requests_sample(struct pile_sense *s, struct pile_kernel *k, struct pile_groups *g, uint64_t now_ns,
-			  struct pile_sample *ret)
+void pile_requests_sample(struct pile_sense *s, struct pile_kernel *k, struct pile_groups *g,
+			  uint64_t now_ns, struct pile_sample *ret)
 {
 	bool new_second = now_ns - s->second_ns >= NS_PER_SEC;
 

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * sample.h: what the guard saw at one tick, as plain data.
- * Owned by the guard (one preallocated struct); filled by sense and by act's probes; read by decide, record and api.
- * Control loop only. No pointers inside. Totals are monotone since the guard started following the object.
+ * Owned by the guard (one preallocated struct); filled by sense and by act's probes; read by
+ * decide, record and api.
+ * Control loop only. No pointers inside. Totals are monotone since the guard started following the
+ * object.
  */
 #pragma once
 
@@ -17,56 +19,66 @@
 
 /** One group at this tick; its index is its slot in the group table (struct pile_groups). */
 struct pile_sample_group {
-	bool used;		   /* the slot holds a group */
-	bool present;		   /* its cgroup or listener exists right now */
-	uint64_t opened;	   /* requests opened, total */
-	uint64_t answered;	   /* requests that got their first byte, total */
-	uint64_t closed;	   /* requests that ended without a byte (seen at once or by a sweep), total */
-	uint64_t drift;		   /* of those: found by a sweep only, total */
-	uint32_t waiting;	   /* opened - answered - closed */
-	uint32_t age[PILE_WHEEL_SLOTS + 1]; /* waiting by age: [i] = i..i+1 slots of 250 ms; last: older */
-	uint64_t oldest_ns;	   /* age of the oldest waiting request (lower edge of its slot); 0 = none */
-	uint64_t p50_ns, p99_ns;   /* arrival to first byte, over the last 10 s; 0 = nothing answered */
-	uint32_t workers;	   /* processes in the group (cgroup.procs / pids.current); 0 = not known */
-	uint32_t workers_limit;	   /* pids.max of the cgroup; 0 = none */
-	uint32_t busy;		   /* workers with an accepted connection open (last sweep) */
-	uint32_t backlog;	   /* connections in the accept queues of its listeners */
-	uint64_t memory_bytes;	   /* anon + kernel + sock + shmem of the cgroup; 0 = not known */
+	bool used;	   /* the slot holds a group */
+	bool present;	   /* its cgroup or listener exists right now */
+	uint64_t opened;   /* requests opened, total */
+	uint64_t answered; /* requests that got their first byte, total */
+	/* requests that ended without a byte (seen at once or by a sweep), total */
+	uint64_t closed;
+	uint64_t drift;	  /* of those: found by a sweep only, total */
+	uint32_t waiting; /* opened - answered - closed */
+	/* waiting by age: [i] = i..i+1 slots of 250 ms; last: older */
+	uint32_t age[PILE_WHEEL_SLOTS + 1];
+	/* age of the oldest waiting request (lower edge of its slot); 0 = none */
+	uint64_t oldest_ns;
+	/* arrival to first byte, over the last 10 s; 0 = nothing answered */
+	uint64_t p50_ns, p99_ns;
+	/* processes in the group (cgroup.procs / pids.current); 0 = not known */
+	uint32_t workers;
+	uint32_t workers_limit;	     /* pids.max of the cgroup; 0 = none */
+	uint32_t busy;		     /* workers with an accepted connection open (last sweep) */
+	uint32_t backlog;	     /* connections in the accept queues of its listeners */
+	uint64_t memory_bytes;	     /* anon + kernel + sock + shmem of the cgroup; 0 = not known */
 	uint64_t memory_limit_bytes; /* lowest memory.max on the way up; 0 = none */
 	uint32_t pressure_permille;  /* memory pressure "some" avg10, 0..1000 */
 };
 
 /** One destination of one group's connects (TCP). */
 struct pile_sample_dependency {
-	uint32_t group;		      /* slot of the group */
+	uint32_t group; /* slot of the group */
 	struct pile_endpoint endpoint;
-	uint32_t connecting;	      /* sockets in SYN_SENT, by sweep */
-	uint32_t stuck;		      /* of those: older than 500 ms */
-	uint64_t oldest_ns;	      /* age of the oldest of them; 0 = none */
-	uint64_t started, established, failed; /* totals; failed includes refused by the peer, timed out, ended */
-	uint64_t refused_by_peer;     /* of failed: answered with RST (not timed out, not ended by us), total: the peer lives */
+	uint32_t connecting; /* sockets in SYN_SENT, by sweep */
+	uint32_t stuck;	     /* of those: older than 500 ms */
+	uint64_t oldest_ns;  /* age of the oldest of them; 0 = none */
+	/* totals; failed includes refused by the peer, timed out, ended */
+	uint64_t started, established, failed;
+	/* of failed: answered with RST (not timed out, not ended by us), total: the peer lives */
+	uint64_t refused_by_peer;
 	uint64_t last_started_ns;     /* monotonic; 0 = never */
 	uint64_t last_established_ns; /* monotonic; 0 = never */
 	uint64_t last_failed_ns;      /* monotonic; 0 = never */
 	uint32_t open;		      /* established now */
-	uint32_t silent;	      /* established, the last word was ours, nothing back for > 500 ms */
-	uint32_t unacked;	      /* established, our data unacknowledged for >= 3 retransmission time-outs */
-	uint64_t refused;	      /* connects refused by our gate, total */
-	uint64_t admitted;	      /* connects let through a half-open gate, total */
-	uint64_t ended;		      /* pending connects that we ended, total */
+	/* established, the last word was ours, nothing back for > 500 ms */
+	uint32_t silent;
+	/* established, our data unacknowledged for >= 3 retransmission time-outs */
+	uint32_t unacked;
+	uint64_t refused;  /* connects refused by our gate, total */
+	uint64_t admitted; /* connects let through a half-open gate, total */
+	uint64_t ended;	   /* pending connects that we ended, total */
 };
 
 /** Result of one of the guard's own probe connects since the last tick. */
 struct pile_sample_probe {
 	uint32_t group;
 	struct pile_endpoint endpoint;
-	bool answered; /* connected (and first byte, where awaited); false: refused, timed out, unreachable */
-	int error;     /* positive errno when not answered */
+	/* connected (and first byte, where awaited); false: refused, timed out, unreachable */
+	bool answered;
+	int error; /* positive errno when not answered */
 };
 
 struct pile_sample {
-	uint64_t now_ns;	   /* CLOCK_MONOTONIC at the start of the tick */
-	uint64_t late_ns;	   /* how late this tick came; 0 = on time */
+	uint64_t now_ns;  /* CLOCK_MONOTONIC at the start of the tick */
+	uint64_t late_ns; /* how late this tick came; 0 = on time */
 	uint64_t memory_total_bytes;
 	uint64_t memory_available_bytes; /* MemAvailable */
 	uint32_t n_cpus;

@@ -45,8 +45,8 @@ static uint64_t clock_ns(void)
 }
 
 /*
- * Truth once a second: flip the wheels, sweep a tick later (so that nobody still counts into the old one by a stale
- * look at the generation), settle a tick after that.
+ * Truth once a second: flip the wheels, sweep a tick later (so that nobody still counts into the
+ * old one by a stale look at the generation), settle a tick after that.
  */
 static void truth_step(struct pile_sense *s, struct pile_kernel *k, struct pile_groups *g)
 {
@@ -74,8 +74,8 @@ static void truth_step(struct pile_sense *s, struct pile_kernel *k, struct pile_
 	}
 }
 
-void pile_sense_tick(struct pile_sense *s, struct pile_kernel *k, struct pile_groups *g, uint64_t now_ns,
-		     struct pile_sample *ret)
+void pile_sense_tick(struct pile_sense *s, struct pile_kernel *k, struct pile_groups *g,
+		     uint64_t now_ns, struct pile_sample *ret)
 {
 	ret->now_ns = now_ns;
 	ret->late_ns = 0;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * sense.h: fills one struct pile_sample a tick.
- * Owned by the guard; control loop only; short reads, no allocation; changes nothing but the sensors' own wheels.
+ * Owned by the guard; control loop only; short reads, no allocation; changes nothing but the
+ * sensors' own wheels.
  * Never logs. A file that vanishes leaves its figure at "not known".
  */
 #pragma once
@@ -13,8 +14,9 @@
 #include "kernel/kernel.h"
 #include "sense/sample.h"
 
-#define PILE_SENSE_WINDOW_S 10	 /* first-byte quantiles look back this far */
-#define PILE_SENSE_PENDING_MAX 2048 /* pending connects remembered at once, to be ended on command */
+#define PILE_SENSE_WINDOW_S 10 /* first-byte quantiles look back this far */
+/* pending connects remembered at once, to be ended on command */
+#define PILE_SENSE_PENDING_MAX 2048
 #define PILE_SENSE_WORKERS_MAX 4096 /* workers seen in one sweep; open addressing, power of two */
 
 /** A connect that is waiting for its answer right now. */
@@ -30,7 +32,7 @@ struct pile_sense_pending {
 };
 
 struct pile_sense_worker {
-	uint32_t pid;	  /* 0 = free */
+	uint32_t pid; /* 0 = free */
 	uint32_t group;
 	uint32_t waiting;
 	uint32_t connections;
@@ -43,7 +45,8 @@ struct pile_sense_latency {
 };
 
 struct pile_sense_group {
-	uint64_t opened_base, answered_base, closed_base; /* the shard's totals when the slot was taken */
+	/* the shard's totals when the slot was taken */
+	uint64_t opened_base, answered_base, closed_base;
 	int64_t drift;		 /* requests that ended unseen, total */
 	uint64_t memory_stat_ns; /* when memory.stat was read last */
 	uint64_t limits_ns;
@@ -54,8 +57,8 @@ struct pile_sense {
 	int meminfo_fd;
 	uint64_t tick;
 	uint64_t last_ns;
-	uint64_t second_ns;	/* when the latency windows moved last */
-	uint32_t second;	/* index into the windows */
+	uint64_t second_ns; /* when the latency windows moved last */
+	uint32_t second;    /* index into the windows */
 	uint32_t n_cpus;
 	struct pile_sense_group groups[PILE_GROUPS_MAX];
 	/* results of the last sweeps */
@@ -67,7 +70,7 @@ struct pile_sense {
 	uint32_t busy[PILE_GROUPS_MAX];
 	uint64_t sockets, sweeps, sweep_cost_ns;
 	uint64_t connects_swept_ns;
-	uint32_t n_connects;	/* connections to dependencies seen by the last sweep */
+	uint32_t n_connects; /* connections to dependencies seen by the last sweep */
 	uint64_t destinations_lost;
 	/* what is kept of each destination between ticks */
 	uint32_t n_known;
@@ -85,19 +88,24 @@ void pile_sense_group_reset(struct pile_sense *s, uint32_t group);
  * pile_sense_tick - fill @ret (all but probes and the gates' own counters, which act adds)
  * @now_ns: CLOCK_MONOTONIC
  */
-void pile_sense_tick(struct pile_sense *s, struct pile_kernel *k, struct pile_groups *g, uint64_t now_ns,
-		     struct pile_sample *ret);
+void pile_sense_tick(struct pile_sense *s, struct pile_kernel *k, struct pile_groups *g,
+		     uint64_t now_ns, struct pile_sample *ret);
 
 /* parts, each in a file of its own */
-void pile_requests_sample(struct pile_sense *s, struct pile_kernel *k, struct pile_groups *g, uint64_t now_ns,
-			  struct pile_sample *ret);
+void pile_requests_sample(struct pile_sense *s, struct pile_kernel *k, struct pile_groups *g,
+			  uint64_t now_ns, struct pile_sample *ret);
 void pile_requests_sweep(struct pile_sense *s, struct pile_kernel *k, struct pile_groups *g);
 void pile_dependencies_sample(struct pile_sense *s, struct pile_kernel *k, uint64_t now_ns,
 			      struct pile_sample *ret);
-void pile_memory_sample(struct pile_sense *s, struct pile_groups *g, uint64_t now_ns, struct pile_sample *ret);
+void pile_memory_sample(struct pile_sense *s, struct pile_groups *g, uint64_t now_ns,
+			struct pile_sample *ret);
 
 /** pile_requests_worker - what the last sweep saw of a worker; NULL: it has no connection open. */
 const struct pile_sense_worker *pile_requests_worker(const struct pile_sense *s, uint32_t pid);
 
-/** pile_requests_quantile - @permille-th quantile of a first-byte histogram, ns (upper edge of its bucket). */
-uint64_t pile_requests_quantile(const uint32_t *counts, size_t n, uint32_t permille, uint32_t per_octave);
+/**
+ * pile_requests_quantile - @permille-th quantile of a first-byte histogram, ns (upper edge of its
+ * bucket).
+ */
+uint64_t pile_requests_quantile(const uint32_t *counts, size_t n, uint32_t permille,
+				uint32_t per_octave);

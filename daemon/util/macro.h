@@ -51,10 +51,10 @@ static inline void pile_macro_fclosep(FILE **f)
 		*_pp = NULL;           \
 		_v;                    \
 	})
-#define TAKE_FD(fd)                \
-	({                         \
-		int *_pf = &(fd);  \
-		int _v = *_pf;     \
-		*_pf = -1;         \
-		_v;                \
+#define TAKE_FD(fd)               \
+	({                        \
+		int *_pf = &(fd); \
+		int _v = *_pf;    \
+		*_pf = -1;        \
+		_v;               \
 	})
