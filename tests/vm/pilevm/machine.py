@@ -1,4 +1,6 @@
 """One throwaway machine: boots an overlay of an image under emulation, speaks ssh with it."""
+import contextlib
+import fcntl
 import json
 import os
 import shlex
@@ -6,12 +8,14 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 from . import image as images
 
 SSH_READY_S = 180       # boots take 10-25 s on an idle host, more on a busy one
+TURN_S = 2400           # the longest scenario is a quarter of an hour of outage and its surroundings
 STOP_S = 40             # orderly shutdown, then the process is ended
 WEB_PORTS = 16          # forwards to port 80: each listens with a backlog of 1 only
 COMMAND_LINE = "root=/dev/vda rw console=ttyS0 psi=1 net.ifnames=0 loglevel=4 panic=-1 mitigations=off"
@@ -193,6 +197,23 @@ class Machine:
         """Copies one file of the guest to the host."""
         done = self.ssh(f"cat {shlex.quote(source)}", timeout=timeout, text=False)
         Path(target).write_bytes(done.stdout)
+
+
+@contextlib.contextmanager
+def turn(alone):
+    """Holds this host's turn: a scenario runs alone, commands beside each other, neither beside the other."""
+    images.CACHE.mkdir(parents=True, exist_ok=True)
+    with open(images.CACHE / "turn", "w") as lock:
+        def taken():
+            try:
+                fcntl.flock(lock, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+                return True
+            except BlockingIOError:
+                return False
+        if not taken():
+            print("vm: waiting for another run on this host", file=sys.stderr, flush=True)
+            await_true(taken, TURN_S, "end of another run on this host", 1)
+        yield
 
 
 def boot(kernel="6.1", name=None, **options):

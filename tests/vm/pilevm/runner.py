@@ -95,7 +95,7 @@ class Run:
     def drive(self, segments, seed, timeline):
         """Runs the load with probes beside it; timeline is [(seconds, text, call)], sorted."""
         duration = sum(segment.duration_s for segment in segments)
-        others = Others(self.vm.state["pid"])
+        self.others = Others(self.vm.state["pid"])
         self.start = records.now() + LEAD_S
         ports = [word for port in self.vm.web_ports for word in ("--port", port)]
         parts = [word for segment in segments for word in ("--segment", segment)]
@@ -108,7 +108,7 @@ class Run:
             call()
         load.wait(max(1, self.start + duration - records.now()) + TAIL_S)
         probe.wait(30)
-        self.others_cores = others.cores()
+        self.others_cores = self.others.cores()
 
     def fault(self, word, mark=None):
         """A call for the timeline: the agent's command, its time kept as a mark."""
