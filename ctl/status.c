@@ -176,19 +176,22 @@ static void disk_compare(const struct pile_ctl *ctl, const json_t *status, char 
 			 char *trouble, size_t size)
 {
 	static struct pile_policy policy;
-	bool built_in = strcmp(pile_value_text(status, "policy.source"), "built in") == 0;
+	const char *source = pile_value_text(status, "policy.source");
+	bool built_in = strcmp(source, "built in") == 0;
+	bool elsewhere = source[0] == '/' && !pile_value_is(status, "policy.from_store");
+	const char *path = elsewhere ? source : ctl->file; /* pileguardd --policy */
 	struct pile_error err = { 0 };
 	char text[900];
-	int r = pile_load_file(ctl->file, &policy, &err);
+	int r = pile_load_file(path, &policy, &err);
 
 	trouble[0] = '\0';
 	if (r == -ENOENT && built_in) {
 		snprintf(phrase, size, "no file on disk");
 	} else if (r == -ENOENT) {
 		snprintf(phrase, size, "gone from disk");
-		snprintf(trouble, size, "%s is gone; the policy in force came from it", ctl->file);
+		snprintf(trouble, size, "%s is gone; the policy in force came from it", path);
 	} else if (r == -EACCES) {
-		snprintf(phrase, size, "%s may not be read by you", ctl->file);
+		snprintf(phrase, size, "%s may not be read by you", path);
 	} else if (r != 0) {
 		snprintf(phrase, size, "not valid on disk");
 		snprintf(trouble, size, "%s", pile_error_format(&err, text, sizeof(text)));
@@ -197,7 +200,7 @@ static void disk_compare(const struct pile_ctl *ctl, const json_t *status, char 
 		snprintf(trouble, size,
 			 "%s is not the policy in force. See: pileguardctl policy diff   Take it: "
 			 "sudo systemctl reload pileguard",
-			 ctl->file);
+			 path);
 	} else {
 		snprintf(phrase, size, "same as on disk");
 	}

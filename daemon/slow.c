@@ -229,10 +229,23 @@ void pile_slow_stop(struct pile_slow *s)
 	s->running = false;
 }
 
+/* Of the kinds that can come in floods, ten a second; what a person must know always goes through. */
+static bool line_allowed(struct pile_slow *s, const struct pile_event *event)
+{
+	if (event->kind != PILE_EVENT_GROUP && event->kind != PILE_EVENT_STAGE &&
+	    event->kind != PILE_EVENT_TROUBLE)
+		return true;
+	if (event->t_ns - s->second_ns >= NS_PER_SEC) {
+		s->second_ns = event->t_ns;
+		s->second_lines = 0;
+	}
+	return s->second_lines++ < PILE_SLOW_LINES_PER_SECOND;
+}
+
 void pile_slow_say(struct pile_slow *s, const struct pile_event *event)
 {
 	pthread_mutex_lock(&s->lock);
-	if (s->n < PILE_SLOW_LINES)
+	if (s->n < PILE_SLOW_LINES && line_allowed(s, event))
 		s->lines[(s->head + s->n++) % PILE_SLOW_LINES] = *event;
 	else
 		s->lines_dropped++;
