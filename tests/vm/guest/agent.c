@@ -106,7 +106,8 @@ static long long in_flight(void)
 static void add(const char *name, double value)
 {
 	if (line_size < sizeof(line))
-		line_size += snprintf(line + line_size, sizeof(line) - line_size, ",\"%s\":%.12g", name, value);
+		line_size += snprintf(line + line_size, sizeof(line) - line_size, ",\"%s\":%.12g",
+				      name, value);
 }
 
 static void send_line(void)
@@ -121,8 +122,9 @@ static void send_line(void)
 
 static void begin(const char *type)
 {
-	line_size = snprintf(line, sizeof(line), "{\"type\":\"%s\",\"t_ns\":%lld,\"realtime_ns\":%lld", type,
-			     now_ns(CLOCK_MONOTONIC), now_ns(CLOCK_REALTIME));
+	line_size =
+		snprintf(line, sizeof(line), "{\"type\":\"%s\",\"t_ns\":%lld,\"realtime_ns\":%lld",
+			 type, now_ns(CLOCK_MONOTONIC), now_ns(CLOCK_REALTIME));
 }
 
 static void sample(void)
@@ -184,7 +186,8 @@ static int list_set(int list, bool on)
 {
 	const char *entry = on ? "+" APPLICATION : "-" APPLICATION;
 
-	if (lseek(list, 0, SEEK_SET) < 0) /* the kernel takes entries at offset 0 only, and no pwrite() */
+	if (lseek(list, 0, SEEK_SET) <
+	    0) /* the kernel takes entries at offset 0 only, and no pwrite() */
 		return errno;
 	return write(list, entry, strlen(entry)) < 0 ? errno : 0;
 }
@@ -234,7 +237,8 @@ static void commands_read(void)
 
 int main(void)
 {
-	const struct itimerspec second = { .it_interval = { .tv_sec = 1 }, .it_value = { .tv_sec = 1 } };
+	const struct itimerspec second = { .it_interval = { .tv_sec = 1 },
+					   .it_value = { .tv_sec = 1 } };
 	int timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC);
 
 	port = open(PORT, O_RDWR | O_CLOEXEC | O_NONBLOCK);
@@ -247,7 +251,8 @@ int main(void)
 		return 1;
 	}
 	for (;;) {
-		struct pollfd fds[] = { { .fd = timer, .events = POLLIN }, { .fd = port, .events = POLLIN } };
+		struct pollfd fds[] = { { .fd = timer, .events = POLLIN },
+					{ .fd = port, .events = POLLIN } };
 		unsigned long long ticks;
 
 		if (poll(fds, 2, -1) < 0 && errno != EINTR)
