@@ -105,13 +105,21 @@ install: all
 	chmod 644 $(DESTDIR)$(unitdir)/pileguard.service
 	$(INSTALL) -m 644 dist/pileguard.sysusers $(DESTDIR)$(sysusersdir)/pileguard.conf
 	$(INSTALL) -m 644 dist/completions/pileguardctl.bash $(DESTDIR)$(completionsdir)/pileguardctl
+	$(INSTALL) -d $(DESTDIR)$(mandir)/man1 $(DESTDIR)$(mandir)/man5 $(DESTDIR)$(mandir)/man8 \
+		$(DESTDIR)$(datadir)/pileguard/prometheus
+	$(INSTALL) -m 644 docs/pileguardctl.1 $(DESTDIR)$(mandir)/man1/
+	$(INSTALL) -m 644 docs/pileguard.policy.5 $(DESTDIR)$(mandir)/man5/
+	$(INSTALL) -m 644 docs/pileguardd.8 $(DESTDIR)$(mandir)/man8/
+	$(INSTALL) -m 644 dist/prometheus/pileguard.rules.yml $(DESTDIR)$(datadir)/pileguard/prometheus/
 	test -e $(DESTDIR)$(sysconfdir)/pileguard/policy.yaml || \
 		$(INSTALL) -m 644 dist/policy.yaml $(DESTDIR)$(sysconfdir)/pileguard/policy.yaml
 
 uninstall:
 	rm -f $(DESTDIR)$(sbindir)/pileguardd $(DESTDIR)$(bindir)/pileguardctl \
 		$(DESTDIR)$(libexecdir)/pileguard/pileguard-api $(DESTDIR)$(unitdir)/pileguard.service $(DESTDIR)$(sysusersdir)/pileguard.conf \
-		$(DESTDIR)$(completionsdir)/pileguardctl
+		$(DESTDIR)$(completionsdir)/pileguardctl $(DESTDIR)$(mandir)/man1/pileguardctl.1 \
+		$(DESTDIR)$(mandir)/man5/pileguard.policy.5 $(DESTDIR)$(mandir)/man8/pileguardd.8 \
+		$(DESTDIR)$(datadir)/pileguard/prometheus/pileguard.rules.yml
 	@echo "kept: $(DESTDIR)$(sysconfdir)/pileguard (your policy), $(DESTDIR)$(localstatedir)/lib/pileguard (what was learned)"
 
 clean:

@@ -15,14 +15,14 @@
 /** What the command line said. */
 struct pile_ctl {
 	const char *socket;
-	const char *file; /* --file: the policy on disk */
+	const char *file;  /* --file: the policy on disk */
 	const char *group; /* --group, or NULL */
-	uint64_t for_ns; /* --for; 0 = not given */
+	uint64_t for_ns;   /* --for; 0 = not given */
 	bool json;
 	bool follow;
 	bool color;
 	unsigned int width; /* columns of the terminal; 0 = no limit */
-	int n_args; /* after the command's name */
+	int n_args;	    /* after the command's name */
 	char **args;
 };
 

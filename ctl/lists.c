@@ -12,10 +12,10 @@
 #include "value.h"
 
 /** A cell that is one value of the row. */
-#define CELL(name, form, path)                                                                     \
-	static const char *name(const json_t *row, char *buf, size_t size)                         \
-	{                                                                                          \
-		return pile_value_format_##form(row, path, buf, size);                             \
+#define CELL(name, form, path)                                             \
+	static const char *name(const json_t *row, char *buf, size_t size) \
+	{                                                                  \
+		return pile_value_format_##form(row, path, buf, size);     \
 	}
 
 CELL(g_name, text, "name")

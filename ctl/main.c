@@ -13,10 +13,6 @@
 #include "util/macro.h"
 #include "util/quantity.h"
 
-#ifndef PILEGUARD_VERSION
-#define PILEGUARD_VERSION "development"
-#endif
-
 /* Options that only some commands take. */
 #define OPT_FOLLOW (1u << 0)
 #define OPT_FOR (1u << 1)
@@ -81,7 +77,7 @@ static int help_show(const struct pile_ctl *ctl)
 
 static int version_show(const struct pile_ctl *ctl)
 {
-	printf(ctl->json ? "{\"version\":\"%s\"}\n" : "pileguardctl %s\n", PILEGUARD_VERSION);
+	printf(ctl->json ? "{\"version\":\"%s\"}\n" : "pileguardctl %s\n", PILE_VERSION);
 	return PILE_EXIT_OK;
 }
 

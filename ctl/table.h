@@ -15,7 +15,7 @@
 
 struct pile_table_column {
 	const char *title;
-	bool right; /* numbers */
+	bool right;	   /* numbers */
 	unsigned int drop; /* 0: always shown; else the highest goes first when it does not fit */
 	const char *(*format)(const json_t *row, char *buf, size_t size);
 	bool (*loud)(const json_t *row); /* shown in red on a terminal; or NULL */

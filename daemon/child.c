@@ -219,7 +219,7 @@ static void program_find(char *ret, size_t size)
 	ret[MAX(n, 0)] = '\0';
 	slash = strrchr(ret, '/');
 	if (slash) {
-		strcpy(slash + 1, "pileguard-api");
+		snprintf(slash + 1, sizeof("pileguard-api"), "pileguard-api");
 		if (access(ret, X_OK) == 0)
 			return;
 	}

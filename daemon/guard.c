@@ -28,6 +28,7 @@
 #include "record/explain_text.h"
 
 #define DISCOVER_EVERY_NS (500 * NS_PER_MS) /* a new listener is followed within half a second */
+#define LOSSES_EVERY_TICKS 100
 #define LEARNED_EVERY_NS (300 * NS_PER_SEC)
 #define PILE_APP_ID SD_ID128_MAKE(6c, 1f, 5e, 0d, 9a, 7b, 4e, 43, 8d, 2c, 51, 70, a9, e4, 0b, 36)
 
@@ -197,6 +198,29 @@ static void intents_record(struct pile_guard *g, uint64_t now_ns)
 	}
 }
 
+/* What could not be followed or kept: told once each time there is more of it. */
+static void losses_say(struct pile_guard *g)
+{
+	const struct pile_bpf_totals *t = g->kernel.totals;
+	uint64_t lost = t->storage_lost + t->workers_lost + g->groups.listeners_lost;
+
+	g->misses = pile_kernel_misses(&g->kernel);
+	if (lost > g->losses_said)
+		pile_guard_say(
+			g, PILE_EVENT_TROUBLE, PILE_NO_GROUP,
+			"not followed, for want of room: %llu sockets, %llu workers, %llu listeners in all",
+			(unsigned long long)t->storage_lost, (unsigned long long)t->workers_lost,
+			(unsigned long long)g->groups.listeners_lost);
+	g->losses_said = MAX(lost, g->losses_said);
+	if (g->slow.store_error && g->slow.store_error != g->store_error_said)
+		pile_guard_say(
+			g, PILE_EVENT_TROUBLE, PILE_NO_GROUP,
+			"%s cannot be written (%s): a restart would not know the policy in force, nor what "
+			"was learned",
+			g->options.state_dir, strerror(-g->slow.store_error));
+	g->store_error_said = g->slow.store_error;
+}
+
 static void tick(struct pile_guard *g)
 {
 	uint64_t now_ns = clock_ns(CLOCK_MONOTONIC),
@@ -222,6 +246,8 @@ static void tick(struct pile_guard *g)
 			   g->groups.own_netns, now_ns);
 	intents_record(g, now_ns);
 	pile_child_check(g, now_ns);
+	if (g->ticks % LOSSES_EVERY_TICKS == LOSSES_EVERY_TICKS - 1)
+		losses_say(g);
 	if (now_ns - g->learned_saved_ns > LEARNED_EVERY_NS)
 		learned_save(g, now_ns);
 	pile_publish(g, now_ns);

@@ -12,6 +12,7 @@
 
 #include "act/act.h"
 #include "api/snapshot.h"
+#include "pileguard/api.h"
 #include "decide/decide.h"
 #include "groups/groups.h"
 #include "kernel/kernel.h"
@@ -19,8 +20,6 @@
 #include "record/record.h"
 #include "sense/sense.h"
 #include "slow.h"
-
-#define PILE_VERSION "1.0"
 
 struct pile_options {
 	const char *policy_path; /* /etc/pileguard/policy.yaml */
@@ -77,6 +76,9 @@ struct pile_guard {
 	uint64_t ticks, ticks_late, worst_gap_ns, tick_cost_ns, last_tick_ns;
 	uint64_t discovered_ns, learned_saved_ns;
 	uint64_t attached_ns[PILE_GROUPS_MAX];
+	uint64_t misses;      /* events that the kernel dropped */
+	uint64_t losses_said; /* sum of all that was counted as lost when it was last told */
+	int store_error_said;
 	uint32_t host_seed;
 	struct utsname host;
 	bool watchdog;

@@ -96,6 +96,7 @@ static void host_fill(const struct pile_guard *g, struct pile_snapshot_host *h)
 	h->sweeps = g->sense.sweeps;
 	h->sweep_cost_ns = g->sense.sweep_cost_ns;
 	h->destinations_lost = g->sense.destinations_lost + g->kernel.totals->destinations_lost;
+	h->recursion_misses = g->misses;
 	h->network_suspect = g->decide.network.suspect;
 	h->opened_total = g->record.opened_total;
 	h->refused_total = g->record.refused_total;
@@ -208,6 +209,7 @@ static void dependencies_fill(const struct pile_guard *g, struct pile_snapshot_h
 		const struct pile_breaker *b =
 			pile_breakers_find(&g->decide.breakers, d->group, &d->endpoint);
 		struct pile_snapshot_dependency *to;
+		const struct pile_hand *hand;
 
 		if (index[d->group] == PILE_NO_GROUP)
 			continue;
@@ -215,6 +217,9 @@ static void dependencies_fill(const struct pile_guard *g, struct pile_snapshot_h
 		memset(to, 0, sizeof(*to));
 		to->sample = *d;
 		to->sample.group = index[d->group];
+		hand = pile_hands_find(&g->decide.breakers.hands, d->group, &d->endpoint, false,
+				       half->t_ns);
+		to->released_until_ns = hand ? hand->until_ns : 0;
 		if (!b)
 			continue;
 		to->state = b->state;

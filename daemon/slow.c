@@ -229,7 +229,9 @@ void pile_slow_stop(struct pile_slow *s)
 	s->running = false;
 }
 
-/* Of the kinds that can come in floods, ten a second; what a person must know always goes through. */
+/*
+ * Of the kinds that can come in floods, ten a second; what a person must know always goes through.
+ */
 static bool line_allowed(struct pile_slow *s, const struct pile_event *event)
 {
 	if (event->kind != PILE_EVENT_GROUP && event->kind != PILE_EVENT_STAGE &&

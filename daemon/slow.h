@@ -37,7 +37,7 @@ struct pile_slow {
 	int event_fd;	 /* readable when a policy load has finished */
 	struct pile_event lines[PILE_SLOW_LINES];
 	uint32_t head, n;
-	uint64_t lines_dropped;	/* from the journal; they are in `events` all the same */
+	uint64_t lines_dropped; /* from the journal; they are in `events` all the same */
 	uint64_t second_ns;	/* the second that is counted */
 	uint32_t second_lines;
 	/* policy */

@@ -12,7 +12,7 @@
 #define BIG(value) ((json_int_t)(value))
 
 /** A name from a table; what another process wrote may lie outside of it. */
-#define NAME_OF(table, index)                                                                      \
+#define NAME_OF(table, index) \
 	((index) < ARRAY_LEN(table) && (table)[index] ? (table)[index] : "unknown")
 
 static const char *const mode_names[] = {

@@ -16,10 +16,10 @@
 
 /** What a route's path and query string asked for. */
 struct pile_query {
-	const char *rest; /* what follows the route's path: "17" in /v1/explain/17; never NULL */
+	const char *rest;  /* what follows the route's path: "17" in /v1/explain/17; never NULL */
 	const char *group; /* ?group=NAME: only this group; or NULL */
-	uint64_t since; /* ?since=SEQ: only events after it; 0 = all */
-	uint64_t now_ns; /* CLOCK_MONOTONIC */
+	uint64_t since;	   /* ?since=SEQ: only events after it; 0 = all */
+	uint64_t now_ns;   /* CLOCK_MONOTONIC */
 };
 
 /** Each returns the HTTP status (200, 404) of the body that it appended. */

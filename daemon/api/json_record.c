@@ -75,15 +75,15 @@ static const char *explain_kind_name(uint32_t kind)
 
 static json_t *why_value(const struct pile_why *w)
 {
-	json_t *value = json_pack("{s:I,s:I,s:o,s:o,s:I,s:I,s:o,s:o,s:I}", "connecting",
-				  BIG(w->connecting), "stuck_over_500ms", BIG(w->stuck),
-				  "oldest_seconds", pile_json_value_seconds(w->oldest_ns),
-				  "no_success_seconds", pile_json_value_seconds(w->no_success_ns),
-				  "waiting", BIG(w->waiting), "share_permille",
-				  BIG(w->share_permille), "opened_per_second",
-				  pile_json_value_milli(w->rate_milli), "per_request_bytes",
-				  pile_json_value_known(w->request_bytes),
-				  "growth_bytes_per_second", BIG(w->growth_bytes));
+	json_t *value =
+		json_pack("{s:I,s:I,s:o,s:o,s:I,s:I,s:o,s:o,s:I}", "connecting", BIG(w->connecting),
+			  "stuck_over_500ms", BIG(w->stuck), "oldest_seconds",
+			  pile_json_value_seconds(w->oldest_ns), "no_success_seconds",
+			  pile_json_value_seconds(w->no_success_ns), "waiting", BIG(w->waiting),
+			  "share_permille", BIG(w->share_permille), "opened_per_second",
+			  pile_json_value_milli(w->rate_milli), "per_request_bytes",
+			  pile_json_value_known(w->request_bytes), "growth_bytes_per_second",
+			  BIG(w->growth_bytes));
 
 	json_object_update_new(
 		value, json_pack("{s:I,s:o,s:o,s:b,s:b,s:b,s:b}", "free_bytes", BIG(w->free_bytes),

@@ -9,7 +9,8 @@
 int main(void)
 {
 	if (fcntl(PILE_API_FD_COMMAND, F_GETFD) < 0) {
-		fputs("pileguard-api: pileguardd starts this; there is nothing to do by hand\n", stderr);
+		fputs("pileguard-api: pileguardd starts this; there is nothing to do by hand\n",
+		      stderr);
 		return PILE_EXIT_USAGE;
 	}
 	return pile_api_main(true);

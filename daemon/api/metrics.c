@@ -8,7 +8,7 @@ enum metric_form {
 	FORM_U32, /* a count */
 	FORM_U64,
 	FORM_BOOL,
-	FORM_NS, /* as seconds */
+	FORM_NS,    /* as seconds */
 	FORM_MILLI, /* uint32_t thousandths */
 };
 
@@ -346,8 +346,8 @@ static void destinations_append(const struct pile_snapshot_half *half, struct pi
 		}
 		shown[n] = d;
 		rows[n].base = &shown[n];
-		rows[n].group = d.sample.group < half->n_groups ? half->groups[d.sample.group].name
-								: "";
+		rows[n].group =
+			d.sample.group < half->n_groups ? half->groups[d.sample.group].name : "";
 		pile_endpoint_format(&d.sample.endpoint, rows[n].destination,
 				     sizeof(rows[n].destination));
 		n++;

@@ -13,7 +13,7 @@
 
 struct route {
 	const char *path;
-	bool tail; /* something follows the path: /v1/explain/17 */
+	bool tail;    /* something follows the path: /v1/explain/17 */
 	bool streams; /* knows ?follow=1 */
 	const char *type;
 	unsigned int (*render)(const struct pile_snapshot_half *half,

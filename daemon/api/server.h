@@ -42,9 +42,9 @@
 
 enum pile_client_phase {
 	PILE_CLIENT_READING = 0, /* the request is not complete */
-	PILE_CLIENT_COMMAND, /* waits for the guard */
-	PILE_CLIENT_WRITING, /* the answer is on its way */
-	PILE_CLIENT_FOLLOWING, /* an endless answer */
+	PILE_CLIENT_COMMAND,	 /* waits for the guard */
+	PILE_CLIENT_WRITING,	 /* the answer is on its way */
+	PILE_CLIENT_FOLLOWING,	 /* an endless answer */
 };
 
 /** One connection. Owned by the list in struct pile_server, freed when libmicrohttpd says that it
@@ -56,9 +56,9 @@ struct pile_client {
 	int fd; /* borrowed from libmicrohttpd */
 	enum pile_client_phase phase;
 	bool suspended;
-	bool dropped; /* shut down by us; libmicrohttpd will notice */
+	bool dropped;	      /* shut down by us; libmicrohttpd will notice */
 	uint64_t deadline_ns; /* dropped when not done by then; UINT64_MAX: none */
-	bool large; /* it is sent a large answer */
+	bool large;	      /* it is sent a large answer */
 	/* POST */
 	size_t body_len;
 	char body[PILE_SERVER_BODY_MAX + 1];
@@ -68,9 +68,9 @@ struct pile_client {
 	char command_text[sizeof(((struct pile_reply *)0)->text)];
 	uint64_t command_generation;
 	/* ?follow=1 */
-	uint64_t follow_seq; /* the last event that was sent */
+	uint64_t follow_seq;	 /* the last event that was sent */
 	uint64_t follow_said_ns; /* when anything was sent last */
-	bool follow_keepalive; /* one is due */
+	bool follow_keepalive;	 /* one is due */
 };
 
 /** The last answer of a route that is the same for everybody. */
@@ -92,7 +92,7 @@ struct pile_server {
 	unsigned int n_followers;
 	struct pile_answer answers[PILE_SERVER_ROUTES_MAX];
 	unsigned int n_answers; /* of them: with a response */
-	size_t answers_bytes; /* of all large answers in memory */
+	size_t answers_bytes;	/* of all large answers in memory */
 	uint32_t next_command_id;
 	uint64_t n_dropped; /* clients dropped since the start */
 };

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * snapshot.h: what the privileged guard shows to the unprivileged api process.
- * A memfd of struct pile_snapshot, written by the guard's control loop, mapped read-only by the api.
- * Two halves: the guard writes the half that is not current, then publishes it by one store; a reader copies a
- * half and checks that it was not overwritten meanwhile (pile_snapshot_read). Never blocks, never logs.
+ * A memfd of struct pile_snapshot, written by the guard's control loop, mapped read-only by the
+ * api.
+ * Two halves: the guard writes the half that is not current, then publishes it by one store; a
+ * reader copies a half and checks that it was not overwritten meanwhile (pile_snapshot_read). Never
+ * blocks, never logs.
  * The reader trusts nothing: counts are clamped, texts are terminated after the copy.
  */
 #pragma once
@@ -22,23 +24,25 @@ struct pile_snapshot_group {
 	char name[PILE_NAME_MAX];
 	char unit[PILE_UNIT_MAX];
 	char cgroup[PILE_CGROUP_MAX];
-	bool configured;	/* named by the policy; false: found listening, observed */
-	bool foreign;		/* another manager's cgroup: observed only */
-	bool gate_ready;	/* rung 1 attached */
+	bool configured; /* named by the policy; false: found listening, observed */
+	bool foreign;	 /* another manager's cgroup: observed only */
+	bool gate_ready; /* rung 1 attached */
 	bool learned_long_poll;
-	uint32_t workers_kind;	/* enum pile_workers */
-	uint32_t enforce;	/* bits of enum pile_rung that are really in force (mode and gates considered) */
-	uint32_t stage;		/* enum pile_stage */
-	uint32_t w99;		/* learned level of waiting requests */
-	uint32_t risk_milli;	/* calm-time risk ratio x 1000; at or above 1000 this host would not survive */
+	uint32_t workers_kind; /* enum pile_workers */
+	/* bits of enum pile_rung that are really in force (mode and gates considered) */
+	uint32_t enforce;
+	uint32_t stage; /* enum pile_stage */
+	uint32_t w99;	/* learned level of waiting requests */
+	/* calm-time risk ratio x 1000; at or above 1000 this host would not survive */
+	uint32_t risk_milli;
 	uint32_t rate_milli;	/* requests opened per second x 1000 */
 	uint64_t request_bytes; /* memory per waiting request */
 	uint64_t free_bytes;	/* what is left of the budget */
 	uint64_t exhaustion_ns; /* UINT64_MAX = not growing */
 	uint32_t would_have_acted_24h;
 	char would_have[PILE_ENDPOINT_TEXT_MAX]; /* destination of the last one, or "" */
-	uint64_t attached_ns;	/* when it was attached last (monotonic) */
-	uint32_t reattached;	/* how often the unit was restarted under us */
+	uint64_t attached_ns;			 /* when it was attached last (monotonic) */
+	uint32_t reattached;			 /* how often the unit was restarted under us */
 	struct pile_sample_group sample;
 };
 
@@ -47,15 +51,15 @@ struct pile_snapshot_listener {
 	struct pile_endpoint endpoint;
 	uint32_t backlog;
 	bool mptcp;
-	char blind[96];		/* what this listener cannot show, or "" */
+	char blind[96]; /* what this listener cannot show, or "" */
 };
 
 struct pile_snapshot_dependency {
 	struct pile_sample_dependency sample;
-	uint32_t state;		/* 0 closed, 1 open, 2 half open */
+	uint32_t state; /* 0 closed, 1 open, 2 half open */
 	uint32_t explain_id;
-	uint32_t blocked;	/* enum pile_blocked of the open episode */
-	uint64_t probes;	/* the guard's own connects, in this episode */
+	uint32_t blocked;	    /* enum pile_blocked of the open episode */
+	uint64_t probes;	    /* the guard's own connects, in this episode */
 	uint64_t released_until_ns; /* monotonic; 0 = not released by hand */
 };
 
@@ -63,11 +67,11 @@ struct pile_snapshot_worker {
 	uint32_t pid;
 	uint32_t group;
 	uint32_t waiting;
-	uint32_t connections;	/* accepted connections open */
+	uint32_t connections; /* accepted connections open */
 	uint64_t oldest_ns;
 	uint64_t answered;
 	uint64_t p50_ns, p99_ns;
-	uint64_t rss_bytes;	/* 0 = not known */
+	uint64_t rss_bytes; /* 0 = not known */
 	char comm[16];
 };
 
@@ -76,17 +80,20 @@ struct pile_snapshot_host {
 	char kernel[65];
 	char version[32];
 	uint64_t started_realtime_ns, started_ns;
-	uint32_t mode;		/* enum pile_mode */
+	uint32_t mode; /* enum pile_mode */
 	uint32_t n_cpus;
-	char tier[16];		/* "A", "B" or "none" */
-	char missing[512];	/* sensors or gates that this kernel refuses, and what that costs; "" = all there */
+	char tier[16]; /* "A", "B" or "none" */
+	/* sensors or gates that this kernel refuses, and what that costs; "" = all there */
+	char missing[512];
 	uint64_t memory_total_bytes, memory_available_bytes;
 	/* policy */
 	char policy_source[256];
 	char policy_hash[65];
 	uint64_t policy_generation;
-	bool policy_from_store;	/* the file was broken at boot: the last committed policy is in force */
-	char policy_trouble[PILE_ERROR_TEXT_MAX]; /* why the file on disk is not in force; "" = it is */
+	/* the file was broken at boot: the last committed policy is in force */
+	bool policy_from_store;
+	/* why the file on disk is not in force; "" = it is */
+	char policy_trouble[PILE_ERROR_TEXT_MAX];
 	uint64_t policy_committed_realtime_ns;
 	uint64_t reloads, reloads_refused;
 	/* the guard's own honesty */
@@ -103,7 +110,8 @@ struct pile_snapshot_host {
 };
 
 struct pile_snapshot_half {
-	uint64_t sequence;	/* even = complete, grows by 2 with each publish; 0 = never written */
+	/* even = complete, grows by 2 with each publish; 0 = never written */
+	uint64_t sequence;
 	uint64_t t_ns, realtime_ns;
 	struct pile_snapshot_host host;
 	uint32_t n_groups, n_listeners, n_dependencies, n_workers, n_events, n_explains;
@@ -111,7 +119,7 @@ struct pile_snapshot_half {
 	struct pile_snapshot_listener listeners[PILE_SNAPSHOT_LISTENERS];
 	struct pile_snapshot_dependency dependencies[PILE_SNAPSHOT_DEPENDENCIES];
 	struct pile_snapshot_worker workers[PILE_SNAPSHOT_WORKERS];
-	struct pile_event events[PILE_SNAPSHOT_EVENTS];	     /* oldest first */
+	struct pile_event events[PILE_SNAPSHOT_EVENTS];	      /* oldest first */
 	struct pile_explain explains[PILE_SNAPSHOT_EXPLAINS]; /* oldest first */
 	char policy_text[65536]; /* the effective policy, canonical YAML */
 	uint32_t policy_text_len;
@@ -119,15 +127,16 @@ struct pile_snapshot_half {
 
 struct pile_snapshot {
 	uint64_t magic;
-	uint64_t size;			/* sizeof(struct pile_snapshot) */
-	_Atomic uint32_t current;	/* 0 or 1 */
+	uint64_t size;		  /* sizeof(struct pile_snapshot) */
+	_Atomic uint32_t current; /* 0 or 1 */
 	uint32_t pad;
 	struct pile_snapshot_half halves[2];
 };
 
 /**
  * pile_snapshot_begin - the half that may be written now (control loop only)
- * Its sequence is made odd first. Everything a tick does not rewrite must be copied by the writer itself.
+ * Its sequence is made odd first. Everything a tick does not rewrite must be copied by the writer
+ * itself.
  */
 struct pile_snapshot_half *pile_snapshot_begin(struct pile_snapshot *shared);
 
@@ -137,9 +146,13 @@ void pile_snapshot_publish(struct pile_snapshot *shared, struct pile_snapshot_ha
 /**
  * pile_snapshot_read - a consistent, clamped, terminated copy of the current half (api only)
  * @ret: caller's memory. Only the used parts of the arrays are copied.
- * Returns 0; -EAGAIN after 100 torn tries, or before the first publish; -EPROTO when magic or size differ.
+ * Returns 0; -EAGAIN after 100 torn tries, or before the first publish; -EPROTO when magic or size
+ * differ.
  */
 int pile_snapshot_read(const struct pile_snapshot *shared, struct pile_snapshot_half *ret);
 
-/** pile_snapshot_sequence - the current half's number: grows with each publish; tells whether a copy is still fresh. */
+/**
+ * pile_snapshot_sequence - the current half's number: grows with each publish; tells whether a copy
+ * is still fresh.
+ */
 uint64_t pile_snapshot_sequence(const struct pile_snapshot *shared);

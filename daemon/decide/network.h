@@ -21,9 +21,9 @@ struct pile_network {
 	uint32_t explain_id;
 	/* distinct addresses dead or suspect, with >= 10 % of their group's waiting, now */
 	uint32_t dead;
-	uint64_t success_ns; /* last connect established off this host */
-	uint64_t since_ns;   /* when named */
-	uint64_t watched_ns; /* first tick: no success can be claimed missing before it */
+	uint64_t success_ns;  /* last connect established off this host */
+	uint64_t since_ns;    /* when named */
+	uint64_t watched_ns;  /* first tick: no success can be claimed missing before it */
 	uint64_t troubled_ns; /* last tick with one dead or suspect; 10 s later it is over */
 };
 

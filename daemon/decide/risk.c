@@ -109,9 +109,9 @@ static void update_growth(struct pile_risk *risk)
 	uint64_t span_ns = now->t_ns - then->t_ns;
 
 	risk->rate_milli =
-		span_ns ? (uint32_t)MIN(per_second(minus(now->opened, then->opened) * 1000,
-						   span_ns),
-					UINT32_MAX)
+		span_ns ? (uint32_t)MIN(
+				  per_second(minus(now->opened, then->opened) * 1000, span_ns),
+				  UINT32_MAX)
 			: 0;
 	risk->growth_bytes = growth(risk, GROWTH_TICKS);
 	risk->exhaustion_ns = exhaustion_ns(risk, risk->growth_bytes);
@@ -141,6 +141,8 @@ static uint64_t fit_request_bytes(const struct pile_risk *risk)
 		sum_ww += w * w;
 		sum_wm += w * m;
 	}
+	if (!n)
+		return 0;
 	var = sum_ww - sum_w * sum_w / n;
 	cov = sum_wm - sum_w * sum_m / n;
 	if (var <= 0 || cov <= 0)

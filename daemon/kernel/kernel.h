@@ -74,6 +74,12 @@ void pile_kernel_close(struct pile_kernel *k);
 const char *pile_kernel_tier_name(enum pile_tier tier);
 
 /**
+ * pile_kernel_misses - events of the sensors that the kernel dropped (nested runs of one program), total
+ * One system call a program: ask now and then.
+ */
+uint64_t pile_kernel_misses(const struct pile_kernel *k);
+
+/**
  * pile_kernel_counts_read - sum a group's shards
  * @group: 0..PILE_GROUPS_MAX-1
  * The wheel's absolute slots are those of slot_of(arrival time) in bpf/requests.h.

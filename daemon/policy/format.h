@@ -11,7 +11,8 @@
 
 #include "policy/policy.h"
 
-#define PILE_FORMAT_VALUE_MAX 1280 /* 16 exemptions of at most 48 characters, quoted, with commas \
+#define PILE_FORMAT_VALUE_MAX \
+	1280 /* 16 exemptions of at most 48 characters, quoted, with commas \
 				    */
 #define PILE_FORMAT_KEYS 15
 

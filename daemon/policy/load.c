@@ -155,7 +155,7 @@ int pile_load_text(const char *text, size_t size, const char *name, struct pile_
 int pile_load_file(const char *path, struct pile_policy *ret, struct pile_error *err)
 {
 	_cleanup_free_ char *text = NULL;
-	size_t size;
+	size_t size = 0;
 	int r;
 
 	r = pile_load_read(AT_FDCWD, path, &text, &size, err);

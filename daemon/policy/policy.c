@@ -15,7 +15,8 @@ void pile_policy_init(struct pile_policy *policy)
 
 void pile_policy_copy(struct pile_policy *to, const struct pile_policy *from)
 {
-	memcpy(to, from, offsetof(struct pile_policy, groups) + from->n_groups * sizeof(from->groups[0]));
+	memcpy(to, from,
+	       offsetof(struct pile_policy, groups) + from->n_groups * sizeof(from->groups[0]));
 	memcpy(to->hash, from->hash, sizeof(to->hash));
 	memcpy(to->source, from->source, sizeof(to->source));
 }

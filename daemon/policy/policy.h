@@ -38,32 +38,37 @@ enum pile_fail_fast {
 };
 
 struct pile_policy_group {
-	char name[PILE_NAME_MAX];	/* [a-z0-9._-]+, begins with a letter or digit, unique */
-	char unit[PILE_UNIT_MAX];	/* systemd unit with its suffix, or "" */
-	char cgroup[PILE_CGROUP_MAX];	/* path below the v2 mount ("/a/b"), or ""; one of unit, cgroup */
-	struct pile_endpoint listen;	/* one listener of the unit; family 0 = all of its listeners */
+	char name[PILE_NAME_MAX]; /* [a-z0-9._-]+, begins with a letter or digit, unique */
+	char unit[PILE_UNIT_MAX]; /* systemd unit with its suffix, or "" */
+	/* path below the v2 mount ("/a/b"), or ""; one of unit, cgroup */
+	char cgroup[PILE_CGROUP_MAX];
+	/* one listener of the unit; family 0 = all of its listeners */
+	struct pile_endpoint listen;
 	enum pile_workers workers;
-	uint32_t workers_max;		/* the pool's cap (pm.max_children); 0 = not declared */
-	uint64_t memory_budget_bytes;	/* 0 = what the host has */
-	uint32_t memory_budget_permille;/* alternative: share of the host's memory; 0 = not given */
+	uint32_t workers_max;	      /* the pool's cap (pm.max_children); 0 = not declared */
+	uint64_t memory_budget_bytes; /* 0 = what the host has */
+	uint32_t
+		memory_budget_permille; /* alternative: share of the host's memory; 0 = not given */
 	uint32_t enforce;		/* bits of enum pile_rung */
 	enum pile_fail_fast fail_fast;
-	uint64_t dead_after_ns;		/* default 2.4 s, 1 s .. 60 s */
-	uint64_t probe_every_ns;	/* default 1 s, 200 ms .. 2 s */
-	uint64_t connect_deadline_ns;	/* 0 = off; 300 ms .. 60 s */
-	int refuse_errno;		/* positive errno handed to connect(); default ECONNREFUSED */
-	uint32_t baseline_waiting;	/* W99 given by hand; 0 = learn it */
+	uint64_t dead_after_ns;	      /* default 2.4 s, 1 s .. 60 s */
+	uint64_t probe_every_ns;      /* default 1 s, 200 ms .. 2 s */
+	uint64_t connect_deadline_ns; /* 0 = off; 300 ms .. 60 s */
+	/* positive errno handed to connect(); default ECONNREFUSED */
+	int refuse_errno;
+	uint32_t baseline_waiting; /* W99 given by hand; 0 = learn it */
 	uint32_t n_exempt;
 	struct pile_endpoint exempt[PILE_EXEMPT_MAX]; /* never refused; port 0 = every port */
 };
 
 struct pile_policy {
 	enum pile_mode mode;
-	uint64_t memory_reserve_bytes;	/* what the host keeps; 0 ("auto") = 64 MiB + 2 % of memory */
+	/* what the host keeps; 0 ("auto") = 64 MiB + 2 % of memory */
+	uint64_t memory_reserve_bytes;
 	uint32_t n_groups;
 	struct pile_policy_group groups[PILE_GROUPS_MAX];
-	char hash[65];			/* SHA-256 of the canonical text, lower-case hex */
-	char source[256];		/* file it came from, or "built in" */
+	char hash[65];	  /* SHA-256 of the canonical text, lower-case hex */
+	char source[256]; /* file it came from, or "built in" */
 };
 
 /**
@@ -74,7 +79,8 @@ struct pile_policy {
 void pile_policy_init(struct pile_policy *policy);
 
 /**
- * pile_policy_copy - *to = *from, but only the groups there are: the rest of the table stays untouched memory
+ * pile_policy_copy - *to = *from, but only the groups there are: the rest of the table stays
+ * untouched memory
  */
 void pile_policy_copy(struct pile_policy *to, const struct pile_policy *from);
 

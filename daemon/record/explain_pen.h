@@ -106,6 +106,8 @@ static inline const char *close_reason_text(uint32_t reason)
 		[PILE_CLOSE_RELEASED] = "released by hand",
 		[PILE_CLOSE_POLICY] = "the policy no longer allows it",
 		[PILE_CLOSE_GONE] = "the group went away",
+		[PILE_CLOSE_SWITCHED] = "what kept the guard from acting was switched",
+		[PILE_CLOSE_ROOM] = "it made room for a larger one",
 		[PILE_CLOSE_STOPPED] = "the guard was stopped",
 	};
 

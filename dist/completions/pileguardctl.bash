@@ -8,7 +8,7 @@ _pileguardctl_names() # COMMAND COLUMN: one column of a table, without its title
 
 _pileguardctl()
 {
-	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} command= word i
+	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} command='' word i
 	local commands="status groups workers dependencies events explain policy reload hold release version help"
 
 	case $prev in

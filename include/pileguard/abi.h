@@ -45,6 +45,7 @@ enum pile_bpf_socket_flags {
 	PILE_SOCKET_LISTENER = 1u << 0,
 	PILE_SOCKET_UNIX = 1u << 1,
 	PILE_SOCKET_ADOPTED = 1u << 2, /* older than the guard */
+	PILE_SOCKET_LEFT_OVER = 1u << 3, /* unix: answered while bytes were unread; they are no new request */
 };
 
 /** SK_STORAGE "sockets": a listener of a group, or a connection accepted from it. Kernel writes. */
@@ -53,7 +54,7 @@ struct pile_bpf_socket {
 	pile_u32 group;
 	pile_u32 worker;   /* tgid of the last reader; 0 = nobody has read yet */
 	pile_u32 flags;
-	pile_u32 pad;
+	pile_u32 sent;	   /* TCP: write_seq when the request was opened: when it has moved on, it is answered */
 };
 
 /** SK_STORAGE "connects": a connection that a worker opens to a dependency. Kernel writes. */

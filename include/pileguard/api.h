@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * api.h: names and limits of the stats socket, and the commands that the api process hands up to the guard.
+ * api.h: names and limits of the stats socket, and the commands that the api process hands up to
+ * the guard.
  * Crosses a build boundary: daemon, api child, pileguardctl.
  */
 #ifndef PILEGUARD_API_H
@@ -10,18 +11,20 @@
 
 #include "pileguard/limits.h"
 
+#define PILE_VERSION "1.0"
+
 #define PILE_API_SOCKET "/run/pileguard/stats.sock"
-#define PILE_API_GROUP "pileguard"	/* may read; only uid 0 may POST */
-#define PILE_API_USER "pileguard"	/* the api child runs as this user */
+#define PILE_API_GROUP "pileguard" /* may read; only uid 0 may POST */
+#define PILE_API_USER "pileguard"  /* the api child runs as this user */
 #define PILE_API_CLIENTS_MAX 128
-#define PILE_API_REQUEST_BYTES_MAX 8192	/* head and body together */
+#define PILE_API_REQUEST_BYTES_MAX 8192 /* head and body together */
 #define PILE_API_REQUEST_SECONDS_MAX 5	/* a request must be complete by then */
 
 /* Exit statuses of pileguardctl and pileguardd; 78 is sysexits' EX_CONFIG. */
 #define PILE_EXIT_OK 0
 #define PILE_EXIT_FAILURE 1
 #define PILE_EXIT_USAGE 2
-#define PILE_EXIT_UNREACHABLE 3		/* the daemon does not answer */
+#define PILE_EXIT_UNREACHABLE 3 /* the daemon does not answer */
 #define PILE_EXIT_CONFIG 78
 
 enum pile_command_kind {
@@ -36,9 +39,9 @@ enum pile_command_kind {
  *  SO_PEERCRED, so that a subverted api process cannot claim to be root. */
 struct pile_command {
 	uint16_t version;
-	uint16_t kind;		/* enum pile_command_kind */
-	uint32_t id;		/* echoed in the reply */
-	uint32_t seconds;	/* hold, release: how long; 1..86400 */
+	uint16_t kind;	  /* enum pile_command_kind */
+	uint32_t id;	  /* echoed in the reply */
+	uint32_t seconds; /* hold, release: how long; 1..86400 */
 	uint32_t pad;
 	char group[PILE_NAME_MAX];
 	char endpoint[PILE_ENDPOINT_TEXT_MAX];
@@ -49,10 +52,10 @@ struct pile_reply {
 	uint16_t version;
 	uint16_t pad;
 	uint32_t id;
-	int32_t result;		/* 0 or negative errno */
+	int32_t result; /* 0 or negative errno */
 	uint32_t pad2;
-	uint64_t generation;	/* the policy in force afterwards */
-	char text[768];		/* one sentence: what changed, or file:line:column and why not */
+	uint64_t generation; /* the policy in force afterwards */
+	char text[768];	     /* one sentence: what changed, or file:line:column and why not */
 };
 
 #endif

@@ -6,24 +6,25 @@
 #ifndef PILEGUARD_LIMITS_H
 #define PILEGUARD_LIMITS_H
 
-#define PILE_GROUPS_MAX 128		/* a host has some dozens of listening services */
-#define PILE_NAME_MAX 64		/* a group's name, with its NUL */
-#define PILE_UNIT_MAX 256		/* systemd's UNIT_NAME_MAX */
-#define PILE_CGROUP_MAX 512		/* path below the v2 mount */
-#define PILE_UNIX_PATH_MAX 108		/* sizeof(sockaddr_un.sun_path) */
-#define PILE_ENDPOINT_TEXT_MAX 128	/* "[v6]:port" or a unix path */
-#define PILE_EXEMPT_MAX 16		/* destinations that a group never refuses */
-#define PILE_LISTENERS_MAX 512		/* listeners followed at once */
-#define PILE_DESTINATIONS_MAX 1024	/* (group, destination) pairs counted in the kernel */
-#define PILE_WORKERS_MAX 16384		/* workers followed in the kernel */
+#define PILE_GROUPS_MAX 128	   /* a host has some dozens of listening services */
+#define PILE_NAME_MAX 64	   /* a group's name, with its NUL */
+#define PILE_UNIT_MAX 256	   /* systemd's UNIT_NAME_MAX */
+#define PILE_CGROUP_MAX 512	   /* path below the v2 mount */
+#define PILE_UNIX_PATH_MAX 108	   /* sizeof(sockaddr_un.sun_path) */
+#define PILE_ENDPOINT_TEXT_MAX 128 /* "[v6]:port" or a unix path */
+#define PILE_EXEMPT_MAX 16	   /* destinations that a group never refuses */
+#define PILE_LISTENERS_MAX 512	   /* listeners followed at once */
+#define PILE_DESTINATIONS_MAX 1024 /* (group, destination) pairs counted in the kernel */
+#define PILE_WORKERS_MAX 16384	   /* workers followed in the kernel */
 
-#define PILE_WHEEL_SLOT_SHIFT 28	/* 2^28 ns = 268 ms: design.md's 250 ms, by a shift instead of a division */
+/* 2^28 ns = 268 ms: design.md's 250 ms, by a shift instead of a division */
+#define PILE_WHEEL_SLOT_SHIFT 28
 #define PILE_WHEEL_SLOT_NS (1ULL << PILE_WHEEL_SLOT_SHIFT)
-#define PILE_WHEEL_SLOTS 64		/* 17 s, then "older" */
-#define PILE_TICK_NS 100000000ULL	/* one control loop period */
+#define PILE_WHEEL_SLOTS 64	  /* 17 s, then "older" */
+#define PILE_TICK_NS 100000000ULL /* one control loop period */
 
 /* First-byte latency: 4 buckets an octave from 64 us (bucket 0: below) to 67 s (last: above). */
-#define PILE_LATENCY_MIN_SHIFT 16	/* 2^16 ns = 65.5 us */
+#define PILE_LATENCY_MIN_SHIFT 16 /* 2^16 ns = 65.5 us */
 #define PILE_LATENCY_OCTAVES 20
 #define PILE_LATENCY_BUCKETS (PILE_LATENCY_OCTAVES * 4 + 2)
 

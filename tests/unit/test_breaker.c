@@ -759,9 +759,9 @@ static void test_hold_needs_permission_and_room(void **state)
 	assert_int_equal(pile_decide_hold(&f->state, &f->view, 0, &ep, true, until_ns), -EPERM);
 	f->view.mode = PILE_MODE_ENFORCE;
 	assert_int_equal(pile_decide_hold(&f->state, &f->view, 1, &ep, true, until_ns), -EINVAL);
-	assert_int_equal(pile_decide_hold(&f->state, &f->view, PILE_GROUPS_MAX, &ep, true,
-					  until_ns),
-			 -EINVAL);
+	assert_int_equal(
+		pile_decide_hold(&f->state, &f->view, PILE_GROUPS_MAX, &ep, true, until_ns),
+		-EINVAL);
 	assert_int_equal(pile_decide_hold(&f->state, &f->view, 0, &ep, true, 0), -EINVAL);
 	for (unsigned int i = 0; i < PILE_HANDS_MAX; i++) {
 		ep.port = (uint16_t)(1000 + i);

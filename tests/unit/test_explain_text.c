@@ -116,10 +116,10 @@ static void test_stage_and_network(void **state)
 	assert_line(&intent, "", NULL, "host: our own network works again. explain 17 closed");
 }
 
-#define SENTENCE(form, x, wanted)                                                                  \
-	do {                                                                                       \
-		char _buf[PILE_EXPLAIN_TEXT_MAX];                                                  \
-		assert_string_equal(pile_explain_text_##form(x, _buf, sizeof(_buf)), wanted);      \
+#define SENTENCE(form, x, wanted)                                                             \
+	do {                                                                                  \
+		char _buf[PILE_EXPLAIN_TEXT_MAX];                                             \
+		assert_string_equal(pile_explain_text_##form(x, _buf, sizeof(_buf)), wanted); \
 	} while (0)
 
 static void test_explain_that_acts(void **state)

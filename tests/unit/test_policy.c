@@ -359,7 +359,8 @@ static void test_store(void **state)
 	assert_int_equal(pile_store_load(dir, &again, &generation, &err), 0);
 	assert_int_equal(generation, 7);
 	assert_string_equal(again.hash, loaded.hash);
-	assert_memory_equal(again.groups, loaded.groups, loaded.n_groups * sizeof(loaded.groups[0]));
+	assert_memory_equal(again.groups, loaded.groups,
+			    loaded.n_groups * sizeof(loaded.groups[0]));
 	snprintf(path, sizeof(path), "%s/" STORED, dir);
 	assert_string_equal(again.source, path);
 	/* The next one takes its place, also when a crash left half of a new file behind. */
