@@ -95,7 +95,8 @@ async def exchange(port, path, record, source_ports):
     try:
         await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
         record["connected"] = records.now()
-        request = f"GET {path} HTTP/1.1\r\nHost: vm\r\nConnection: close\r\n\r\n".encode()
+        # 1.0: the body comes as it is, not in chunks
+        request = f"GET {path} HTTP/1.0\r\nHost: vm\r\n\r\n".encode()
         await asyncio.get_running_loop().sock_sendall(sock, request)
         record["sent"] = records.now()
         answer = b""
