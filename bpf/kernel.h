@@ -133,6 +133,7 @@ struct unix_address;
 
 struct unix_sock {
 	struct unix_address *addr;
+	struct sock *peer;
 } PRESERVE;
 
 struct inode {

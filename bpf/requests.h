@@ -86,9 +86,9 @@ static __always_inline __u32 latency_bucket(__u64 ns)
 	return 1 + (octave - PILE_LATENCY_MIN_SHIFT) * 4 + ((ns >> (octave - 2)) & 3);
 }
 
-static __always_inline void worker_answered(__u64 ns)
+/* Not the current process: an answer may be noticed in the softirq that brings the next request. */
+static __always_inline void worker_answered(__u32 tgid, __u64 ns)
 {
-	__u32 tgid = bpf_get_current_pid_tgid() >> 32;
 	struct pile_bpf_worker *worker = bpf_map_lookup_elem(&workers, &tgid);
 	__u32 bucket;
 
@@ -101,7 +101,7 @@ static __always_inline void worker_answered(__u64 ns)
 	__sync_fetch_and_add(&worker->latency[bucket & (PILE_WORKER_ARRAY - 1)], 1);
 }
 
-static __always_inline void request_open(struct pile_bpf_socket *st)
+static __always_inline void request_open(struct pile_bpf_socket *st, __u32 sent)
 {
 	struct pile_bpf_control *ctl = control_get();
 	struct pile_bpf_shard *shard;
@@ -110,6 +110,7 @@ static __always_inline void request_open(struct pile_bpf_socket *st)
 	if (!ctl)
 		return;
 	word = word_make(bpf_ktime_get_ns(), ctl);
+	st->sent = sent;
 	if (__sync_val_compare_and_swap(&st->open, 0, word) != 0)
 		return;
 	shard = shard_get(st->group, ctl);
@@ -167,7 +168,7 @@ static __always_inline void request_end(struct pile_bpf_socket *st, bool answere
 	__sync_fetch_and_add(&shard->answered, 1);
 	bucket = latency_bucket(age);
 	__sync_fetch_and_add(&shard->latency[bucket & (PILE_LATENCY_ARRAY - 1)], 1);
-	worker_answered(age);
+	worker_answered(st->worker, age);
 }
 
 static __always_inline bool state_can_open(struct sock *sk)
@@ -212,6 +213,7 @@ static __always_inline struct pile_bpf_socket *unix_adopt(struct sock *sk)
 {
 	struct pile_bpf_socket fresh = { .flags = PILE_SOCKET_UNIX };
 	struct pile_bpf_socket *st;
+	struct pile_bpf_totals *t;
 	struct unix_sock *usk;
 	struct pile_bpf_unix_address *known;
 	__u64 address;
@@ -227,39 +229,96 @@ static __always_inline struct pile_bpf_socket *unix_adopt(struct sock *sk)
 		return NULL;
 	/* born whole: a reader on another CPU never sees it without its group */
 	fresh.group = known->group;
-	st = bpf_sk_storage_get(&sockets, sk, &fresh, BPF_SK_STORAGE_GET_F_CREATE);
-	if (!st) {
-		struct pile_bpf_totals *t = totals_get();
-
-		if (t)
-			__sync_fetch_and_add(&t->storage_lost, 1);
+	/* writer and reader may meet here for the first time, on two CPUs: then one of them fails */
+	for (int i = 0; i < 3; i++) {
+		st = bpf_sk_storage_get(&sockets, sk, &fresh, BPF_SK_STORAGE_GET_F_CREATE);
+		if (st)
+			return st;
 	}
-	return st;
+	t = totals_get();
+	if (t)
+		__sync_fetch_and_add(&t->storage_lost, 1);
+	return NULL;
 }
 
-static __always_inline void on_arrival(struct sock *sk)
+/*
+ * An answer is out when its bytes are where the peer can read them, not when the system call that
+ * sent them returns: the peer may have run, and asked again, before that (one request in 4,000 on
+ * two CPUs). TCP: write_seq has moved on since the request was opened. Unix: the answer wakes the
+ * peer, and that is the moment to count it; or the peer has read it without being woken.
+ */
+static __always_inline __u32 tcp_sent(struct sock *sk)
 {
+	struct tcp_sock *tp;
+
+	if (sk->sk_protocol != IPPROTO_TCP)
+		return 0;
+	tp = bpf_skc_to_tcp_sock(sk);
+	return tp ? tp->write_seq : 0;
+}
+
+/* Bytes for a unix socket that is none of ours: for the client of one of ours? Then an answer. */
+static __always_inline void unix_answered(struct sock *client)
+{
+	struct unix_sock *usk = bpf_skc_to_unix_sock(client), *server;
 	struct pile_bpf_socket *st;
-	bool is_unix = sk->__sk_common.skc_family == AF_UNIX;
+	struct sock *peer;
+
+	if (!usk)
+		return;
+	peer = usk->peer;
+	server = peer ? bpf_skc_to_unix_sock(peer) : NULL;
+	if (!server || !server->addr)
+		return;
+	st = bpf_sk_storage_get(&sockets, peer, NULL, 0);
+	if (!st || !st->open)
+		return;
+	if (peer->sk_receive_queue.qlen > 0)
+		st->flags |= PILE_SOCKET_LEFT_OVER;
+	request_end(st, true);
+}
+
+static __always_inline void on_arrival_unix(struct sock *sk, struct pile_bpf_socket *st)
+{
 	__u64 open;
 
-	st = bpf_sk_storage_get(&sockets, sk, NULL, 0);
-	if (!st) {
-		if (!is_unix)
-			return;
+	if (!st)
 		st = unix_adopt(sk);
-		if (!st)
-			return;
+	if (!st) {
+		unix_answered(sk);
+		return;
 	}
 	if (!state_can_open(sk))
 		return;
 	open = st->open;
-	if (open) {
+	if (open)
+		request_touch(st, open);
+	else if (sk->sk_receive_queue.qlen > 0) /* else a reader was faster: on_receive opens it */
+		request_open(st, 0);
+}
+
+static __always_inline void on_arrival(struct sock *sk)
+{
+	struct pile_bpf_socket *st = bpf_sk_storage_get(&sockets, sk, NULL, 0);
+	__u32 sent;
+	__u64 open;
+
+	if (sk->__sk_common.skc_family == AF_UNIX) {
+		on_arrival_unix(sk, st);
+		return;
+	}
+	if (!st || !state_can_open(sk))
+		return;
+	open = st->open;
+	sent = tcp_sent(sk);
+	if (open && sent == st->sent) {
 		request_touch(st, open);
 		return;
 	}
-	if (is_unix ? sk->sk_receive_queue.qlen > 0 : tcp_has_unread(sk))
-		request_open(st);
+	if (open)
+		request_end(st, true);
+	if (tcp_has_unread(sk))
+		request_open(st, sent);
 }
 
 /* The first read of a worker on this socket: it owns the connection now. */
@@ -286,30 +345,63 @@ static __always_inline void worker_claim(struct pile_bpf_socket *st)
 	}
 }
 
+/*
+ * A reader may take the bytes between their queueing and the wake-up call: then arrival found none,
+ * and the request begins here. What was unread when the last answer went out is a left-over and
+ * begins nothing.
+ */
+static __always_inline void unix_receive(struct sock *sk, struct pile_bpf_socket *st)
+{
+	if (st->open)
+		return;
+	if (!(st->flags & PILE_SOCKET_LEFT_OVER)) {
+		if (state_can_open(sk))
+			request_open(st, 0);
+		return;
+	}
+	if (sk->sk_receive_queue.qlen == 0)
+		st->flags &= ~PILE_SOCKET_LEFT_OVER;
+}
+
 static __always_inline void on_receive(struct sock *sk, int ret)
 {
+	bool is_unix = sk->__sk_common.skc_family == AF_UNIX;
 	struct pile_bpf_socket *st;
 
 	if (ret < 0)
 		return;
 	st = bpf_sk_storage_get(&sockets, sk, NULL, 0);
+	if (!st && is_unix && ret > 0) {
+		st = unix_adopt(sk);
+		if (!st)
+			unix_answered(sk);
+	}
 	if (!st)
 		return;
-	if (ret == 0)
+	if (ret == 0) {
 		request_end(st, false);
-	else
-		worker_claim(st);
+		return;
+	}
+	worker_claim(st);
+	if (is_unix)
+		unix_receive(sk, st);
 }
 
 static __always_inline void on_send(struct sock *sk, int ret)
 {
+	bool is_unix = sk->__sk_common.skc_family == AF_UNIX;
 	struct pile_bpf_socket *st;
 
-	if (ret <= 0 && ret != -EPIPE && ret != -ECONNRESET)
+	/* unix: counted when the bytes reached the peer */
+	if (ret > 0 ? is_unix : (ret != -EPIPE && ret != -ECONNRESET))
 		return;
 	st = bpf_sk_storage_get(&sockets, sk, NULL, 0);
-	if (st)
-		request_end(st, ret > 0);
+	if (!st || !st->open)
+		return;
+	/* these bytes answered the request before, and the next one came before we got here */
+	if (ret > 0 && sk->sk_protocol == IPPROTO_TCP && tcp_sent(sk) == st->sent)
+		return;
+	request_end(st, ret > 0);
 }
 
 /*
@@ -323,8 +415,8 @@ static __always_inline void on_tcp_state(struct sock *sk, int newstate)
 	if (newstate == TCP_ESTABLISHED || newstate == TCP_CLOSE_WAIT || newstate == TCP_SYN_RECV)
 		return;
 	st = bpf_sk_storage_get(&sockets, sk, NULL, 0);
-	if (st)
-		request_end(st, false);
+	if (st && st->open)
+		request_end(st, tcp_sent(sk) != st->sent);
 }
 
 #endif

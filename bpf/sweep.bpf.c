@@ -286,7 +286,7 @@ static __always_inline void connection_adopt(struct task_struct *task, struct so
 			return;
 		if (sk->__sk_common.skc_family == AF_UNIX ? sk->sk_receive_queue.qlen > 0
 							  : tcp_has_unread(sk))
-			request_open(st);
+			request_open(st, sk->__sk_common.skc_family == AF_UNIX ? 0 : tcp_sent(sk));
 		return;
 	}
 	if (group != PILE_NO_GROUP || sk->__sk_common.skc_family == AF_UNIX ||

@@ -26,8 +26,8 @@ typedef int pile_s32;
 #endif
 
 #define PILE_NO_GROUP 0xffffffffu
-#define PILE_SHARDS_MAX 64		/* CPUs above share: cpu % shards */
-#define PILE_WORKER_BUCKETS 20		/* one an octave from 65 us */
+#define PILE_SHARDS_MAX 64     /* CPUs above share: cpu % shards */
+#define PILE_WORKER_BUCKETS 20 /* one an octave from 65 us */
 /* The arrays are powers of two, so that a mask bounds the index: 6.1's verifier forgets a compared copy. */
 #define PILE_LATENCY_ARRAY 128
 #define PILE_WORKER_ARRAY 32
@@ -36,8 +36,8 @@ typedef int pile_s32;
  * The state word of a request: arrival time with its low 8 bits replaced by where it is counted.
  * 256 ns of the arrival time are lost; that is far below what any decision needs.
  */
-#define PILE_OPEN_SLOT_MASK 0x7fULL	/* 0..63 wheel slot, 64 older */
-#define PILE_OPEN_GENERATION 0x80ULL	/* which of the two wheels counts it */
+#define PILE_OPEN_SLOT_MASK 0x7fULL  /* 0..63 wheel slot, 64 older */
+#define PILE_OPEN_GENERATION 0x80ULL /* which of the two wheels counts it */
 #define PILE_OPEN_TIME_MASK (~0xffULL)
 #define PILE_SLOT_OLDER PILE_WHEEL_SLOTS
 
@@ -45,24 +45,26 @@ enum pile_bpf_socket_flags {
 	PILE_SOCKET_LISTENER = 1u << 0,
 	PILE_SOCKET_UNIX = 1u << 1,
 	PILE_SOCKET_ADOPTED = 1u << 2, /* older than the guard */
-	PILE_SOCKET_LEFT_OVER = 1u << 3, /* unix: answered while bytes were unread; they are no new request */
+	PILE_SOCKET_LEFT_OVER =
+		1u << 3, /* unix: answered while bytes were unread; they are no new request */
 };
 
 /** SK_STORAGE "sockets": a listener of a group, or a connection accepted from it. Kernel writes. */
 struct pile_bpf_socket {
-	pile_u64 open;	   /* state word; 0 = no request waiting */
+	pile_u64 open; /* state word; 0 = no request waiting */
 	pile_u32 group;
-	pile_u32 worker;   /* tgid of the last reader; 0 = nobody has read yet */
+	pile_u32 worker; /* tgid of the last reader; 0 = nobody has read yet */
 	pile_u32 flags;
-	pile_u32 sent;	   /* TCP: write_seq when the request was opened: when it has moved on, it is answered */
+	pile_u32
+		sent; /* TCP: write_seq when the request was opened: when it has moved on, it is answered */
 };
 
 /** SK_STORAGE "connects": a connection that a worker opens to a dependency. Kernel writes. */
 struct pile_bpf_connect {
 	pile_u8 addr[16]; /* network order, v4-mapped */
 	pile_u32 group;
-	pile_u16 port;	   /* host order */
-	pile_u8 counted;   /* its destination has a counter of its own */
+	pile_u16 port;	 /* host order */
+	pile_u8 counted; /* its destination has a counter of its own */
 	pile_u8 established;
 	pile_u64 started_ns;
 };
@@ -73,7 +75,8 @@ struct pile_bpf_shard {
 	pile_u64 answered;
 	pile_u64 closed;
 	pile_s32 wheel[2][PILE_WHEEL_SLOTS + 1];
-	pile_u32 latency[PILE_LATENCY_ARRAY]; /* arrival to first byte; wraps are fine, readers take differences */
+	pile_u32 latency
+		[PILE_LATENCY_ARRAY]; /* arrival to first byte; wraps are fine, readers take differences */
 } __attribute__((aligned(64)));
 
 /** ARRAY "control" [0], mmapable. User space writes. */
@@ -82,9 +85,10 @@ struct pile_bpf_control {
 	pile_u32 n_shards;
 	pile_u32 guard_dead; /* set by the guard's exit: all gates are open */
 	pile_u32 guard_tgid;
-	pile_u32 hz;	     /* the kernel's ticks a second */
-	pile_u32 epoch;	     /* of the discover walk: older unix addresses are forgotten */
-	pile_u32 retired[PILE_GROUPS_MAX / 32]; /* bit set: the next sweeps forget this group's sockets */
+	pile_u32 hz;	/* the kernel's ticks a second */
+	pile_u32 epoch; /* of the discover walk: older unix addresses are forgotten */
+	pile_u32 retired[PILE_GROUPS_MAX /
+			 32]; /* bit set: the next sweeps forget this group's sockets */
 };
 
 /** ARRAY "totals" [0], mmapable. Kernel adds. */
@@ -113,8 +117,9 @@ struct pile_bpf_worker {
 
 /** HASH "cgroups" by cgroup id. User space writes. */
 struct pile_bpf_cgroup {
-	pile_u32 group;	 /* for processes that are no known worker; PILE_NO_GROUP when two groups share the cgroup */
-	pile_u32 ports;	 /* != 0: has listeners in "listener_ports" */
+	pile_u32
+		group; /* for processes that are no known worker; PILE_NO_GROUP when two groups share the cgroup */
+	pile_u32 ports; /* != 0: has listeners in "listener_ports" */
 };
 
 /** HASH key: one destination of one group. */
@@ -129,8 +134,8 @@ struct pile_bpf_destination {
 struct pile_bpf_destination_counts {
 	pile_u64 started;
 	pile_u64 established;
-	pile_u64 failed;	    /* all ends without success */
-	pile_u64 refused_by_peer;   /* of those: answered with RST */
+	pile_u64 failed;	  /* all ends without success */
+	pile_u64 refused_by_peer; /* of those: answered with RST */
 	pile_u64 last_started_ns;
 	pile_u64 last_established_ns;
 	pile_u64 last_failed_ns;
@@ -139,23 +144,23 @@ struct pile_bpf_destination_counts {
 
 /** HASH "gates" by destination. User space writes. */
 struct pile_bpf_gate {
-	pile_u64 lease_ns;	/* monotonic: after this the gate is open, with nobody's help */
-	pile_u64 allow;		/* connects let through since it was shut (half open) */
-	pile_u32 refuse_errno;	/* positive, 1..133 */
+	pile_u64 lease_ns;     /* monotonic: after this the gate is open, with nobody's help */
+	pile_u64 allow;	       /* connects let through since it was shut (half open) */
+	pile_u32 refuse_errno; /* positive, 1..133 */
 	pile_u32 explain_id;
 };
 
 /** HASH "gate_counts" by destination. Kernel writes (user space creates and removes). */
 struct pile_bpf_gate_counts {
 	pile_u64 refused;
-	pile_u64 admitted;	/* may pass `allow` by the number of CPUs; readers clamp */
+	pile_u64 admitted; /* may pass `allow` by the number of CPUs; readers clamp */
 	pile_u64 first_refused_ns;
 };
 
 /** ARRAY "deadlines" by group. User space writes. */
 struct pile_bpf_deadline {
-	pile_u32 rto_jiffies;	/* first SYN time-out; 0 = off */
-	pile_u32 syn_count;	/* retransmissions */
+	pile_u32 rto_jiffies; /* first SYN time-out; 0 = off */
+	pile_u32 syn_count;   /* retransmissions */
 };
 
 /** Records of the iterators. Each starts with type and size; readers skip what they do not know. */
@@ -176,15 +181,15 @@ struct pile_bpf_record_listener {
 	pile_u32 tgid;
 	pile_u64 cgroup_id;
 	pile_u64 cookie;
-	pile_u64 inode;	   /* of the socket file: finds a unix listener's path */
-	pile_u32 netns;	   /* inode of the network namespace */
+	pile_u64 inode; /* of the socket file: finds a unix listener's path */
+	pile_u32 netns; /* inode of the network namespace */
 	pile_u16 family;
 	pile_u16 port;	   /* host order */
 	pile_u16 protocol; /* IPPROTO_TCP, IPPROTO_MPTCP, 0 for unix */
 	pile_u16 type;	   /* SOCK_STREAM, SOCK_SEQPACKET */
 	pile_u8 addr[16];
 	pile_u8 comm[16];
-	pile_u32 group;	   /* PILE_NO_GROUP = not tagged */
+	pile_u32 group; /* PILE_NO_GROUP = not tagged */
 	pile_u32 backlog;
 };
 
@@ -220,9 +225,9 @@ struct pile_bpf_record_connect {
 	pile_u16 port;
 	pile_u16 source_port;
 	pile_u16 family;
-	pile_u16 state;	   /* enum pile_bpf_connect_state */
+	pile_u16 state; /* enum pile_bpf_connect_state */
 	pile_u32 netns;
-	pile_u32 silent_ms;/* since our last word, for SILENT and UNACKED */
+	pile_u32 silent_ms; /* since our last word, for SILENT and UNACKED */
 	pile_u64 cookie;
 	pile_u64 started_ns;
 };
