@@ -9,6 +9,10 @@ def table(header, rows):
     return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
 
 
+WORDS = {True: "ok   ", False: "FAIL ", None: "SHORT"}
+
+
 def verdict_lines(checks):
-    """checks: of (passed, what, measured); a line each."""
-    return "\n".join(f"{'ok  ' if passed else 'FAIL'}  {what}: {measured}" for passed, what, measured in checks)
+    """checks: of (passed, what, measured); a line each. None: an aim that is missed and explained."""
+    return "\n".join(f"{WORDS[None if passed is None else bool(passed)]} {what}: {measured}"
+                     for passed, what, measured in checks)
