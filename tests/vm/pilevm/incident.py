@@ -10,6 +10,7 @@ LOGIN_IN_TIME_S = 30
 IDLE_FACTOR = 3
 STUCK_S = 1.0           # an authenticated request that waits longer than that is stuck
 PEAK_BYTES = 300e6
+OTHERS_CORES = .35      # more than that of two processors for other work: nothing was measured (tried: 0.1 good, 0.9 not)
 HEALTHY_LEAD_S = 2      # requests this close to the fault may be hit by it
 MEGABYTE = 1e6
 
@@ -168,7 +169,8 @@ def healthy_checks(data, phases):
     """Before the fault the stack must have served: else this host was too busy, and the run says nothing."""
     warm = between(data["requests"], data["start"], phases["lost"] - HEALTHY_LEAD_S)
     median = quantile([took(record) for record in warm], .5)
-    return [((share(good(warm), warm) or 0) >= .99 and at_most(median, 1),
+    quiet = data["others_cores"] <= OTHERS_CORES
+    return [(quiet and (share(good(warm), warm) or 0) >= .99 and at_most(median, 1),
              "healthy before the fault, or the run says nothing (is this host busy with other work?)",
              f"{percent(share(good(warm), warm))} good, median {seconds(median)}; other work took "
              f"{data['others_cores']:.2f} processors")]
