@@ -124,6 +124,7 @@ class Run:
         """Collects what the guest knows; returns all records of the run."""
         found = collect.collect(self.vm, self.with_guard)
         (self.vm.folder / "journal.txt").write_text(found["journal"])
+        (self.vm.folder / "php8.2-fpm.log").write_text(found["fpm_log"])
         return {"label": self.label, "with_guard": self.with_guard, "start": self.start, "marks": self.marks,
                 "wall_offset": self.agent.offset("realtime_ns"), "idle": records.read(self.path("idle")),
                 "probes": records.read(self.path("probes")), "requests": records.read(self.path("requests")),
