@@ -18,8 +18,12 @@
 static __always_inline struct pile_bpf_shard *shard_get(__u32 group,
 							const struct pile_bpf_control *ctl)
 {
-	__u32 key = group * ctl->n_shards + bpf_get_smp_processor_id() % ctl->n_shards;
+	__u32 cpu = bpf_get_smp_processor_id(), key;
 
+	if (cpu >=
+	    ctl->n_shards) /* a division costs 8 ns: only where there are more CPUs than shards */
+		cpu %= ctl->n_shards;
+	key = group * ctl->n_shards + cpu;
 	return bpf_map_lookup_elem(&shards, &key);
 }
 
@@ -97,8 +101,9 @@ static __always_inline void worker_answered(__u32 tgid, __u64 ns)
 	bucket = ns < (1ULL << PILE_LATENCY_MIN_SHIFT) ? 0 : log2_u64(ns) - PILE_LATENCY_MIN_SHIFT;
 	if (bucket >= PILE_WORKER_BUCKETS)
 		bucket = PILE_WORKER_BUCKETS - 1;
-	__sync_fetch_and_add(&worker->answered, 1);
-	__sync_fetch_and_add(&worker->latency[bucket & (PILE_WORKER_ARRAY - 1)], 1);
+	/* not atomic: nearly always one thread's, and a lost one blurs a table */
+	worker->answered++;
+	worker->latency[bucket & (PILE_WORKER_ARRAY - 1)]++;
 }
 
 static __always_inline void request_open(struct pile_bpf_socket *st, __u32 sent)
@@ -167,7 +172,8 @@ static __always_inline void request_end(struct pile_bpf_socket *st, bool answere
 	age = bpf_ktime_get_ns() - (word & PILE_OPEN_TIME_MASK);
 	__sync_fetch_and_add(&shard->answered, 1);
 	bucket = latency_bucket(age);
-	__sync_fetch_and_add(&shard->latency[bucket & (PILE_LATENCY_ARRAY - 1)], 1);
+	/* not atomic: one lost to an interrupt moves no quantile; what is conserved is counted above */
+	shard->latency[bucket & (PILE_LATENCY_ARRAY - 1)]++;
 	worker_answered(st->worker, age);
 }
 
@@ -192,14 +198,12 @@ static __always_inline bool tcp_is_mptcp(struct tcp_sock *tp)
  * of an MPTCP connection never opens one: the MPTCP socket, which inherits its listener's tag, does
  * (its bare FIN opens and closes one, since its queue is not to be seen from here).
  */
-static __always_inline bool tcp_has_unread(struct sock *sk)
+static __always_inline bool tcp_has_unread(struct sock *sk, struct tcp_sock *tp)
 {
-	struct tcp_sock *tp;
 	__u32 unread;
 
 	if (sk->sk_protocol == IPPROTO_MPTCP)
 		return true;
-	tp = bpf_skc_to_tcp_sock(sk);
 	if (!tp || tcp_is_mptcp(tp))
 		return false;
 	unread = tp->rcv_nxt - tp->copied_seq;
@@ -209,19 +213,14 @@ static __always_inline bool tcp_has_unread(struct sock *sk)
 }
 
 /* An accepted unix socket shares its listener's address object; a client has none. */
-static __always_inline struct pile_bpf_socket *unix_adopt(struct sock *sk)
+static __always_inline struct pile_bpf_socket *unix_adopt(struct sock *sk, struct unix_sock *usk)
 {
 	struct pile_bpf_socket fresh = { .flags = PILE_SOCKET_UNIX };
+	struct pile_bpf_unix_address *known;
 	struct pile_bpf_socket *st;
 	struct pile_bpf_totals *t;
-	struct unix_sock *usk;
-	struct pile_bpf_unix_address *known;
-	__u64 address;
+	__u64 address = (__u64)usk->addr;
 
-	usk = bpf_skc_to_unix_sock(sk);
-	if (!usk)
-		return NULL;
-	address = (__u64)usk->addr;
 	if (!address)
 		return NULL;
 	known = bpf_map_lookup_elem(&unix_addresses, &address);
@@ -247,26 +246,23 @@ static __always_inline struct pile_bpf_socket *unix_adopt(struct sock *sk)
  * two CPUs). TCP: write_seq has moved on since the request was opened. Unix: the answer wakes the
  * peer, and that is the moment to count it; or the peer has read it without being woken.
  */
-static __always_inline __u32 tcp_sent(struct sock *sk)
+static __always_inline struct tcp_sock *tcp_of(struct sock *sk)
 {
-	struct tcp_sock *tp;
+	return sk->sk_protocol == IPPROTO_TCP ? bpf_skc_to_tcp_sock(sk) : NULL;
+}
 
-	if (sk->sk_protocol != IPPROTO_TCP)
-		return 0;
-	tp = bpf_skc_to_tcp_sock(sk);
+static __always_inline __u32 tcp_sent(const struct tcp_sock *tp)
+{
 	return tp ? tp->write_seq : 0;
 }
 
 /* Bytes for a unix socket that is none of ours: for the client of one of ours? Then an answer. */
-static __always_inline void unix_answered(struct sock *client)
+static __always_inline void unix_answered(struct unix_sock *client)
 {
-	struct unix_sock *usk = bpf_skc_to_unix_sock(client), *server;
+	struct sock *peer = client->peer;
 	struct pile_bpf_socket *st;
-	struct sock *peer;
+	struct unix_sock *server;
 
-	if (!usk)
-		return;
-	peer = usk->peer;
 	server = peer ? bpf_skc_to_unix_sock(peer) : NULL;
 	if (!server || !server->addr)
 		return;
@@ -278,16 +274,28 @@ static __always_inline void unix_answered(struct sock *client)
 	request_end(st, true);
 }
 
+/* A unix socket without a state: one of ours that is new, or the client of one of ours. */
+static __always_inline struct pile_bpf_socket *unix_first_met(struct sock *sk)
+{
+	struct unix_sock *usk = bpf_skc_to_unix_sock(sk);
+	struct pile_bpf_socket *st;
+
+	if (!usk)
+		return NULL;
+	st = unix_adopt(sk, usk);
+	if (!st)
+		unix_answered(usk);
+	return st;
+}
+
 static __always_inline void on_arrival_unix(struct sock *sk, struct pile_bpf_socket *st)
 {
 	__u64 open;
 
 	if (!st)
-		st = unix_adopt(sk);
-	if (!st) {
-		unix_answered(sk);
+		st = unix_first_met(sk);
+	if (!st)
 		return;
-	}
 	if (!state_can_open(sk))
 		return;
 	open = st->open;
@@ -300,6 +308,7 @@ static __always_inline void on_arrival_unix(struct sock *sk, struct pile_bpf_soc
 static __always_inline void on_arrival(struct sock *sk)
 {
 	struct pile_bpf_socket *st = bpf_sk_storage_get(&sockets, sk, NULL, 0);
+	struct tcp_sock *tp;
 	__u32 sent;
 	__u64 open;
 
@@ -310,14 +319,15 @@ static __always_inline void on_arrival(struct sock *sk)
 	if (!st || !state_can_open(sk))
 		return;
 	open = st->open;
-	sent = tcp_sent(sk);
+	tp = tcp_of(sk);
+	sent = tcp_sent(tp);
 	if (open && sent == st->sent) {
 		request_touch(st, open);
 		return;
 	}
 	if (open)
 		request_end(st, true);
-	if (tcp_has_unread(sk))
+	if (tcp_has_unread(sk, tp))
 		request_open(st, sent);
 }
 
@@ -371,11 +381,8 @@ static __always_inline void on_receive(struct sock *sk, int ret)
 	if (ret < 0)
 		return;
 	st = bpf_sk_storage_get(&sockets, sk, NULL, 0);
-	if (!st && is_unix && ret > 0) {
-		st = unix_adopt(sk);
-		if (!st)
-			unix_answered(sk);
-	}
+	if (!st && is_unix && ret > 0)
+		st = unix_first_met(sk);
 	if (!st)
 		return;
 	if (ret == 0) {
@@ -399,7 +406,7 @@ static __always_inline void on_send(struct sock *sk, int ret)
 	if (!st || !st->open)
 		return;
 	/* these bytes answered the request before, and the next one came before we got here */
-	if (ret > 0 && sk->sk_protocol == IPPROTO_TCP && tcp_sent(sk) == st->sent)
+	if (ret > 0 && sk->sk_protocol == IPPROTO_TCP && tcp_sent(tcp_of(sk)) == st->sent)
 		return;
 	request_end(st, ret > 0);
 }
@@ -416,7 +423,7 @@ static __always_inline void on_tcp_state(struct sock *sk, int newstate)
 		return;
 	st = bpf_sk_storage_get(&sockets, sk, NULL, 0);
 	if (st && st->open)
-		request_end(st, tcp_sent(sk) != st->sent);
+		request_end(st, tcp_sent(tcp_of(sk)) != st->sent);
 }
 
 #endif

@@ -285,8 +285,10 @@ static __always_inline void connection_adopt(struct task_struct *task, struct so
 		if (!st)
 			return;
 		if (sk->__sk_common.skc_family == AF_UNIX ? sk->sk_receive_queue.qlen > 0
-							  : tcp_has_unread(sk))
-			request_open(st, sk->__sk_common.skc_family == AF_UNIX ? 0 : tcp_sent(sk));
+							  : tcp_has_unread(sk, tcp_of(sk)))
+			request_open(st, sk->__sk_common.skc_family == AF_UNIX
+						 ? 0
+						 : tcp_sent(tcp_of(sk)));
 		return;
 	}
 	if (group != PILE_NO_GROUP || sk->__sk_common.skc_family == AF_UNIX ||
