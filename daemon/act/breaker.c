@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <string.h>
+#include <time.h>
 
 #include "act/act.h"
 
@@ -126,7 +127,16 @@ static void pending_end(struct pile_act *a, struct pile_act_gate *gate,
 	}
 }
 
-static void answers_collect(struct pile_act *a, uint64_t now_ns)
+static uint64_t clock_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * NS_PER_SEC + (uint64_t)t.tv_nsec;
+}
+
+/* The time of an effect is taken when it is known, not when the tick began: explain is held against clients. */
+static void answers_collect(struct pile_act *a)
 {
 	uint32_t seq;
 	int error;
@@ -144,7 +154,7 @@ static void answers_collect(struct pile_act *a, uint64_t now_ns)
 			a->ended++;
 			gate->ended++;
 			if (!gate->first_ended_ns)
-				gate->first_ended_ns = now_ns;
+				gate->first_ended_ns = clock_ns();
 		} else if (error != -ENOENT) {
 			a->ends_failed++; /* ENOENT: it ended by itself meanwhile */
 		}
@@ -190,7 +200,7 @@ int pile_act_carry_out(struct pile_act *a, struct pile_kernel *k, const struct p
 		if (r < 0 && first == 0)
 			first = r;
 	}
-	answers_collect(a, now_ns);
+	answers_collect(a);
 	return first;
 }
 
