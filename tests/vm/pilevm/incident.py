@@ -199,8 +199,12 @@ def reach_checks(data, figures, phases):
     for what in ("banner", "login"):
         limit, tried, late = late_probes(data, figures, phases, what)
         slowest = max(map(took, tried), default=None)
-        checks.append((bool(tried) and late == 0, f"every {what} within 3 x idle p99 ({limit:.2f} s)",
+        checks.append((aim(bool(tried) and late == 0), f"every {what} within 3 x idle p99 ({limit:.2f} s)",
                        f"{late} of {len(tried)} late, longest {seconds(slowest)}"))
+    lost, missed = figures["banners_lost"], figures["logins"] - figures["logins_in_time"]
+    checks.append((figures["banners"] > 0 and lost == 0, "every banner in time (10 s)", f"{lost} of {figures['banners']} lost"))
+    checks.append((figures["logins"] > 0 and missed == 0, f"every login in time ({LOGIN_IN_TIME_S} s)",
+                   f"{missed} of {figures['logins']} late"))
     return checks
 
 
