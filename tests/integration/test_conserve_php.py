@@ -73,8 +73,12 @@ class Php(unittest.TestCase):
                 except AssertionError:
                     pass
                 FIGURES[f"php-fpm over {transport}, kept: {kept}"] = difference()
-                for name, d in difference().items():
-                    self.assertEqual(d, [REQUESTS, REQUESTS, 0, 0, 0], name)
+                for name, (opened, answered, closed, *rest) in difference().items():
+                    self.assertEqual((answered, rest), (REQUESTS, [0, 0]), name)
+                    self.assertEqual(opened, answered + closed, name)
+                    # nginx's last (empty) record may come after php-fpm's first byte: by the rule that parses no
+                    # protocol it opens a request, which ends without an answer; 2 in 8,000 seen, TCP, busy host
+                    self.assertLessEqual(closed, REQUESTS // 1000, name)
 
 
 if __name__ == "__main__":
