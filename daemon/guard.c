@@ -26,6 +26,7 @@
 #include "policy/load.h"
 #include "policy/store.h"
 #include "record/explain_text.h"
+#include "util/quantity.h"
 
 #define DISCOVER_EVERY_NS (500 * NS_PER_MS) /* a new listener is followed within half a second */
 #define LOSSES_EVERY_TICKS 100
@@ -133,6 +134,19 @@ static void view_update(struct pile_guard *g, bool whole)
 	}
 }
 
+/* From here on connects of this group can be refused, or end at the deadline: said before any of them does. */
+static void attached_say(struct pile_guard *g, uint32_t slot)
+{
+	const struct pile_policy_group *config = &g->groups.groups[slot].config;
+	const struct pile_kernel_attachment *at = &g->act.attachments[slot];
+	char deadline[32];
+
+	pile_quantity_format_duration(config->connect_deadline_ns, deadline, sizeof(deadline));
+	pile_guard_say(g, PILE_EVENT_GROUP, slot, "%s: attached to its cgroup:%s%s%s", config->name,
+		       at->connect_v4 ? " fail_fast" : "", at->deadline ? " connect_deadline " : "",
+		       at->deadline ? deadline : "");
+}
+
 static void posture_take(struct pile_guard *g, uint64_t now_ns)
 {
 	uint64_t before[PILE_GROUPS_MAX];
@@ -140,8 +154,10 @@ static void posture_take(struct pile_guard *g, uint64_t now_ns)
 	memcpy(before, g->act.attached_id, sizeof(before));
 	pile_act_posture(&g->act, &g->kernel, &g->groups, g->policy.mode == PILE_MODE_ENFORCE);
 	for (uint32_t i = 0; i < PILE_GROUPS_MAX; i++) {
-		if (g->act.attached_id[i] && g->act.attached_id[i] != before[i])
+		if (g->act.attached_id[i] && g->act.attached_id[i] != before[i]) {
 			g->attached_ns[i] = now_ns;
+			attached_say(g, i);
+		}
 		if (g->act.attach_error[i] && g->groups.groups[i].used)
 			pile_guard_say(
 				g, PILE_EVENT_TROUBLE, i, "%s: rung 1 cannot be attached (%s)%s",
