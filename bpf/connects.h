@@ -78,7 +78,6 @@ static __always_inline void connect_follow(struct sock *sk, __u32 group)
 		return;
 	__sync_fetch_and_add(&t->connects_started, 1);
 	counts = counts_get(&key);
-	st->counted = counts != NULL;
 	if (counts) {
 		__sync_fetch_and_add(&counts->started, 1);
 		counts->last_started_ns = st->started_ns;

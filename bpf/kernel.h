@@ -129,6 +129,11 @@ struct tcp_sock {
 	u8 is_mptcp : 1;
 } PRESERVE;
 
+struct mptcp_sock {
+	u64 write_seq;
+	struct sk_buff_head receive_queue; /* until 6.14 */
+} PRESERVE;
+
 struct unix_address;
 
 struct unix_sock {
@@ -185,6 +190,11 @@ struct bpf_iter__task_file {
 struct bpf_iter__tcp {
 	struct bpf_iter_meta *meta;
 	struct sock_common *sk_common;
+} PRESERVE;
+
+struct bpf_iter__unix {
+	struct bpf_iter_meta *meta;
+	struct unix_sock *unix_sk;
 } PRESERVE;
 
 struct bpf_map;

@@ -3,6 +3,7 @@
  * requests.bpf.c: the request sensor, tier A (Linux 6.3 and later): stable tracepoints of the
  * socket layer.
  */
+#define PILE_TIER_A
 #include "requests.h"
 
 #include <bpf/bpf_tracing.h>

@@ -15,6 +15,25 @@
 
 #include <bpf/bpf_core_read.h>
 
+/* How far an MPTCP socket has written: its type can be looked into with a cast that 6.1 has not. */
+#ifdef PILE_TIER_A
+extern void *bpf_rdonly_cast(void *obj, __u32 btf_id) __ksym;
+
+static __always_inline __u32 mptcp_sent(struct sock *sk)
+{
+	struct mptcp_sock *msk;
+
+	if (!bpf_core_type_exists(struct mptcp_sock))
+		return 0;
+	msk = bpf_rdonly_cast(sk, bpf_core_type_id_kernel(struct mptcp_sock));
+	return msk->write_seq;
+}
+#define MPTCP_SENT_KNOWN true
+#else
+#define mptcp_sent(sk) 0
+#define MPTCP_SENT_KNOWN false
+#endif
+
 static __always_inline struct pile_bpf_shard *shard_get(__u32 group,
 							const struct pile_bpf_control *ctl)
 {
@@ -186,6 +205,12 @@ static __always_inline bool state_can_open(struct sock *sk)
 	return !(sk->sk_shutdown & SEND_SHUTDOWN);
 }
 
+static __always_inline bool is_mptcp(const struct sock *sk)
+{
+	return sk->__sk_common.skc_family != AF_UNIX && sk->sk_protocol == IPPROTO_MPTCP;
+}
+
+/* A subflow of an MPTCP connection. */
 static __always_inline bool tcp_is_mptcp(struct tcp_sock *tp)
 {
 	if (!bpf_core_field_exists(tp->is_mptcp))
@@ -195,15 +220,14 @@ static __always_inline bool tcp_is_mptcp(struct tcp_sock *tp)
 
 /*
  * Bytes that nobody has read yet. A bare FIN wakes the reader as well and is no request. A subflow
- * of an MPTCP connection never opens one: the MPTCP socket, which inherits its listener's tag, does
- * (its bare FIN opens and closes one, since its queue is not to be seen from here).
+ * of an MPTCP connection never opens one: the MPTCP socket, which inherits its listener's tag, does.
  */
 static __always_inline bool tcp_has_unread(struct sock *sk, struct tcp_sock *tp)
 {
 	__u32 unread;
 
-	if (sk->sk_protocol == IPPROTO_MPTCP)
-		return true;
+	if (is_mptcp(sk))
+		return sk->sk_receive_queue.qlen > 0;
 	if (!tp || tcp_is_mptcp(tp))
 		return false;
 	unread = tp->rcv_nxt - tp->copied_seq;
@@ -251,9 +275,15 @@ static __always_inline struct tcp_sock *tcp_of(struct sock *sk)
 	return sk->sk_protocol == IPPROTO_TCP ? bpf_skc_to_tcp_sock(sk) : NULL;
 }
 
-static __always_inline __u32 tcp_sent(const struct tcp_sock *tp)
+/*
+ * How far the server has written; 0 where that cannot be told: unix, and MPTCP in tier B, where the
+ * race above remains.
+ */
+static __always_inline __u32 sent_of(struct sock *sk, const struct tcp_sock *tp)
 {
-	return tp ? tp->write_seq : 0;
+	if (tp)
+		return tp->write_seq;
+	return is_mptcp(sk) ? mptcp_sent(sk) : 0;
 }
 
 /* Bytes for a unix socket that is none of ours: for the client of one of ours? Then an answer. */
@@ -320,7 +350,7 @@ static __always_inline void on_arrival(struct sock *sk)
 		return;
 	open = st->open;
 	tp = tcp_of(sk);
-	sent = tcp_sent(tp);
+	sent = sent_of(sk, tp);
 	if (open && sent == st->sent) {
 		request_touch(st, open);
 		return;
@@ -358,15 +388,24 @@ static __always_inline void worker_claim(struct pile_bpf_socket *st)
 /*
  * A reader may take the bytes between their queueing and the wake-up call: then arrival found none,
  * and the request begins here. What was unread when the last answer went out is a left-over and
- * begins nothing.
+ * begins nothing. Unix, and MPTCP since its reader moves bytes by itself (6.15; the second queue
+ * went then).
  */
-static __always_inline void unix_receive(struct sock *sk, struct pile_bpf_socket *st)
+static __always_inline bool reader_may_be_first(struct sock *sk)
+{
+	if (sk->__sk_common.skc_family == AF_UNIX)
+		return true;
+	return is_mptcp(sk) && bpf_core_type_exists(struct mptcp_sock) &&
+	       !bpf_core_field_exists(struct mptcp_sock, receive_queue);
+}
+
+static __always_inline void first_read(struct sock *sk, struct pile_bpf_socket *st)
 {
 	if (st->open)
 		return;
 	if (!(st->flags & PILE_SOCKET_LEFT_OVER)) {
 		if (state_can_open(sk))
-			request_open(st, 0);
+			request_open(st, sent_of(sk, NULL));
 		return;
 	}
 	if (sk->sk_receive_queue.qlen == 0)
@@ -390,8 +429,8 @@ static __always_inline void on_receive(struct sock *sk, int ret)
 		return;
 	}
 	worker_claim(st);
-	if (is_unix)
-		unix_receive(sk, st);
+	if (reader_may_be_first(sk))
+		first_read(sk, st);
 }
 
 static __always_inline void on_send(struct sock *sk, int ret)
@@ -406,8 +445,11 @@ static __always_inline void on_send(struct sock *sk, int ret)
 	if (!st || !st->open)
 		return;
 	/* these bytes answered the request before, and the next one came before we got here */
-	if (ret > 0 && sk->sk_protocol == IPPROTO_TCP && tcp_sent(tcp_of(sk)) == st->sent)
+	if (ret > 0 && (sk->sk_protocol == IPPROTO_TCP || MPTCP_SENT_KNOWN) &&
+	    sent_of(sk, tcp_of(sk)) == st->sent)
 		return;
+	if (is_mptcp(sk) && sk->sk_receive_queue.qlen > 0)
+		st->flags |= PILE_SOCKET_LEFT_OVER;
 	request_end(st, ret > 0);
 }
 
@@ -423,7 +465,7 @@ static __always_inline void on_tcp_state(struct sock *sk, int newstate)
 		return;
 	st = bpf_sk_storage_get(&sockets, sk, NULL, 0);
 	if (st && st->open)
-		request_end(st, tcp_sent(tcp_of(sk)) != st->sent);
+		request_end(st, sent_of(sk, tcp_of(sk)) != st->sent);
 }
 
 #endif

@@ -590,12 +590,20 @@ static void stop(struct pile_guard *g)
 
 static void hello(struct pile_guard *g)
 {
+	size_t len;
+
 	pile_guard_say(g, PILE_EVENT_START, PILE_NO_GROUP,
-		       "pileguard %s in %s mode, sensors: tier %s%s%.120s; policy %s, hash %.7s",
+		       "pileguard %s in %s mode, sensors: tier %s; policy %s, hash %.7s",
 		       PILE_VERSION, g->policy.mode == PILE_MODE_ENFORCE ? "ENFORCE" : "OBSERVE",
-		       pile_kernel_tier_name(g->kernel.tier), g->missing[0] ? ", missing: " : "",
-		       g->missing, g->policy_from_store ? "as last committed" : g->policy.source,
+		       pile_kernel_tier_name(g->kernel.tier),
+		       g->policy_from_store ? "as last committed" : g->policy.source,
 		       g->policy.hash);
+	for (const char *at = g->missing; at[0]; at += strspn(at, "; ")) {
+		len = strcspn(at, ";");
+		pile_guard_say(g, PILE_EVENT_START, PILE_NO_GROUP, "missing on this host: %.*s",
+			       (int)len, at);
+		at += len;
+	}
 	if (g->policy_from_store)
 		pile_guard_say(
 			g, PILE_EVENT_TROUBLE, PILE_NO_GROUP,

@@ -97,6 +97,40 @@ static int gate_write(struct pile_act_gate *gate, struct pile_kernel *k,
 	return pile_kernel_gate_set(k, &gate->key, &gate->value);
 }
 
+static uint64_t clock_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * NS_PER_SEC + (uint64_t)t.tv_nsec;
+}
+
+/* The time of an effect is taken when it is known, not when the tick began. */
+static void answers_collect(struct pile_act *a)
+{
+	uint32_t seq;
+	int error;
+
+	if (a->diag_fd < 0 || !a->asked)
+		return;
+	for (int i = 0; i < 2 * PILE_ACT_ENDS_PER_TICK; i++) {
+		struct pile_act_gate *gate;
+
+		if (pile_destroy_receive(a->diag_fd, &seq, &error) == 0)
+			return;
+		a->asked--;
+		gate = &a->gates[(seq >> SEQ_GATE_SHIFT) % PILE_ACT_GATES_MAX];
+		if (error == 0) {
+			a->ended++;
+			gate->ended++;
+			if (!gate->first_ended_ns)
+				gate->first_ended_ns = clock_ns();
+		} else if (error != -ENOENT) {
+			a->ends_failed++; /* ENOENT: it ended by itself meanwhile */
+		}
+	}
+}
+
 /*
  * Ends the pending connects behind a gate; half open, only those that are stuck: the others were
  * let through.
@@ -124,40 +158,9 @@ static void pending_end(struct pile_act *a, struct pile_act_gate *gate,
 			return;
 		a->asked++;
 		sent++;
-	}
-}
-
-static uint64_t clock_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * NS_PER_SEC + (uint64_t)t.tv_nsec;
-}
-
-/* The time of an effect is taken when it is known, not when the tick began: explain is held against clients. */
-static void answers_collect(struct pile_act *a)
-{
-	uint32_t seq;
-	int error;
-
-	if (a->diag_fd < 0 || !a->asked)
-		return;
-	for (int i = 0; i < 2 * PILE_ACT_ENDS_PER_TICK; i++) {
-		struct pile_act_gate *gate;
-
-		if (pile_destroy_receive(a->diag_fd, &seq, &error) == 0)
-			return;
-		a->asked--;
-		gate = &a->gates[(seq >> SEQ_GATE_SHIFT) % PILE_ACT_GATES_MAX];
-		if (error == 0) {
-			a->ended++;
-			gate->ended++;
-			if (!gate->first_ended_ns)
-				gate->first_ended_ns = clock_ns();
-		} else if (error != -ENOENT) {
-			a->ends_failed++; /* ENOENT: it ended by itself meanwhile */
-		}
+		/* explain's "first effect" is held against clients: not after all the others */
+		if (!gate->first_ended_ns)
+			answers_collect(a);
 	}
 }
 

@@ -13,13 +13,15 @@
 #include "breaker.skel.h"
 #include "deadline.skel.h"
 #include "dependencies.skel.h"
+#include "discover.skel.h"
 #include "maps.skel.h"
 #include "requests.skel.h"
 #include "requests_close.skel.h"
 #include "requests_fentry.skel.h"
 #include "sweep.skel.h"
+#include "sweep_all.skel.h"
 
-enum object_id { MAPS, SENSOR, CLOSE, DEPENDENCIES, SWEEP, BREAKER, DEADLINE };
+enum object_id { MAPS, SENSOR, CLOSE, DEPENDENCIES, DISCOVER, SWEEP, BREAKER, DEADLINE };
 
 _Static_assert(DEADLINE + 1 == PILE_KERNEL_OBJECTS, "one slot an object");
 
@@ -33,6 +35,8 @@ struct object_def {
 static const struct object_def sensor_a = { "requests", requests_bpf__elf_bytes, "", false };
 static const struct object_def sensor_b = { "requests_fentry", requests_fentry_bpf__elf_bytes, "",
 					    false };
+static const struct object_def sweep_own = { "sweep", sweep_bpf__elf_bytes, "", false };
+static const struct object_def sweep_all = { "sweep_all", sweep_all_bpf__elf_bytes, "", true };
 
 static const struct object_def object_defs[PILE_KERNEL_OBJECTS] = {
 	[MAPS] = { "maps", maps_bpf__elf_bytes, "", true },
@@ -40,7 +44,7 @@ static const struct object_def object_defs[PILE_KERNEL_OBJECTS] = {
 		    "closes of unix connections are found by the sweep, up to 1.2 s late", false },
 	[DEPENDENCIES] = { "dependencies", dependencies_bpf__elf_bytes,
 			   "no dependencies are seen: rung 1 cannot act", false },
-	[SWEEP] = { "sweep", sweep_bpf__elf_bytes, "", true },
+	[DISCOVER] = { "discover", discover_bpf__elf_bytes, "", true },
 	[BREAKER] = { "breaker", breaker_bpf__elf_bytes, "rung 1 cannot refuse connects", false },
 	[DEADLINE] = { "deadline", deadline_bpf__elf_bytes, "connect_deadline has no effect",
 		       false },
@@ -227,17 +231,74 @@ static int map_fd(const struct pile_kernel *k, const char *name)
 	return bpf_object__find_map_fd_by_name(k->objects[MAPS], name);
 }
 
-static int iterators_attach(struct pile_kernel *k)
+static void sweep_detach(struct pile_kernel *k)
 {
-	struct bpf_object *obj = k->objects[SWEEP];
+	for (int i = 0; i < PILE_KERNEL_WALKS_MAX; i++) {
+		bpf_link__destroy(k->sweep_sockets[i]);
+		bpf_link__destroy(k->sweep_connects[i]);
+		k->sweep_sockets[i] = k->sweep_connects[i] = NULL;
+	}
+	bpf_object__close(k->objects[SWEEP]);
+	k->objects[SWEEP] = NULL;
+}
 
-	k->iter_sockets = iter_attach(obj, "sweep_sockets", map_fd(k, "sockets"));
-	k->iter_connects = iter_attach(obj, "sweep_connects", map_fd(k, "connects"));
-	k->iter_discover = iter_attach(obj, "discover", -1);
-	k->iter_hidden = iter_attach(obj, "discover_hidden", -1);
-	if (!k->iter_sockets || !k->iter_connects || !k->iter_discover)
-		return -ENOSYS;
+/* Over our own storage: exact, and costs what is ours. */
+static int sweep_own_open(struct pile_kernel *k, const struct btf *vmlinux)
+{
+	int r = object_load(k, vmlinux, &sweep_own, &k->objects[SWEEP]);
+
+	if (r < 0)
+		return r;
+	k->sweep_sockets[0] = iter_attach(k->objects[SWEEP], "sweep_sockets", map_fd(k, "sockets"));
+	k->sweep_connects[0] =
+		iter_attach(k->objects[SWEEP], "sweep_connects", map_fd(k, "connects"));
+	return k->sweep_sockets[0] && k->sweep_connects[0] ? 0 : -ENOSYS;
+}
+
+/* Over all sockets of the host. Descriptors last: what has none is met before. */
+static int sweep_all_open(struct pile_kernel *k, const struct btf *vmlinux)
+{
+	static const char *const of_sockets[] = { "sweep_tcp_sockets", "sweep_unix_sockets",
+						  "sweep_file_sockets" };
+	static const char *const of_connects[] = { "sweep_tcp_connects", "sweep_file_connects" };
+	int r = object_load(k, vmlinux, &sweep_all, &k->objects[SWEEP]);
+
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < ARRAY_LEN(of_sockets); i++) {
+		k->sweep_sockets[i] = iter_attach(k->objects[SWEEP], of_sockets[i], -1);
+		if (!k->sweep_sockets[i])
+			return -ENOSYS;
+	}
+	for (size_t i = 0; i < ARRAY_LEN(of_connects); i++) {
+		k->sweep_connects[i] = iter_attach(k->objects[SWEEP], of_connects[i], -1);
+		if (!k->sweep_connects[i])
+			return -ENOSYS;
+	}
 	return 0;
+}
+
+static int sweep_choose(struct pile_kernel *k, const struct btf *vmlinux)
+{
+	int r = sweep_own_open(k, vmlinux);
+
+	if (r == 0)
+		return 0;
+	sweep_detach(k);
+	r = sweep_all_open(k, vmlinux);
+	if (r == 0)
+		missing_add(
+			k,
+			"no walk of socket storage: all sockets are walked instead, and requests in "
+			"the accept queues of other network namespaces are counted as closed");
+	return r;
+}
+
+static int discover_attach(struct pile_kernel *k)
+{
+	k->iter_discover = iter_attach(k->objects[DISCOVER], "discover", -1);
+	k->iter_hidden = iter_attach(k->objects[DISCOVER], "discover_hidden", -1);
+	return k->iter_discover ? 0 : -ENOSYS;
 }
 
 static void *map_mmap(const struct pile_kernel *k, const char *name, size_t bytes)
@@ -284,7 +345,7 @@ static void hz_learn(struct pile_kernel *k)
 {
 	static const uint32_t known[] = { 100, 250, 300, 1000 };
 	struct bpf_program *prog =
-		bpf_object__find_program_by_name(k->objects[SWEEP], "jiffies_read");
+		bpf_object__find_program_by_name(k->objects[DISCOVER], "jiffies_read");
 	struct timespec nap = { .tv_nsec = 100 * NS_PER_MS }, from, to;
 	uint32_t a = 0, b = 0, best = 250;
 	double hz, distance = 1e9;
@@ -331,6 +392,13 @@ static int objects_load(struct pile_kernel *k, const struct btf *vmlinux, struct
 			sensor_choose(k, vmlinux);
 			continue;
 		}
+		if (id == SWEEP) {
+			r = sweep_choose(k, vmlinux);
+			if (r < 0)
+				return pile_error_set(err, r, "cannot walk the host's sockets: %s",
+						      why_not(r));
+			continue;
+		}
 		attach = id == DEPENDENCIES || id == CLOSE;
 		r = attach ? sensor_try(k, vmlinux, def, (enum object_id)id)
 			   : object_load(k, vmlinux, def, &k->objects[id]);
@@ -373,9 +441,9 @@ int pile_kernel_open(struct pile_kernel *k, struct pile_error *err)
 		pile_error_set(err, r, "cannot map the counters: %s", strerror(-r));
 		goto fail;
 	}
-	r = iterators_attach(k);
+	r = discover_attach(k);
 	if (r < 0) {
-		pile_error_set(err, r, "cannot attach the sweeps: %s", why_not(r));
+		pile_error_set(err, r, "cannot walk the host's descriptors: %s", why_not(r));
 		goto fail;
 	}
 	k->connect_v4 = program_of(k->objects[BREAKER], "connect_v4");
@@ -416,10 +484,9 @@ uint64_t pile_kernel_misses(const struct pile_kernel *k)
 
 void pile_kernel_close(struct pile_kernel *k)
 {
-	bpf_link__destroy(k->iter_sockets);
-	bpf_link__destroy(k->iter_connects);
 	bpf_link__destroy(k->iter_discover);
 	bpf_link__destroy(k->iter_hidden);
+	sweep_detach(k);
 	while (k->n_links > 0)
 		bpf_link__destroy(k->links[--k->n_links]);
 	if (k->shards)

@@ -16,7 +16,8 @@
 #include "util/endpoint.h"
 #include "util/error.h"
 
-#define PILE_KERNEL_OBJECTS 7
+#define PILE_KERNEL_OBJECTS 8
+#define PILE_KERNEL_WALKS_MAX 3 /* of one sweep */
 #define PILE_KERNEL_LINKS_MAX 16
 #define PILE_KERNEL_READ_BYTES 65536 /* one read of an iterator */
 
@@ -34,7 +35,9 @@ struct pile_kernel {
 	struct bpf_object *objects[PILE_KERNEL_OBJECTS];
 	struct bpf_link *links[PILE_KERNEL_LINKS_MAX]; /* sensors */
 	unsigned int n_links;
-	struct bpf_link *iter_sockets, *iter_connects, *iter_discover, *iter_hidden;
+	struct bpf_link *iter_discover, *iter_hidden;
+	struct bpf_link *sweep_sockets[PILE_KERNEL_WALKS_MAX]; /* up to the first NULL */
+	struct bpf_link *sweep_connects[PILE_KERNEL_WALKS_MAX];
 	/* attached per cgroup; NULL = refused */
 	const struct bpf_program *connect_v4, *connect_v6, *deadline;
 	int map_workers, map_cgroups, map_listeners, map_listener_ports, map_unix_addresses;
@@ -111,7 +114,7 @@ void pile_kernel_group_reset(struct pile_kernel *k, uint32_t group);
 typedef void (*pile_kernel_record_fn)(const struct pile_bpf_record *record, void *arg);
 
 /**
- * pile_kernel_sweep_sockets / _sweep_connects / _discover - run an iterator, hand each record to
+ * pile_kernel_sweep_sockets / _sweep_connects / _discover - run the iterators, hand each record to
  * @fn
  * Records are checked for type and size before @fn sees them. Returns 0 or negative errno.
  */

@@ -65,14 +65,28 @@ static int walk(struct pile_kernel *k, struct bpf_link *link, pile_kernel_record
 	}
 }
 
+/* One sweep: as many walks as this kernel needs for it; a socket that several meet is met once. */
+static int sweep(struct pile_kernel *k, struct bpf_link *const walks[PILE_KERNEL_WALKS_MAX],
+		 pile_kernel_record_fn fn, void *arg)
+{
+	int r = 0;
+
+	do
+		k->control->sweep++;
+	while (!(k->control->sweep & 0xff));
+	for (int i = 0; i < PILE_KERNEL_WALKS_MAX && walks[i] && r == 0; i++)
+		r = walk(k, walks[i], fn, arg);
+	return r;
+}
+
 int pile_kernel_sweep_sockets(struct pile_kernel *k, pile_kernel_record_fn fn, void *arg)
 {
-	return walk(k, k->iter_sockets, fn, arg);
+	return sweep(k, k->sweep_sockets, fn, arg);
 }
 
 int pile_kernel_sweep_connects(struct pile_kernel *k, pile_kernel_record_fn fn, void *arg)
 {
-	return walk(k, k->iter_connects, fn, arg);
+	return sweep(k, k->sweep_connects, fn, arg);
 }
 
 int pile_kernel_discover(struct pile_kernel *k, pile_kernel_record_fn fn, void *arg)
@@ -134,8 +148,8 @@ void pile_kernel_groups_retire(struct pile_kernel *k, const uint32_t bits[PILE_G
 {
 	memcpy(k->control->retired, bits, sizeof(k->control->retired));
 	workers_forget(k, bits); /* first: they are what gives new connects their group */
-	walk(k, k->iter_sockets, record_ignore, NULL);
-	walk(k, k->iter_connects, record_ignore, NULL);
+	pile_kernel_sweep_sockets(k, record_ignore, NULL);
+	pile_kernel_sweep_connects(k, record_ignore, NULL);
 	destinations_forget(k, bits);
 	memset(k->control->retired, 0, sizeof(k->control->retired));
 }

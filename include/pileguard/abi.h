@@ -46,7 +46,8 @@ enum pile_bpf_socket_flags {
 	PILE_SOCKET_UNIX = 1u << 1,
 	PILE_SOCKET_ADOPTED = 1u << 2, /* older than the guard */
 	PILE_SOCKET_LEFT_OVER =
-		1u << 3, /* unix: answered while bytes were unread; they are no new request */
+		1u
+		<< 3, /* answered while bytes were unread; they are no new request (unix, MPTCP) */
 };
 
 /** SK_STORAGE "sockets": a listener of a group, or a connection accepted from it. Kernel writes. */
@@ -54,17 +55,18 @@ struct pile_bpf_socket {
 	pile_u64 open; /* state word; 0 = no request waiting */
 	pile_u32 group;
 	pile_u32 worker; /* tgid of the last reader; 0 = nobody has read yet */
-	pile_u32 flags;
+	pile_u16 flags;
+	pile_u16 swept; /* control.sweep of the last sweep that met it */
 	pile_u32
-		sent; /* TCP: write_seq when the request was opened: when it has moved on, it is answered */
+		sent; /* (MP)TCP: write_seq when the request was opened: when it has moved on, it is answered */
 };
 
 /** SK_STORAGE "connects": a connection that a worker opens to a dependency. Kernel writes. */
 struct pile_bpf_connect {
 	pile_u8 addr[16]; /* network order, v4-mapped */
 	pile_u32 group;
-	pile_u16 port;	 /* host order */
-	pile_u8 counted; /* its destination has a counter of its own */
+	pile_u16 port; /* host order */
+	pile_u8 swept; /* low byte of control.sweep of the last sweep that met it */
 	pile_u8 established;
 	pile_u64 started_ns;
 };
@@ -87,6 +89,8 @@ struct pile_bpf_control {
 	pile_u32 guard_tgid;
 	pile_u32 hz;	/* the kernel's ticks a second */
 	pile_u32 epoch; /* of the discover walk: older unix addresses are forgotten */
+	pile_u32
+		sweep; /* number of the sweep: each socket is met once, however often it is seen; its low byte is never 0 */
 	pile_u32 retired[PILE_GROUPS_MAX /
 			 32]; /* bit set: the next sweeps forget this group's sockets */
 };
@@ -232,7 +236,7 @@ struct pile_bpf_record_connect {
 	pile_u64 started_ns;
 };
 
-_Static_assert(PILE_GROUPS_MAX == 128, "is_retired in bpf/sweep.bpf.c masks by 3");
+_Static_assert(PILE_GROUPS_MAX == 128, "is_retired in bpf/sweep.h masks by 3");
 _Static_assert(sizeof(struct pile_bpf_socket) == 24, "abi");
 _Static_assert(sizeof(struct pile_bpf_connect) == 32, "abi");
 _Static_assert(sizeof(struct pile_bpf_destination) == 24, "abi");

@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * discover.bpf.c: finds listeners in the processes of the whole host (all network namespaces), tags
+ * those of the groups, and adopts connections older than the guard.
+ */
+#include "connects.h"
+#include "requests.h"
+
+#include <bpf/bpf_tracing.h>
+
+char LICENSE[] SEC("license") = "GPL";
+
+static __always_inline __u64 task_cgroup_id(struct task_struct *task)
+{
+	return task->cgroups->dfl_cgrp->kn->id;
+}
+
+/*
+ * A listener of a group: tag it, so that its TCP children inherit the tag; remember a unix
+ * listener's address.
+ */
+static __always_inline __u32 listener_tag(struct sock *sk, __u64 cookie)
+{
+	struct pile_bpf_socket *st;
+	struct pile_bpf_socket fresh = { .flags = PILE_SOCKET_LISTENER };
+	struct pile_bpf_unix_address value = {};
+	struct pile_bpf_control *ctl = control_get();
+	struct unix_sock *usk;
+	__u64 address;
+	__u32 *group = bpf_map_lookup_elem(&listeners, &cookie);
+
+	if (!group || !ctl)
+		return PILE_NO_GROUP;
+	fresh.group = *group;
+	st = bpf_sk_storage_get(&sockets, sk, &fresh, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!st)
+		return PILE_NO_GROUP;
+	if (sk->__sk_common.skc_family != AF_UNIX)
+		return *group;
+	usk = bpf_skc_to_unix_sock(sk);
+	address = usk ? (__u64)usk->addr : 0;
+	value.group = *group;
+	value.epoch = ctl->epoch;
+	if (address)
+		bpf_map_update_elem(&unix_addresses, &address, &value, BPF_ANY);
+	return *group;
+}
+
+static __always_inline void listener_write(struct seq_file *seq, struct task_struct *task,
+					   struct file *file, struct sock *sk)
+{
+	struct pile_bpf_record_listener rec = { .head = { PILE_RECORD_LISTENER, sizeof(rec) } };
+
+	rec.cookie = bpf_get_socket_cookie(sk);
+	rec.tgid = task->tgid;
+	rec.cgroup_id = task_cgroup_id(task);
+	rec.inode = file->f_inode->i_ino;
+	rec.family = sk->__sk_common.skc_family;
+	rec.port = rec.family == AF_UNIX ? 0 : sk->__sk_common.skc_num;
+	rec.protocol = rec.family == AF_UNIX ? 0 : sk->sk_protocol;
+	rec.type = sk->sk_type;
+	rec.netns = sk->__sk_common.skc_net.net->ns.inum;
+	rec.backlog = rec.family == AF_UNIX ? sk->sk_receive_queue.qlen : sk->sk_ack_backlog;
+	if (rec.family == AF_INET6) {
+		__builtin_memcpy(rec.addr, &sk->__sk_common.skc_v6_rcv_saddr, 16);
+	} else if (rec.family == AF_INET) {
+		rec.addr[10] = 0xff;
+		rec.addr[11] = 0xff;
+		*(__u32 *)&rec.addr[12] = sk->__sk_common.skc_rcv_saddr;
+	}
+	__builtin_memcpy(rec.comm, task->comm, sizeof(rec.comm));
+	rec.group = listener_tag(sk, rec.cookie);
+	bpf_seq_write(seq, &rec, sizeof(rec));
+}
+
+/* A connection older than the guard, or than its group. */
+static __always_inline void connection_adopt(struct task_struct *task, struct sock *sk)
+{
+	__u64 id = task_cgroup_id(task), address;
+	struct pile_bpf_cgroup *cg = bpf_map_lookup_elem(&cgroups, &id);
+	struct pile_bpf_socket fresh = { .flags = PILE_SOCKET_ADOPTED };
+	struct pile_bpf_unix_address *unix_address;
+	__u32 port, group = PILE_NO_GROUP, *by_port;
+	struct pile_bpf_socket *st;
+	struct unix_sock *usk;
+
+	if (!cg || bpf_sk_storage_get(&sockets, sk, NULL, 0) ||
+	    bpf_sk_storage_get(&connects, sk, NULL, 0))
+		return;
+	if (sk->__sk_common.skc_family == AF_UNIX) {
+		usk = bpf_skc_to_unix_sock(sk);
+		address = usk ? (__u64)usk->addr : 0;
+		unix_address = address ? bpf_map_lookup_elem(&unix_addresses, &address) : NULL;
+		if (unix_address)
+			group = unix_address->group;
+	} else {
+		port = sk->__sk_common.skc_num;
+		by_port = bpf_map_lookup_elem(&listener_ports, &port);
+		if (by_port)
+			group = *by_port;
+	}
+	if (group != PILE_NO_GROUP && state_can_open(sk)) {
+		fresh.group = group;
+		fresh.worker = task->tgid;
+		if (sk->__sk_common.skc_family == AF_UNIX)
+			fresh.flags |= PILE_SOCKET_UNIX;
+		st = bpf_sk_storage_get(&sockets, sk, &fresh, BPF_SK_STORAGE_GET_F_CREATE);
+		if (!st)
+			return;
+		if (sk->__sk_common.skc_family == AF_UNIX ? sk->sk_receive_queue.qlen > 0
+							  : tcp_has_unread(sk, tcp_of(sk)))
+			request_open(st, sk->__sk_common.skc_family == AF_UNIX
+						 ? 0
+						 : sent_of(sk, tcp_of(sk)));
+		return;
+	}
+	if (group != PILE_NO_GROUP || sk->__sk_common.skc_family == AF_UNIX ||
+	    sk->sk_protocol != IPPROTO_TCP || cg->group == PILE_NO_GROUP)
+		return;
+	if (sk->__sk_common.skc_state != TCP_SYN_SENT &&
+	    sk->__sk_common.skc_state != TCP_ESTABLISHED)
+		return;
+	connect_follow(sk, cg->group);
+}
+
+SEC("iter/task_file")
+int discover(struct bpf_iter__task_file *ctx)
+{
+	struct task_struct *task = ctx->task;
+	struct file *file = ctx->file;
+	struct socket *sock;
+	struct sock *sk;
+
+	if (!task || !file)
+		return 0;
+	sock = bpf_sock_from_file(file);
+	if (!sock)
+		return 0;
+	sk = sock->sk;
+	if (!sk)
+		return 0;
+	if (sk->__sk_common.skc_family != AF_UNIX && sk->__sk_common.skc_family != AF_INET &&
+	    sk->__sk_common.skc_family != AF_INET6)
+		return 0;
+	if (sk->__sk_common.skc_state == TCP_LISTEN)
+		listener_write(ctx->meta->seq, task, file, sk);
+	else if (sk->sk_type == SOCK_STREAM)
+		connection_adopt(task, sk);
+	return 0;
+}
+
+/*
+ * An MPTCP listener accepts through a hidden TCP listener that no descriptor names: found by its
+ * port. Plain TCP clients of the service are accepted from it and inherit its tag.
+ */
+SEC("iter/tcp")
+int discover_hidden(struct bpf_iter__tcp *ctx)
+{
+	struct pile_bpf_socket fresh = { .flags = PILE_SOCKET_LISTENER };
+	struct sock_common *skc = ctx->sk_common;
+	struct tcp_sock *tp;
+	__u32 port, *group;
+
+	if (!skc || skc->skc_state != TCP_LISTEN)
+		return 0;
+	tp = bpf_skc_to_tcp_sock(skc);
+	if (!tp || !tcp_is_mptcp(tp))
+		return 0;
+	port = skc->skc_num;
+	group = bpf_map_lookup_elem(&listener_ports, &port);
+	if (!group)
+		return 0;
+	fresh.group = *group;
+	bpf_sk_storage_get(&sockets, skc, &fresh, BPF_SK_STORAGE_GET_F_CREATE);
+	return 0;
+}
+
+/*
+ * The kernel's tick counter: read twice by the daemon to learn CONFIG_HZ, which nothing else tells
+ * for sure.
+ */
+SEC("syscall")
+int jiffies_read(void *ctx)
+{
+	return (int)bpf_jiffies64();
+}
