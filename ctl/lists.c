@@ -61,7 +61,22 @@ CELL(w_rss, bytes, "rss_bytes")
 
 CELL(d_group, text, "group")
 CELL(d_endpoint, text, "endpoint")
-CELL(d_gate, text, "gate")
+/** "closed", and why it is, where that is odd. */
+static const char *d_gate(const json_t *row, char *buf, size_t size)
+{
+	char left[32];
+
+	if (pile_value_known(row, "released_for_seconds"))
+		snprintf(
+			buf, size, "released, %s left",
+			pile_value_format_seconds(row, "released_for_seconds", left, sizeof(left)));
+	else if (pile_value_is(row, "dead") && strcmp(pile_value_text(row, "gate"), "closed") == 0)
+		snprintf(buf, size, "closed: dead, not at risk");
+	else
+		pile_value_format_text(row, "gate", buf, size);
+	return buf;
+}
+
 CELL(d_connecting, count, "connecting")
 CELL(d_oldest, seconds, "oldest_seconds")
 CELL(d_established, count, "established")
@@ -75,7 +90,7 @@ CELL(d_explain, count, "explain")
 
 static bool d_loud(const json_t *row)
 {
-	return strcmp(pile_value_text(row, "gate"), "closed") != 0;
+	return strcmp(pile_value_text(row, "gate"), "closed") != 0 || pile_value_is(row, "dead");
 }
 
 static bool g_loud(const json_t *row)

@@ -264,7 +264,11 @@ static void gate_show(const struct pile_ctl *ctl, const json_t *gate)
 
 	pile_value_format_text(gate, "group", group, sizeof(group));
 	pile_value_format_text(gate, "endpoint", endpoint, sizeof(endpoint));
-	if (pile_value_known(gate, "blocked"))
+	if (strcmp(pile_value_text(gate, "gate"), "closed") == 0)
+		snprintf(line, sizeof(line),
+			 "! %s: %s is dead (%.0f connecting); not refused: %s is not at risk",
+			 group, endpoint, pile_value_number(gate, "connecting"), group);
+	else if (pile_value_known(gate, "blocked"))
 		snprintf(line, sizeof(line),
 			 "! %s: %s is dead: would refuse connects (%s). pileguardctl explain %.0f",
 			 group, endpoint,
@@ -280,6 +284,44 @@ static void gate_show(const struct pile_ctl *ctl, const json_t *gate)
 	pile_table_loud(ctl, line);
 }
 
+static void attachment_show(const struct pile_ctl *ctl, const json_t *g)
+{
+	char name[80], line[200];
+
+	if (!pile_value_is(g, "gate_missing"))
+		return;
+	snprintf(
+		line, sizeof(line),
+		"! %s: should enforce fail_fast, and does not: its cgroup cannot be attached to. See: "
+		"journalctl -u pileguard",
+		pile_value_format_text(g, "name", name, sizeof(name)));
+	pile_table_loud(ctl, line);
+}
+
+/** What the guard itself has lost since its start. */
+static void losses_show(const struct pile_ctl *ctl, const json_t *status)
+{
+	static const struct {
+		const char *key, *text;
+	} losses[] = {
+		{ "guard.not_followed_total",
+		  "sockets, workers or listeners were not followed, for want of room" },
+		{ "guard.destinations_lost_total", "destinations did not fit into the map" },
+		{ "guard.waits_not_ended_total", "pending connects could not be ended" },
+		{ "guard.journal_lines_dropped_total", "lines did not get into the journal" },
+	};
+	char line[160];
+
+	for (size_t i = 0; i < ARRAY_LEN(losses); i++) {
+		double n = pile_value_number(status, losses[i].key);
+
+		if (n < 1)
+			continue;
+		snprintf(line, sizeof(line), "! since the start: %.0f %s", n, losses[i].text);
+		pile_table_loud(ctl, line);
+	}
+}
+
 static void oddities_show(const struct pile_ctl *ctl, const json_t *status)
 {
 	char line[128];
@@ -289,10 +331,13 @@ static void oddities_show(const struct pile_ctl *ctl, const json_t *status)
 	json_array_foreach(pile_value_get(status, "gates"), index, one)
 		gate_show(ctl, one);
 	json_array_foreach(pile_value_get(status, "groups"), index, one)
+		attachment_show(ctl, one);
+	json_array_foreach(pile_value_get(status, "groups"), index, one)
 		risk_show(ctl, one);
+	losses_show(ctl, status);
 	if (pile_value_is(status, "network_suspect"))
 		pile_table_loud(ctl, "! many destinations are dead at once: our own network, not "
-				     "theirs; none is refused");
+				     "theirs; no further one is refused");
 	if (pile_value_number(status, "age_seconds") > STALE_SECONDS) {
 		snprintf(line, sizeof(line),
 			 "! these numbers are %.0f s old: the guard's control loop does not run",

@@ -19,6 +19,7 @@
 #include "api/api.h"
 #include "guard.h"
 #include "pileguard/api.h"
+#include "record/explain_text.h"
 
 #ifndef PILE_LIBEXECDIR
 #define PILE_LIBEXECDIR "/usr/libexec"
@@ -137,10 +138,10 @@ static void command_hand(struct pile_guard *g, const struct pile_command *c)
 	}
 	r = pile_decide_hold(&g->decide, &g->view, group, &endpoint, hold, until);
 	if (r == -EPERM)
-		snprintf(
-			text, sizeof(text),
-			"%s may not be held: its policy does not enforce fail_fast, or the destination is exempt",
-			c->group);
+		snprintf(text, sizeof(text), "%s may not be held: %s", c->group,
+			 pile_explain_text_blocked(
+				 pile_breaker_blocked(&g->decide.breakers, &g->view, NULL, group,
+						      &endpoint, g->sample.now_ns)));
 	else if (r < 0)
 		snprintf(text, sizeof(text), "cannot %s %s: %s", hold ? "hold" : "release",
 			 c->endpoint, strerror(-r));

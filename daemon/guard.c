@@ -41,6 +41,14 @@ static uint64_t clock_ns(clockid_t clock)
 	return (uint64_t)t.tv_sec * NS_PER_SEC + (uint64_t)t.tv_nsec;
 }
 
+/* When a moment of the monotonic clock was: a tick that ends many waits takes a while, and clients see them end. */
+static uint64_t realtime_of(uint64_t monotonic_ns)
+{
+	uint64_t now_ns = clock_ns(CLOCK_MONOTONIC);
+
+	return clock_ns(CLOCK_REALTIME) - (now_ns - MIN(now_ns, monotonic_ns));
+}
+
 static void event_say(struct pile_guard *g, const struct pile_event *event)
 {
 	if (event)
@@ -98,6 +106,7 @@ static void on_group(enum pile_groups_event event, uint32_t slot, void *arg)
 	case PILE_GROUPS_RESET:
 		pile_decide_group_reset(&g->decide, slot);
 		pile_sense_group_reset(&g->sense, slot);
+		pile_act_group_reset(&g->act, slot);
 		memset(&g->sample.groups[slot], 0, sizeof(g->sample.groups[slot]));
 		learned_recall(g, slot);
 		break;
@@ -194,7 +203,7 @@ static void effects_update(struct pile_guard *g)
 
 static void intents_record(struct pile_guard *g, uint64_t now_ns)
 {
-	uint64_t real = clock_ns(CLOCK_REALTIME);
+	uint64_t real = realtime_of(now_ns);
 	char text[256];
 
 	for (uint32_t i = 0; i < g->n_intents; i++) {
@@ -220,7 +229,7 @@ static void losses_say(struct pile_guard *g)
 	const struct pile_bpf_totals *t = g->kernel.totals;
 	uint64_t lost = t->storage_lost + t->workers_lost + g->groups.listeners_lost;
 
-	g->misses = pile_kernel_misses(&g->kernel);
+	pile_kernel_cost(&g->kernel, &g->cost);
 	if (lost > g->losses_said)
 		pile_guard_say(
 			g, PILE_EVENT_TROUBLE, PILE_NO_GROUP,
@@ -303,6 +312,13 @@ static void policy_commit(struct pile_guard *g, const struct pile_policy *policy
 	view_update(g, true);
 }
 
+/* The line of `systemctl status`. */
+static void status_tell(const struct pile_guard *g, const char *first)
+{
+	sd_notifyf(0, "%sSTATUS=%s mode, policy %.7s", first,
+		   g->policy.mode == PILE_MODE_ENFORCE ? "enforce" : "observe", g->policy.hash);
+}
+
 static void reload_refuse(struct pile_guard *g)
 {
 	char text[768];
@@ -326,6 +342,8 @@ static void reload_take(struct pile_guard *g)
 	g->policy_from_store = false;
 	policy_commit(g, &g->loaded.policy, g->loaded.text);
 	pile_slow_commit(&g->slow, &g->policy, g->generation);
+	g->reloads++;
+	status_tell(g, "");
 	pile_guard_say(g, PILE_EVENT_POLICY, PILE_NO_GROUP,
 		       "policy %.7s in force (generation %llu): %.180s", g->policy.hash,
 		       (unsigned long long)g->generation, text);
@@ -344,7 +362,6 @@ int pile_guard_reload(struct pile_guard *g, uint32_t command_id)
 	r = pile_slow_load(&g->slow, ++g->reload.ticket);
 	if (r < 0)
 		return r;
-	g->reloads++;
 	g->reload.waiting = true;
 	g->reload.command_id = command_id;
 	return 0;
@@ -455,6 +472,27 @@ static int timer_open(struct pile_guard *g)
 	return r;
 }
 
+/* What this host does not give us, and what that costs: for `status`. */
+static void missing_add(struct pile_guard *g, const char *what)
+{
+	size_t len = strlen(g->missing);
+
+	snprintf(g->missing + len, sizeof(g->missing) - len, "%s%s", len ? "; " : "", what);
+}
+
+static void missing_collect(struct pile_guard *g, int diag)
+{
+	if (g->kernel.missing[0])
+		missing_add(g, g->kernel.missing);
+	if (diag < 0)
+		missing_add(
+			g,
+			"pending connects cannot be ended (no netlink): only new ones are refused");
+	g->sensors_missing = g->missing[0] != '\0'; /* what follows costs no sensor and no gate */
+	if (access("/proc/pressure/memory", R_OK) < 0)
+		missing_add(g, "pressure (PSI) is off: boot with psi=1");
+}
+
 /*
  * Real time, so that a pile-up of runnable workers cannot keep the guard from its tick; only where
  * LimitRTTIME bounds a tick that would not end. Not inherited by the api process or the slow thread
@@ -466,15 +504,11 @@ static void priority_raise(struct pile_guard *g)
 	struct rlimit limit;
 
 	if (mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) < 0)
-		pile_guard_say(
-			g, PILE_EVENT_TROUBLE, PILE_NO_GROUP,
-			"memory cannot be locked (%s): ticks may come late when the host swaps",
-			strerror(errno));
+		missing_add(g, "memory is not locked: ticks may come late when the host swaps");
 	if (getrlimit(RLIMIT_RTTIME, &limit) < 0 || limit.rlim_cur == RLIM_INFINITY)
 		return;
 	if (pthread_setschedparam(pthread_self(), SCHED_RR | SCHED_RESET_ON_FORK, &param) != 0)
-		pile_guard_say(g, PILE_EVENT_TROUBLE, PILE_NO_GROUP,
-			       "no real-time priority: ticks may come late under load");
+		missing_add(g, "no real-time priority: ticks may come late under load");
 }
 
 static uint32_t host_seed(void)
@@ -487,22 +521,6 @@ static uint32_t host_seed(void)
 	for (size_t i = 0; i < sizeof(id.bytes); i++)
 		seed = (seed ^ id.bytes[i]) * 16777619u;
 	return seed;
-}
-
-static void missing_collect(struct pile_guard *g, int diag)
-{
-	size_t len;
-
-	snprintf(g->missing, sizeof(g->missing), "%s", g->kernel.missing);
-	len = strlen(g->missing);
-	if (diag < 0)
-		snprintf(g->missing + len, sizeof(g->missing) - len,
-			 "%spending connects cannot be ended (%s): only new ones are refused",
-			 len ? "; " : "", strerror(-diag));
-	len = strlen(g->missing);
-	if (access("/proc/pressure/memory", R_OK) < 0)
-		snprintf(g->missing + len, sizeof(g->missing) - len,
-			 "%spressure (PSI) is off: boot with psi=1", len ? "; " : "");
 }
 
 static int start(struct pile_guard *g, struct pile_error *err)
@@ -647,8 +665,7 @@ int pile_guard_run(const struct pile_options *options)
 	if (r < 0)
 		pile_guard_say(g, PILE_EVENT_TROUBLE, PILE_NO_GROUP, "no stats socket: %s",
 			       strerror(-r));
-	sd_notifyf(0, "READY=1\nSTATUS=%s mode",
-		   g->policy.mode == PILE_MODE_ENFORCE ? "enforce" : "observe");
+	status_tell(g, "READY=1\n");
 	r = sd_event_loop(g->event);
 	sd_notify(0, "STOPPING=1");
 	stop(g);

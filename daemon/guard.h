@@ -76,13 +76,14 @@ struct pile_guard {
 	uint64_t ticks, ticks_late, worst_gap_ns, tick_cost_ns, last_tick_ns;
 	uint64_t discovered_ns, learned_saved_ns;
 	uint64_t attached_ns[PILE_GROUPS_MAX];
-	uint64_t misses;      /* events that the kernel dropped */
+	struct pile_kernel_cost cost;
 	uint64_t losses_said; /* sum of all that was counted as lost when it was last told */
 	int store_error_said;
 	uint32_t host_seed;
 	struct utsname host;
 	bool watchdog;
 	char missing[512];
+	bool sensors_missing; /* ... and a sensor or a gate is among it */
 };
 
 /**

@@ -86,6 +86,7 @@ static void host_fill(const struct pile_guard *g, struct pile_snapshot_host *h)
 	h->n_cpus = g->sample.n_cpus;
 	snprintf(h->tier, sizeof(h->tier), "%s", pile_kernel_tier_name(g->kernel.tier));
 	snprintf(h->missing, sizeof(h->missing), "%s", g->missing);
+	h->sensors_missing = g->sensors_missing;
 	h->memory_total_bytes = g->sample.memory_total_bytes;
 	h->memory_available_bytes = g->sample.memory_available_bytes;
 	h->ticks = g->ticks;
@@ -96,7 +97,12 @@ static void host_fill(const struct pile_guard *g, struct pile_snapshot_host *h)
 	h->sweeps = g->sense.sweeps;
 	h->sweep_cost_ns = g->sense.sweep_cost_ns;
 	h->destinations_lost = g->sense.destinations_lost + g->kernel.totals->destinations_lost;
-	h->recursion_misses = g->misses;
+	h->recursion_misses = g->cost.misses;
+	h->bpf_run_ns = g->cost.run_ns;
+	h->bpf_run_count = g->cost.runs;
+	h->not_followed = g->losses_said;
+	h->waits_not_ended = g->act.ends_failed + g->act.out_of_reach + g->sense.pending_lost;
+	h->lines_dropped = g->slow.lines_dropped;
 	h->network_suspect = g->decide.network.suspect;
 	h->opened_total = g->record.opened_total;
 	h->refused_total = g->record.refused_total;
@@ -127,6 +133,8 @@ static void group_fill(const struct pile_guard *g, uint32_t slot, uint64_t now_n
 	to->gate_ready = pile_act_gate_ready(&g->act, &g->groups, slot);
 	to->workers_kind = group->config.workers;
 	to->enforce = enforcing && to->gate_ready ? group->config.enforce : 0;
+	to->gate_missing = enforcing && group->config.enforce && group->present &&
+			   !group->foreign && !to->gate_ready;
 	to->stage = g->decide.verdict[slot].stage;
 	to->w99 = pile_baseline_waiting(&g->decide.baseline[slot], group->config.baseline_waiting);
 	to->risk_milli = risk->ratio_milli;
@@ -150,31 +158,44 @@ static void groups_fill(const struct pile_guard *g, struct pile_snapshot_half *h
 			uint32_t *index)
 {
 	half->n_groups = 0;
+	half->host.gates_missing = 0;
 	for (uint32_t i = 0; i < PILE_GROUPS_MAX; i++) {
 		index[i] = PILE_NO_GROUP;
 		if (i >= g->groups.n_groups || !g->groups.groups[i].used)
 			continue;
 		index[i] = half->n_groups;
-		group_fill(g, i, half->t_ns, &half->groups[half->n_groups++]);
+		group_fill(g, i, half->t_ns, &half->groups[half->n_groups]);
+		half->host.gates_missing += half->groups[half->n_groups++].gate_missing;
 	}
 }
 
 static void listener_blind(const struct pile_guard *g, const struct pile_listener *l, char *ret,
 			   size_t size)
 {
-	const char *text = "";
+	const char *what = "", *why = "";
 
-	if (g->kernel.tier == PILE_TIER_NONE)
-		text = "requests are not seen on this kernel";
-	else if (l->type != 1 /* SOCK_STREAM */)
-		text = "no stream: requests are not followed";
-	else if (l->endpoint.port == 443 || l->endpoint.port == 8443)
-		text = "TLS and HTTP/2: streams of one connection are seen as one; tickets count as a first byte";
-	else if (l->netns != g->groups.own_netns)
-		text = "own network namespace: pending connects cannot be ended";
-	else if (l->mptcp)
-		text = "MPTCP: a bare close counts as a request";
-	snprintf(ret, size, "%s", text);
+	if (g->kernel.tier == PILE_TIER_NONE) {
+		what = "requests";
+		why = "not seen on this kernel";
+	} else if (l->type != 1 /* SOCK_STREAM */) {
+		what = "requests";
+		why = "no stream: not followed";
+	} else if (l->endpoint.port == 443 || l->endpoint.port == 8443) {
+		what = "TLS and HTTP/2";
+		why = "streams of one connection are seen as one; tickets count as a first byte";
+	} else if (l->netns != g->groups.own_netns) {
+		what = "dependencies";
+		why = "own network namespace: pending connects cannot be ended";
+	} else if (l->mptcp && g->kernel.tier == PILE_TIER_B) {
+		what = "MPTCP";
+		why = "one request in some thousands is counted with the next";
+	}
+	if (!what[0])
+		ret[0] = '\0';
+	else if (l->endpoint.port)
+		snprintf(ret, size, "%s on :%u (%s)", what, l->endpoint.port, why);
+	else
+		snprintf(ret, size, "%s on %.40s (%s)", what, l->endpoint.path, why);
 }
 
 static void listeners_fill(const struct pile_guard *g, struct pile_snapshot_half *half,
@@ -202,6 +223,7 @@ static void dependencies_fill(const struct pile_guard *g, struct pile_snapshot_h
 			      const uint32_t *index)
 {
 	half->n_dependencies = 0;
+	half->host.dead_not_at_risk = 0;
 	for (uint32_t i = 0;
 	     i < g->sample.n_dependencies && half->n_dependencies < PILE_SNAPSHOT_DEPENDENCIES;
 	     i++) {
@@ -209,6 +231,7 @@ static void dependencies_fill(const struct pile_guard *g, struct pile_snapshot_h
 		const struct pile_breaker *b =
 			pile_breakers_find(&g->decide.breakers, d->group, &d->endpoint);
 		struct pile_snapshot_dependency *to;
+		const struct pile_proof *proof;
 		const struct pile_hand *hand;
 
 		if (index[d->group] == PILE_NO_GROUP)
@@ -220,8 +243,15 @@ static void dependencies_fill(const struct pile_guard *g, struct pile_snapshot_h
 		hand = pile_hands_find(&g->decide.breakers.hands, d->group, &d->endpoint, false,
 				       half->t_ns);
 		to->released_until_ns = hand ? hand->until_ns : 0;
-		if (!b)
+		proof = d->connecting
+				? pile_proofs_find((struct pile_proofs *)&g->decide.breakers.proofs,
+						   d->group, &d->endpoint)
+				: NULL;
+		to->dead = proof && proof->dead;
+		if (!b) {
+			half->host.dead_not_at_risk += to->dead;
 			continue;
+		}
 		to->state = b->state;
 		to->explain_id = b->explain_id;
 		to->blocked = b->blocked;

@@ -15,6 +15,7 @@ UNIT_decide := $(DECIDE_SRC)
 TEXT_SRC := daemon/api/text.c daemon/record/explain_text.c daemon/record/explain_line.c $(wildcard daemon/util/*.c)
 UNIT_snapshot := daemon/api/snapshot.c $(wildcard daemon/util/*.c)
 UNIT_explain_text := $(TEXT_SRC)
+UNIT_record := daemon/record/record.c $(TEXT_SRC)
 UNIT_metrics := daemon/api/metrics.c $(TEXT_SRC)
 UNIT_json := daemon/api/json.c daemon/api/json_record.c daemon/api/json_value.c $(TEXT_SRC)
 UNIT_LIBS := -lcmocka -lcyaml -lyaml -lmd -ljansson -lm -lpthread

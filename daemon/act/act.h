@@ -22,6 +22,7 @@
 #define PILE_ACT_PROBES_IN_FLIGHT 3	   /* a fresh SYN a second, each given up after 3 s */
 #define PILE_ACT_PROBE_TIMEOUT_NS (3 * NS_PER_SEC)
 #define PILE_ACT_ENDS_PER_TICK 512
+#define PILE_ACT_PAST_MAX 256 /* destinations shown at once: PILE_SNAPSHOT_DEPENDENCIES */
 /* half open: an admitted connect this old has failed */
 #define PILE_ACT_STUCK_NS (500 * NS_PER_MS)
 
@@ -48,11 +49,19 @@ struct pile_act_gate {
 	struct pile_act_probe in_flight[PILE_ACT_PROBES_IN_FLIGHT];
 };
 
+/** What the gates of a destination did before the present one. */
+struct pile_act_past {
+	struct pile_bpf_destination key;
+	uint64_t refused, ended;
+	uint64_t dropped; /* order of dropping; 0 = free */
+};
+
 struct pile_act {
 	int diag_fd; /* NETLINK_SOCK_DIAG; -1 = pending connects cannot be ended */
 	uint32_t diag_seq;
 	uint32_t asked; /* questions whose answer has not come yet */
 	struct pile_act_gate gates[PILE_ACT_GATES_MAX];
+	struct pile_act_past past[PILE_ACT_PAST_MAX];
 	struct pile_kernel_attachment attachments[PILE_GROUPS_MAX];
 	uint64_t attached_id[PILE_GROUPS_MAX]; /* cgroup id that the attachment is for; 0 = none */
 	/* negative errno of the last try; 0 = fine or not wanted */
@@ -98,6 +107,9 @@ void pile_act_probe_tick(struct pile_act *a, uint64_t now_ns, struct pile_sample
 
 /** pile_act_sample - refused, admitted and ended of each dependency, into @sample. */
 void pile_act_sample(struct pile_act *a, struct pile_kernel *k, struct pile_sample *sample);
+
+/** pile_act_group_reset - the slot now holds another group: what was done to the old one is not shown for it. */
+void pile_act_group_reset(struct pile_act *a, uint32_t group);
 
 /** pile_act_gate_find - borrowed, or NULL. */
 const struct pile_act_gate *pile_act_gate_find(const struct pile_act *a, uint32_t group,

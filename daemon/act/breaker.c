@@ -61,8 +61,46 @@ static struct pile_act_gate *gate_take(struct pile_act *a, const struct pile_int
 	return NULL;
 }
 
-static void gate_drop(struct pile_act_gate *gate, struct pile_kernel *k)
+static bool past_is(const struct pile_act_past *past, const struct pile_bpf_destination *key)
 {
+	return (past->refused || past->ended) && memcmp(&past->key, key, sizeof(*key)) == 0;
+}
+
+/* The totals of a destination outlive its gate; the longest ago makes room. */
+static void past_add(struct pile_act *a, const struct pile_act_gate *gate)
+{
+	struct pile_act_past *to = &a->past[0];
+	uint64_t newest = 0;
+
+	if (!gate->counts.refused && !gate->ended)
+		return;
+	for (int i = 0; i < PILE_ACT_PAST_MAX; i++) {
+		newest = MAX(newest, a->past[i].dropped);
+		if (past_is(&a->past[i], &gate->key)) {
+			to = &a->past[i];
+			break;
+		}
+		if (a->past[i].dropped < to->dropped)
+			to = &a->past[i];
+	}
+	if (!past_is(to, &gate->key))
+		*to = (struct pile_act_past){ .key = gate->key };
+	to->refused += gate->counts.refused;
+	to->ended += gate->ended;
+	to->dropped = newest + 1;
+}
+
+void pile_act_group_reset(struct pile_act *a, uint32_t group)
+{
+	for (int i = 0; i < PILE_ACT_PAST_MAX; i++)
+		if (a->past[i].key.group == group)
+			a->past[i].refused = a->past[i].ended = 0;
+}
+
+static void gate_drop(struct pile_act *a, struct pile_act_gate *gate, struct pile_kernel *k)
+{
+	pile_kernel_gate_counts(k, &gate->key, &gate->counts);
+	past_add(a, gate);
 	for (int j = 0; j < PILE_ACT_PROBES_IN_FLIGHT; j++)
 		if (gate->in_flight[j].fd >= 0)
 			close(gate->in_flight[j].fd);
@@ -74,7 +112,7 @@ void pile_act_close(struct pile_act *a, struct pile_kernel *k)
 {
 	for (int i = 0; i < PILE_ACT_GATES_MAX; i++)
 		if (a->gates[i].used)
-			gate_drop(&a->gates[i], k);
+			gate_drop(a, &a->gates[i], k);
 	for (uint32_t i = 0; i < PILE_GROUPS_MAX; i++)
 		if (a->attached_id[i])
 			pile_kernel_detach(&a->attachments[i]);
@@ -173,7 +211,7 @@ static int intent_carry_out(struct pile_act *a, struct pile_kernel *k,
 
 	if (intent->kind == PILE_INTENT_BREAKER_CLOSE) {
 		if (gate)
-			gate_drop(gate, k);
+			gate_drop(a, gate, k);
 		return 0;
 	}
 	if (intent->kind != PILE_INTENT_BREAKER_OPEN && intent->kind != PILE_INTENT_BREAKER_RENEW &&
@@ -207,6 +245,20 @@ int pile_act_carry_out(struct pile_act *a, struct pile_kernel *k, const struct p
 	return first;
 }
 
+static void past_fill(const struct pile_act *a, struct pile_sample_dependency *d)
+{
+	struct pile_bpf_destination key;
+
+	pile_kernel_destination_key(d->group, &d->endpoint, &key);
+	d->refused = d->ended = 0;
+	for (int i = 0; i < PILE_ACT_PAST_MAX && a->past[i].dropped; i++)
+		if (past_is(&a->past[i], &key)) {
+			d->refused = a->past[i].refused;
+			d->ended = a->past[i].ended;
+			return;
+		}
+}
+
 void pile_act_sample(struct pile_act *a, struct pile_kernel *k, struct pile_sample *sample)
 {
 	for (int i = 0; i < PILE_ACT_GATES_MAX; i++)
@@ -216,10 +268,11 @@ void pile_act_sample(struct pile_act *a, struct pile_kernel *k, struct pile_samp
 		struct pile_sample_dependency *d = &sample->dependencies[i];
 		const struct pile_act_gate *gate = gate_find(a, d->group, &d->endpoint);
 
+		past_fill(a, d);
 		if (!gate)
 			continue;
-		d->refused = gate->counts.refused;
+		d->refused += gate->counts.refused;
 		d->admitted = MIN(gate->counts.admitted, gate->value.allow);
-		d->ended = gate->ended;
+		d->ended += gate->ended;
 	}
 }

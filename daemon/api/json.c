@@ -119,13 +119,13 @@ static json_t *group_value(const struct pile_snapshot_half *half, uint32_t slot)
 {
 	const struct pile_snapshot_group *g = &half->groups[slot];
 	json_t *value = json_pack(
-		"{s:o,s:o,s:o,s:b,s:b,s:b,s:b,s:b,s:o,s:s,s:o,s:I,s:o,s:I}", "name",
+		"{s:o,s:o,s:o,s:b,s:b,s:b,s:b,s:b,s:b,s:o,s:s,s:o,s:I,s:o,s:I}", "name",
 		pile_json_value_text(g->name), "unit", pile_json_value_text_or_null(g->unit),
 		"cgroup", pile_json_value_text_or_null(g->cgroup), "configured", g->configured,
 		"foreign", g->foreign, "present", g->sample.present, "gate_ready", g->gate_ready,
-		"learned_long_poll", g->learned_long_poll, "enforce", rungs_value(g->enforce),
-		"stage", pile_explain_text_stage(g->stage), "risk_ratio",
-		pile_json_value_milli(g->risk_milli), "would_have_acted_24h",
+		"gate_missing", g->gate_missing, "learned_long_poll", g->learned_long_poll,
+		"enforce", rungs_value(g->enforce), "stage", pile_explain_text_stage(g->stage),
+		"risk_ratio", pile_json_value_milli(g->risk_milli), "would_have_acted_24h",
 		BIG(g->would_have_acted_24h), "would_have_refused",
 		pile_json_value_text_or_null(g->would_have), "reattached_total",
 		BIG(g->reattached));
@@ -226,7 +226,7 @@ static json_t *dependency_value(const struct pile_snapshot_half *half,
 					 "ended_total", BIG(s->ended), "probes", BIG(d->probes)));
 	json_object_update_new(
 		value,
-		json_pack("{s:o,s:o,s:o}", "last_established_seconds_ago",
+		json_pack("{s:b,s:o,s:o,s:o}", "dead", d->dead, "last_established_seconds_ago",
 			  ago_value(s->last_established_ns, half->t_ns), "last_failed_seconds_ago",
 			  ago_value(s->last_failed_ns, half->t_ns), "released_for_seconds",
 			  released ? pile_json_value_seconds(d->released_until_ns - half->t_ns)
@@ -234,7 +234,7 @@ static json_t *dependency_value(const struct pile_snapshot_half *half,
 	return value;
 }
 
-/** @open_only: those that are refused, or would be. */
+/** @open_only: those that are refused, or would be, or are dead all the same. */
 static void dependencies_append(const struct pile_snapshot_half *half,
 				const struct pile_query *query, bool open_only,
 				struct pile_text *ret)
@@ -245,7 +245,8 @@ static void dependencies_append(const struct pile_snapshot_half *half,
 	for (uint32_t i = 0; i < half->n_dependencies; i++) {
 		const struct pile_snapshot_dependency *d = &half->dependencies[i];
 
-		if ((open_only && !d->state) || !group_wanted(half, query, d->sample.group))
+		if ((open_only && !d->state && !d->dead) ||
+		    !group_wanted(half, query, d->sample.group))
 			continue;
 		pile_text_printf(ret, "%s", comma);
 		pile_json_value_emit(dependency_value(half, d), ret);
@@ -286,6 +287,13 @@ static json_t *status_guard(const struct pile_snapshot_host *h)
 				  "sweep_cost_seconds", pile_json_value_seconds(h->sweep_cost_ns),
 				  "events_missed_total", BIG(h->recursion_misses));
 
+	json_object_update_new(value,
+			       json_pack("{s:I,s:I,s:I,s:I,s:I}", "not_followed_total",
+					 BIG(h->not_followed), "waits_not_ended_total",
+					 BIG(h->waits_not_ended), "journal_lines_dropped_total",
+					 BIG(h->lines_dropped), "groups_without_gate",
+					 BIG(h->gates_missing), "destinations_dead_not_at_risk",
+					 BIG(h->dead_not_at_risk)));
 	json_object_update_new(
 		value, json_pack("{s:I,s:o,s:I,s:o,s:o}", "destinations_lost_total",
 				 BIG(h->destinations_lost), "cpu_seconds_total",

@@ -182,6 +182,15 @@ static bool id_parse(const char *text, uint64_t *ret)
 	return true;
 }
 
+static uint32_t explain_newest(const struct pile_snapshot_half *half)
+{
+	uint32_t newest = 0;
+
+	for (uint32_t i = 0; i < half->n_explains; i++)
+		newest = MAX(newest, half->explains[i].id);
+	return newest;
+}
+
 unsigned int pile_json_explain(const struct pile_snapshot_half *half,
 			       const struct pile_query *query, struct pile_text *ret)
 {
@@ -202,8 +211,10 @@ unsigned int pile_json_explain(const struct pile_snapshot_half *half,
 	}
 	if (half->n_explains)
 		pile_json_error_format(
-			ret, "there is no explain record %" PRIu64 "; kept are %u to %u", id,
-			half->explains[0].id, half->explains[half->n_explains - 1].id);
+			ret,
+			"there is no explain record %" PRIu64
+			": the last %u since the guard's start are kept, the newest is %u",
+			id, half->n_explains, explain_newest(half));
 	else
 		pile_json_error(
 			"there is no explain record yet: nothing was decided since the start", ret);

@@ -24,9 +24,10 @@ struct pile_snapshot_group {
 	char name[PILE_NAME_MAX];
 	char unit[PILE_UNIT_MAX];
 	char cgroup[PILE_CGROUP_MAX];
-	bool configured; /* named by the policy; false: found listening, observed */
-	bool foreign;	 /* another manager's cgroup: observed only */
-	bool gate_ready; /* rung 1 attached */
+	bool configured;   /* named by the policy; false: found listening, observed */
+	bool foreign;	   /* another manager's cgroup: observed only */
+	bool gate_ready;   /* rung 1 attached */
+	bool gate_missing; /* the policy wants it attached, and it is not */
 	bool learned_long_poll;
 	uint32_t workers_kind; /* enum pile_workers */
 	/* bits of enum pile_rung that are really in force (mode and gates considered) */
@@ -61,6 +62,7 @@ struct pile_snapshot_dependency {
 	uint32_t blocked;	    /* enum pile_blocked of the open episode */
 	uint64_t probes;	    /* the guard's own connects, in this episode */
 	uint64_t released_until_ns; /* monotonic; 0 = not released by hand */
+	bool dead;		    /* proven; refused only when the group is at risk as well */
 };
 
 struct pile_snapshot_worker {
@@ -83,8 +85,9 @@ struct pile_snapshot_host {
 	uint32_t mode; /* enum pile_mode */
 	uint32_t n_cpus;
 	char tier[16]; /* "A", "B" or "none" */
-	/* sensors or gates that this kernel refuses, and what that costs; "" = all there */
+	/* what this host does not give the guard, and what that costs; "" = all there */
 	char missing[512];
+	bool sensors_missing; /* a sensor or a gate is among it */
 	uint64_t memory_total_bytes, memory_available_bytes;
 	/* policy */
 	char policy_source[256];
@@ -101,6 +104,11 @@ struct pile_snapshot_host {
 	uint64_t drift, sockets_followed, sweeps, sweep_cost_ns;
 	uint64_t recursion_misses; /* events the kernel dropped */
 	uint64_t destinations_lost;
+	uint64_t not_followed;	  /* sockets, workers and listeners, for want of room */
+	uint64_t waits_not_ended; /* pending connects that could not be ended */
+	uint64_t lines_dropped;	  /* of the journal */
+	uint32_t gates_missing;	  /* groups that should enforce and are not attached */
+	uint32_t dead_not_at_risk;
 	uint64_t guard_cpu_ns, guard_rss_bytes;
 	bool network_suspect;
 	uint64_t opened_total, refused_total, ended_total, closed_total; /* rung 1, carried out */

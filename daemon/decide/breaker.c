@@ -119,6 +119,7 @@ static struct pile_intent *say(const struct pile_breaker *b, enum pile_intent_ki
 	intent->blocked = b->blocked;
 	intent->explain_id = b->explain_id;
 	intent->allow = b->allow;
+	intent->relapses = b->relapses;
 	intent->probe_every_ns = b->probe_every_ns;
 	intent->refuse_errno = b->refuse_errno;
 	intent->why = b->why;
@@ -229,7 +230,7 @@ static void move_real(struct pile_breakers *breakers, struct pile_breaker *b,
 	if (b->by_hand) {
 		if (!pile_hands_find(&breakers->hands, b->group, &b->endpoint, true,
 				     context->now_ns)) {
-			finish(breakers, b, context->now_ns, PILE_CLOSE_RELEASED, out);
+			finish(breakers, b, context->now_ns, PILE_CLOSE_HOLD_OVER, out);
 			return;
 		}
 	} else if (b->state == PILE_BREAKER_HALF) {
@@ -257,7 +258,7 @@ static void move_virtual(struct pile_breakers *breakers, struct pile_breaker *b,
 	if (succeeded)
 		finish(breakers, b, now_ns, PILE_CLOSE_ANSWERED, out);
 	else if (since(now_ns, b->pending_ns) > PILE_BREAKER_QUIET_NS)
-		finish(breakers, b, now_ns, PILE_CLOSE_GONE, out);
+		finish(breakers, b, now_ns, PILE_CLOSE_QUIET, out);
 	else if (blocked == PILE_BLOCKED_NO && proof && proof->dead && !context->late)
 		finish(breakers, b, now_ns, PILE_CLOSE_SWITCHED, out);
 }
@@ -380,7 +381,7 @@ static void follow_hands(struct pile_breakers *breakers, const struct pile_break
 		if (b && !b->blocked) {
 			if (b->state == PILE_BREAKER_HALF)
 				pile_halfopen_fail(b);
-			b->by_hand = true;
+			b->by_hand = b->why.by_hand = true;
 			continue;
 		}
 		if (b)

@@ -65,7 +65,7 @@ void pile_decide_tick(struct pile_decide *state, const struct pile_decide_view *
  * pile_decide_hold - the operator's hand: hold a destination refused, or release it (never
  * refused), until a time
  * @hold: true = refuse now (also in calm), false = release and do not open again before @until_ns
- * @until_ns: CLOCK_MONOTONIC. A hold that is over is closed with PILE_CLOSE_RELEASED. What follows
+ * @until_ns: CLOCK_MONOTONIC. A hold that is over is closed with PILE_CLOSE_HOLD_OVER. What follows
  * comes with the next tick's intents. A hold names address and port; a release may leave the port
  * open (0).
  * Returns 0; -ENOSPC when too many are kept; -EPERM when hold is asked where enforcement is not

@@ -70,6 +70,8 @@ enum pile_close_reason {
 	PILE_CLOSE_ROOM,     /* the table is full and another destination holds a larger share */
 	/* a virtual episode ends: the switch that blocked it was turned, it may act now */
 	PILE_CLOSE_SWITCHED,
+	PILE_CLOSE_HOLD_OVER, /* the time of a hold ran out */
+	PILE_CLOSE_QUIET,     /* a virtual episode that nobody tries any more */
 };
 
 /** All terms of a decision, frozen at the moment it was taken. */
@@ -103,6 +105,7 @@ struct pile_intent {
 	enum pile_blocked blocked;
 	uint32_t explain_id; /* same for open, renew, allow, close of one episode; 1.. */
 	uint32_t allow;	     /* RENEW, ALLOW: total of connects let through since half-open began */
+	uint32_t relapses;   /* RENEW, ALLOW: how often half open failed in this episode */
 	uint64_t probe_every_ns; /* BREAKER_OPEN/RENEW: the guard's own probe period, jittered */
 	int refuse_errno;	 /* positive */
 	enum pile_close_reason close_reason;

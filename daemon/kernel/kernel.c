@@ -461,25 +461,27 @@ fail:
 	return r;
 }
 
-uint64_t pile_kernel_misses(const struct pile_kernel *k)
+void pile_kernel_cost(const struct pile_kernel *k, struct pile_kernel_cost *ret)
 {
 	struct bpf_prog_info info;
 	struct bpf_program *prog;
-	uint64_t misses = 0;
 	uint32_t size;
 
+	memset(ret, 0, sizeof(*ret));
 	for (int id = 0; id < PILE_KERNEL_OBJECTS; id++) {
 		if (!k->objects[id])
 			continue;
 		bpf_object__for_each_program(prog, k->objects[id]) {
 			size = sizeof(info);
 			memset(&info, 0, sizeof(info));
-			if (bpf_program__fd(prog) >= 0 &&
-			    bpf_obj_get_info_by_fd(bpf_program__fd(prog), &info, &size) == 0)
-				misses += info.recursion_misses;
+			if (bpf_program__fd(prog) < 0 ||
+			    bpf_obj_get_info_by_fd(bpf_program__fd(prog), &info, &size) < 0)
+				continue;
+			ret->misses += info.recursion_misses;
+			ret->run_ns += info.run_time_ns;
+			ret->runs += info.run_cnt;
 		}
 	}
-	return misses;
 }
 
 void pile_kernel_close(struct pile_kernel *k)

@@ -73,14 +73,19 @@ int pile_kernel_open(struct pile_kernel *k, struct pile_error *err);
 /** pile_kernel_close - detach and free everything. Safe on a zeroed or half-open struct. */
 void pile_kernel_close(struct pile_kernel *k);
 
+struct pile_kernel_cost {
+	uint64_t misses;       /* events dropped: nested runs of one program */
+	uint64_t run_ns, runs; /* 0 unless kernel.bpf_stats_enabled */
+};
+
 /** pile_kernel_tier_name - "A", "B" or "none" */
 const char *pile_kernel_tier_name(enum pile_tier tier);
 
 /**
- * pile_kernel_misses - events of the sensors that the kernel dropped (nested runs of one program), total
+ * pile_kernel_cost - what the kernel's own statistics say of our programs, in all
  * One system call a program: ask now and then.
  */
-uint64_t pile_kernel_misses(const struct pile_kernel *k);
+void pile_kernel_cost(const struct pile_kernel *k, struct pile_kernel_cost *ret);
 
 /**
  * pile_kernel_counts_read - sum a group's shards

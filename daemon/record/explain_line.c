@@ -106,8 +106,8 @@ static void put_line_stage(struct pen *pen, const struct line *line)
 static void put_line_network(struct pen *pen, const struct line *line)
 {
 	put(pen,
-	    "%s: %u destinations are dead at once: our own network, not theirs; none is refused. "
-	    "explain %u",
+	    "%s: %u addresses are dead or silent at once: our own network, not theirs; no further one is "
+	    "refused. explain %u",
 	    line->group, line->intent->why.dead_destinations, line->intent->explain_id);
 }
 

@@ -109,6 +109,8 @@ static inline const char *close_reason_text(uint32_t reason)
 		[PILE_CLOSE_SWITCHED] = "what kept the guard from acting was switched",
 		[PILE_CLOSE_ROOM] = "it made room for a larger one",
 		[PILE_CLOSE_STOPPED] = "the guard was stopped",
+		[PILE_CLOSE_HOLD_OVER] = "the time of the hold is over",
+		[PILE_CLOSE_QUIET] = "nobody tried it any more",
 	};
 
 	return reason < ARRAY_LEN(texts) ? texts[reason] : texts[PILE_CLOSE_NONE];

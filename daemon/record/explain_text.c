@@ -155,9 +155,8 @@ static void put_why_stage(struct pen *pen, const struct pile_explain *explain)
 static void put_why_network(struct pen *pen, const struct pile_explain *explain)
 {
 	put(pen,
-	    "%u destinations are dead at once: that is our own network (link, route, firewall, "
-	    "resolver),"
-	    " not theirs.",
+	    "%u addresses are dead or silent at once: that is our own network (link, route, firewall, "
+	    "resolver), not theirs.",
 	    explain->why.dead_destinations);
 }
 
@@ -179,7 +178,7 @@ static void put_did_breaker(struct pen *pen, const struct pile_explain *explain)
 	put(pen, "; saved about %s s of waiting and %s of memory; probed %s time%s",
 	    count_of(explain->saved_wait_ns / NS_PER_SEC).text, bytes_of(explain->saved_bytes).text,
 	    count_of(explain->probes).text, plural(explain->probes));
-	if (explain->half_open_ns)
+	if (explain->half_open_ns || explain->flips)
 		put(pen, ", let %s through while half open (%s relapse%s)",
 		    count_of(explain->admitted).text, count_of(explain->flips).text,
 		    plural(explain->flips));
@@ -224,14 +223,13 @@ static void put_cost_breaker(struct pen *pen, const struct pile_explain *explain
 		put(pen, "none: no connect failed because of this");
 		return;
 	}
-	put_count(pen, hit, "connect");
-	put(pen, " failed with %s at once instead of waiting%s",
+	put_count(pen, explain->refused, "connect");
+	put(pen, " failed with %s at once, ",
 	    explain->refuse_errno > 0 && strerrorname_np((int)explain->refuse_errno)
 		    ? strerrorname_np((int)explain->refuse_errno)
-		    : "an error",
-	    explain->saved_wait_ns ? ": errors " : "");
-	if (explain->saved_wait_ns)
-		put(pen, "%s sooner", duration(explain->saved_wait_ns / hit).text);
+		    : "an error");
+	put_count(pen, explain->ended, "pending one");
+	put(pen, " with ECONNABORTED, each sooner than its own time-out (taken to be 10 s)");
 }
 
 static void put_cost_none(struct pen *pen, const struct pile_explain *explain)

@@ -123,6 +123,14 @@ static void explain_follow(struct pile_record *r, const struct pile_intent *inte
 		if (x && intent->why.stage_to == PILE_STAGE_CALM)
 			explain_close(r, x, intent, now_ns);
 		break;
+	case PILE_INTENT_BREAKER_RENEW:
+		if (!x)
+			break;
+		x->why.by_hand = intent->why.by_hand; /* a hold may come on top of a proof */
+		if (intent->relapses > x->flips)
+			x->half_open_ns = 0; /* open again */
+		x->flips = intent->relapses;
+		break;
 	case PILE_INTENT_BREAKER_ALLOW:
 		if (x && !x->half_open_ns)
 			x->half_open_ns = now_ns;
@@ -157,9 +165,9 @@ const struct pile_event *pile_record_intent(struct pile_record *r, const struct 
 	enum pile_event_kind kind = event_kind(intent);
 	char text[sizeof(r->events[0].text)];
 
-	if (intent->kind == PILE_INTENT_BREAKER_RENEW || !kind)
-		return NULL;
 	explain_follow(r, intent, group, unit, now_ns, realtime_ns);
+	if (!kind)
+		return NULL;
 	/* half open is told once, with its first step */
 	if (intent->kind == PILE_INTENT_BREAKER_ALLOW && intent->allow > 1)
 		return NULL;

@@ -90,7 +90,7 @@ struct pile_bpf_control {
 	pile_u32 hz;	/* the kernel's ticks a second */
 	pile_u32 epoch; /* of the discover walk: older unix addresses are forgotten */
 	pile_u32
-		sweep; /* number of the sweep: each socket is met once, however often it is seen; its low byte is never 0 */
+		sweep; /* its number: a socket that several walks meet is met once; low byte never 0 */
 	pile_u32 retired[PILE_GROUPS_MAX /
 			 32]; /* bit set: the next sweeps forget this group's sockets */
 };

@@ -160,7 +160,7 @@ class Routes(Api):
         self.assertIn("gone in 5.4 s", x["why_text"])
         self.assertIn("refused 1,204 connects, ended 41 waits", x["did_text"])
         self.assertIn("this version cannot", x["did_not_text"])
-        self.assertIn("1,245 connects failed with ECONNREFUSED", x["cost_text"])
+        self.assertIn("1,204 connects failed with ECONNREFUSED at once, 41 pending ones", x["cost_text"])
         self.assertEqual(x["undo_command"], "pileguardctl release www 10.9.0.2:3306")
         self.assertEqual(x["state"], "open")
         for bad in ("18", "x", "", "99999999999999999999", "17/x", "-1"):

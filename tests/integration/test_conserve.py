@@ -92,7 +92,7 @@ class Million(unittest.TestCase):
 
     def ask(self, n, targets):
         run = subprocess.run([PROGRAM, "ask", str(n), "1", "6", *targets], capture_output=True, text=True, check=True,
-                             timeout=300)
+                             timeout=1800)
         counts = {line.split()[0]: [int(x) for x in line.split()[1:]] for line in run.stdout.splitlines()}
         return {t: dict(zip(("sent", "answered", "unanswered", "retried"), c)) for t, c in counts.items()}
 

@@ -487,7 +487,7 @@ static void test_a_virtual_episode_ends_when_nobody_tries(void **state)
 	assert_true(until(f, PILE_INTENT_BREAKER_OPEN, 40) > 0);
 	fall_silent(f);
 	assert_in_range(until(f, PILE_INTENT_BREAKER_CLOSE, 700), 60 * NS_PER_SEC, 61 * NS_PER_SEC);
-	assert_int_equal(said(f, PILE_INTENT_BREAKER_CLOSE)->close_reason, PILE_CLOSE_GONE);
+	assert_int_equal(said(f, PILE_INTENT_BREAKER_CLOSE)->close_reason, PILE_CLOSE_QUIET);
 }
 
 static void test_half_open_steps_with_demand(void **state)
@@ -724,7 +724,7 @@ static void test_hold_refuses_in_calm_until_its_time(void **state)
 	tick(f);
 	assert_int_equal(said(f, PILE_INTENT_BREAKER_RENEW)->allow, 0);
 	assert_in_range(until(f, PILE_INTENT_BREAKER_CLOSE, 60), 4700 * MS, 5000 * MS);
-	assert_int_equal(said(f, PILE_INTENT_BREAKER_CLOSE)->close_reason, PILE_CLOSE_RELEASED);
+	assert_int_equal(said(f, PILE_INTENT_BREAKER_CLOSE)->close_reason, PILE_CLOSE_HOLD_OVER);
 	never(f, PILE_INTENT_BREAKER_OPEN, 50);
 }
 

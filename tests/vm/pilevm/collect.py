@@ -8,7 +8,15 @@ from .machine import MachineError
 
 SHOW = "ActiveState,SubState,Result,MainPID,ExecMainStartTimestampMonotonic,NRestarts"
 JOURNAL = "journalctl -b --no-pager -o short-monotonic"
-KILLED = re.compile(r"exited on signal (\d+)")
+KILLED = re.compile(r"child (\d+) exited on signal (\d+)")
+TRACING = "/sys/kernel/tracing"
+SENT = re.compile(r"-(\d+) .* signal_generate: sig=(\d+) .* pid=(\d+) ")
+
+
+def trace_signals(vm):
+    """From now on the guest's kernel writes down who sends SIGKILL or SIGTERM to whom."""
+    vm.ssh(f"mountpoint -q {TRACING} || mount -t tracefs tracefs {TRACING}; cd {TRACING}/events/signal/signal_generate && "
+           "echo 'sig == 9 || sig == 15' > filter && echo 1 > enable")
 
 
 def over_ssh(vm, with_guard):
@@ -18,7 +26,8 @@ def over_ssh(vm, with_guard):
         return None
     unit = dict(line.split("=", 1) for line in shown.stdout.splitlines() if "=" in line)
     found = {"unit": unit, "journal": vm.ssh(JOURNAL, check=False, timeout=120).stdout,
-             "fpm_log": vm.ssh("cat /var/log/php8.2-fpm.log", check=False, timeout=60).stdout}
+             "fpm_log": vm.ssh("cat /var/log/php8.2-fpm.log", check=False, timeout=60).stdout,
+             "signals": vm.ssh(f"cat {TRACING}/trace", check=False, timeout=60).stdout}
     if with_guard:
         found["guard"] = {word: guard.ask(vm, word) for word in guard.ASKED}
         found["explained"] = guard.explain_all(vm)
@@ -54,8 +63,14 @@ def collect(vm, with_guard):
 
 
 def killed_workers(found):
-    """Workers of php-fpm that a signal ended, by its own log (a killed master writes none)."""
-    return [int(signal) for signal in KILLED.findall(found["fpm_log"])]
+    """(pid, signal, sender's pid or None) of the workers of php-fpm that a signal ended, by its own log.
+
+    A killed master writes none. php-fpm itself sends SIGKILL to an idle worker that has not left a second after it was
+    asked to, which happens to some of fifty when processors are emulated.
+    """
+    senders = {(pid, signal): sender for sender, signal, pid in SENT.findall(found.get("signals") or "")}
+    return [(int(pid), int(signal), int(senders[pid, signal]) if (pid, signal) in senders else None)
+            for pid, signal in KILLED.findall(found["fpm_log"])]
 
 
 def oom_kills(found):

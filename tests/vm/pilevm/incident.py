@@ -99,10 +99,12 @@ def service_of(data):
     """What became of php-fpm: alive, dead; its peak, its main process, its killed workers."""
     samples = [sample for sample in data["samples"] if sample["at"] >= data["start"]]
     unit = data["found"].get("unit") or {}
+    main_pids = sorted({int(sample["fpm_main_pid"]) for sample in samples if sample["fpm_main_pid"] > 0})
+    killed = collect.killed_workers(data["found"])
     alive = bool(samples) and samples[-1]["fpm_tasks"] >= 1 and unit.get("ActiveState", "active") == "active"
     return {"alive": alive, "peak_bytes": max((sample["fpm_memory_peak"] for sample in samples), default=None),
-            "main_pids": sorted({int(sample["fpm_main_pid"]) for sample in samples if sample["fpm_main_pid"] > 0}),
-            "killed": len(collect.killed_workers(data["found"])), "oom_kills": len(collect.oom_kills(data["found"])),
+            "main_pids": main_pids, "killed": [kill for kill in killed if kill[2] not in main_pids],
+            "killed_by_itself": [kill for kill in killed if kill[2] in main_pids], "oom_kills": len(collect.oom_kills(data["found"])),
             "most_workers": max((int(sample["fpm_tasks"]) - 1 for sample in samples), default=None),
             "most_connecting": max((int(sample["connecting"]) for sample in samples), default=None),
             "least_available_mb": min((sample["available_kb"] for sample in samples), default=0) / 1024,
@@ -158,7 +160,7 @@ def row(label, figures):
             f"{figures['logins_in_time']} of {figures['logins']}, {seconds(figures['login_longest_s'])}",
             f"{figures['plain_answered']} of {figures['plain']}, median {seconds(figures['plain_median_s'])}",
             back["answered"],
-            f"{state}, peak {(service['peak_bytes'] or 0) / MEGABYTE:.0f} MB, {service['killed']} killed{errors}"]
+            f"{state}, peak {(service['peak_bytes'] or 0) / MEGABYTE:.0f} MB, {len(service['killed'])} killed{errors}"]
 
 
 HEADER = ["guard", "ssh banners in time", "ssh logins in time, longest", "need no database: answered",
@@ -235,8 +237,9 @@ def green_checks(data, figures, phases):
          f"{(service['peak_bytes'] or 0) / MEGABYTE:.0f} MB"),
         (service["alive"] and len(service["main_pids"]) == 1, "php-fpm's main process unchanged",
          f"pids {service['main_pids']}"),
-        (service["killed"] + service["oom_kills"] == 0, "no worker killed by a signal",
-         f"{service['killed']} killed, {service['oom_kills']} by the kernel"),
+        (not service["killed"] and not service["oom_kills"], "no worker killed by a signal",
+         f"{service['killed'] or 'none'} (pid, signal, sender), {service['oom_kills']} by the kernel; idle ones that php-fpm "
+         f"ended itself: {service['killed_by_itself'] or 'none'}"),
         (figures["refused_clients"] == 0, "no client refused or left without an answer", figures["refused_clients"]),
         (aim(at_most(figures["first_stuck_to_effect_s"], 3)), "first effect within 3 s of the first stuck request",
          seconds(figures["first_stuck_to_effect_s"])),

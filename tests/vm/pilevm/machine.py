@@ -62,7 +62,7 @@ class Machine:
     # -- life ---------------------------------------------------------------
 
     @classmethod
-    def start(cls, image, folder, memory_mb=1536, cpus=2):
+    def start(cls, image, folder, memory_mb=1536, cpus=2, append=""):
         """Starts qemu on a fresh overlay; does not wait for the guest."""
         folder = Path(folder)
         shutil.rmtree(folder, ignore_errors=True)
@@ -74,7 +74,7 @@ class Machine:
         ports = free_ports(3 + WEB_PORTS)
         state = {"ssh_ports": ports[:3], "web_ports": ports[3:], "kernel": image.kernel, "booted_at": time.monotonic()}
         machine = cls(folder, state)
-        machine.process = subprocess.Popen(machine.qemu_command(image, memory_mb, cpus), stdin=subprocess.DEVNULL,
+        machine.process = subprocess.Popen(machine.qemu_command(image, memory_mb, cpus, append), stdin=subprocess.DEVNULL,
                                            stdout=open(folder / "qemu.log", "wb"), stderr=subprocess.STDOUT,
                                            start_new_session=True)
         state["pid"] = machine.process.pid
@@ -89,14 +89,14 @@ class Machine:
         except FileNotFoundError:
             raise MachineError(f"no machine in {folder}") from None
 
-    def qemu_command(self, image, memory_mb, cpus):
+    def qemu_command(self, image, memory_mb, cpus, append):
         forwards = "user,id=net,restrict=on" + "".join(
             f",hostfwd=tcp:127.0.0.1:{port}-:{guest}"
             for guest, ports in ((22, self.state["ssh_ports"]), (80, self.web_ports)) for port in ports)
         # a little before the host's other work: the guest's clock runs on, whoever has the cores
         return ["nice", "-n", "-5", "qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", image.cpu, "-smp", str(cpus),
                 "-m", str(memory_mb), "-nodefaults", "-display", "none", "-no-reboot",
-                "-kernel", str(image.vmlinuz), "-initrd", str(image.initrd), "-append", COMMAND_LINE,
+                "-kernel", str(image.vmlinuz), "-initrd", str(image.initrd), "-append", f"{COMMAND_LINE} {append}",
                 "-drive", f"file={self.folder}/overlay.qcow2,if=virtio,format=qcow2,cache=unsafe",
                 "-netdev", forwards, "-device", "virtio-net-pci,netdev=net,romfile=",
                 "-device", "virtio-rng-pci", "-device", "virtio-serial-pci",

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 from . import collect, guard, machine, records
@@ -70,6 +71,7 @@ class Run:
                            in ("running", "degraded"), SETTLE_S, "end of the start", 1)
         machine.await_true(lambda: '"config"' in vm.ssh("curl -s -m 15 http://127.0.0.1/auth", check=False).stdout,
                            SETTLE_S, "a good authenticated answer", 1)
+        collect.trace_signals(vm)
         if self.agent.command("ping") is None:
             raise machine.MachineError("the guest's agent does not answer")
         say(f"{self.label}: kernel {self.kernel} up, "
@@ -119,6 +121,11 @@ class Run:
                 say(f"{self.label}: the guest did not answer to '{word}' within a minute")
             self.marks[mark or word] = ack["t_ns"] / 1e9 + self.agent.offset() if ack else records.now()
         return call
+
+    def get(self, path):
+        """One request to the application, from outside; its body."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.vm.web_ports[0]}{path}", timeout=30) as got:
+            return got.read().decode()
 
     def finish(self):
         """Collects what the guest knows; returns all records of the run."""

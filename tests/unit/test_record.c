@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* What explain tells of an episode must be what happened to it. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <string.h>
+
+#include "record/explain_text.h"
+#include "record/record.h"
+#include "util/macro.h"
+
+static struct pile_record record;
+
+static struct pile_intent intent_of(enum pile_intent_kind kind)
+{
+	return (struct pile_intent){ .kind = kind, .explain_id = 1, .refuse_errno = 111 };
+}
+
+static const struct pile_event *say(const struct pile_intent *intent, uint64_t now_ns)
+{
+	return pile_record_intent(&record, intent, "www", "php.service", now_ns, now_ns);
+}
+
+static int setup(void **state)
+{
+	struct pile_intent open = intent_of(PILE_INTENT_BREAKER_OPEN);
+
+	(void)state;
+	memset(&record, 0, sizeof(record));
+	pile_record_init(&record);
+	assert_non_null(say(&open, NS_PER_SEC));
+	return 0;
+}
+
+static void test_relapse_is_told(void **state)
+{
+	struct pile_intent allow = intent_of(PILE_INTENT_BREAKER_ALLOW);
+	struct pile_intent renew = intent_of(PILE_INTENT_BREAKER_RENEW);
+	struct pile_explain *x = pile_record_explain(&record, 1);
+
+	(void)state;
+	allow.allow = 1;
+	assert_non_null(say(&allow, 2 * NS_PER_SEC));
+	assert_string_equal(pile_explain_text_state(x), "half open");
+	renew.relapses = 1;
+	assert_null(say(&renew, 3 * NS_PER_SEC));
+	assert_string_equal(pile_explain_text_state(x), "open");
+	assert_int_equal(x->flips, 1);
+	assert_null(say(&renew, 3 * NS_PER_SEC + 1));
+	assert_int_equal(x->flips, 1);
+	allow.relapses = 1;
+	assert_non_null(say(&allow, 4 * NS_PER_SEC));
+	assert_int_equal(x->half_open_ns, 4 * NS_PER_SEC);
+}
+
+static void test_hold_upon_a_proof_is_told(void **state)
+{
+	struct pile_intent renew = intent_of(PILE_INTENT_BREAKER_RENEW);
+	struct pile_explain *x = pile_record_explain(&record, 1);
+	char text[PILE_EXPLAIN_TEXT_MAX];
+
+	(void)state;
+	assert_ptr_equal(strstr(pile_explain_text_undo(x, text, sizeof(text)), "closes by itself"),
+			 text);
+	renew.why.by_hand = true;
+	say(&renew, 2 * NS_PER_SEC);
+	assert_ptr_equal(
+		strstr(pile_explain_text_undo(x, text, sizeof(text)), "ends when the hold"), text);
+}
+
+static void test_why_it_closed(void **state)
+{
+	struct pile_intent close = intent_of(PILE_INTENT_BREAKER_CLOSE);
+	char text[PILE_EXPLAIN_TEXT_MAX];
+
+	(void)state;
+	close.close_reason = PILE_CLOSE_HOLD_OVER;
+	assert_non_null(strstr(say(&close, 2 * NS_PER_SEC)->text, "the time of the hold is over"));
+	pile_explain_text_undo(pile_record_explain(&record, 1), text, sizeof(text));
+	assert_non_null(strstr(text, "the time of the hold is over"));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup(test_relapse_is_told, setup),
+		cmocka_unit_test_setup(test_hold_upon_a_proof_is_told, setup),
+		cmocka_unit_test_setup(test_why_it_closed, setup),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
