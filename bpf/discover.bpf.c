@@ -96,7 +96,8 @@ static __always_inline void connection_adopt(struct task_struct *task, struct so
 	} else {
 		port = sk->__sk_common.skc_num;
 		by_port = bpf_map_lookup_elem(&listener_ports, &port);
-		if (by_port)
+		/* ports are known by number alone: only for a cgroup that may own the listener */
+		if (by_port && (cg->group == *by_port || cg->group == PILE_NO_GROUP))
 			group = *by_port;
 	}
 	if (group != PILE_NO_GROUP && state_can_open(sk)) {

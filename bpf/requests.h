@@ -366,8 +366,15 @@ static __always_inline void worker_claim(struct pile_bpf_socket *st)
 {
 	__u32 tgid = bpf_get_current_pid_tgid() >> 32;
 	struct pile_bpf_worker fresh = {}, *worker;
+	struct pile_bpf_cgroup *home;
+	__u64 id;
 
 	if (st->worker == tgid)
+		return;
+	/* a socket that was handed on: its reader is another group's, and stays so */
+	id = bpf_get_current_cgroup_id();
+	home = bpf_map_lookup_elem(&cgroups, &id);
+	if (home && home->group != PILE_NO_GROUP && home->group != st->group)
 		return;
 	st->worker = tgid;
 	worker = bpf_map_lookup_elem(&workers, &tgid);

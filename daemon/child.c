@@ -106,13 +106,25 @@ void pile_child_reply(struct pile_guard *g, uint32_t id, int result, const char 
 		return; /* the api process went away: its client hears of it there */
 }
 
-static bool client_is_root(int fd)
+/*
+ * A connection accepted from the stats socket, by root. The name keeps out what else the api process
+ * holds or may be handed that says "root" of itself: its own pair, the listener, the near end of a
+ * connection to some root's service.
+ */
+static bool client_is_root(const struct pile_guard *g, int fd)
 {
+	struct sockaddr_un name = {};
+	socklen_t name_len = sizeof(name), len = sizeof(int), cred_len = sizeof(struct ucred);
+	int type = 0, listening = 1;
 	struct ucred cred;
-	socklen_t len = sizeof(cred);
 
-	return fd >= 0 && getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0 &&
-	       cred.uid == 0;
+	if (fd < 0 || getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) < 0 || type != SOCK_STREAM ||
+	    getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &len) < 0 || listening ||
+	    getsockname(fd, (struct sockaddr *)&name, &name_len) < 0 ||
+	    name.sun_family != AF_UNIX ||
+	    strncmp(name.sun_path, g->options.socket_path, sizeof(name.sun_path)) != 0)
+		return false;
+	return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &cred_len) == 0 && cred.uid == 0;
 }
 
 static void command_hand(struct pile_guard *g, const struct pile_command *c)
@@ -159,7 +171,7 @@ static void command_run(struct pile_guard *g, struct pile_command *c, int client
 	c->endpoint[sizeof(c->endpoint) - 1] = '\0';
 	if (c->version != PILE_COMMAND_VERSION || !c->id)
 		return;
-	if (!client_is_root(client_fd)) {
+	if (!client_is_root(g, client_fd)) {
 		pile_child_reply(g, c->id, -EACCES, "only root may do that");
 		return;
 	}
@@ -178,11 +190,39 @@ static void command_run(struct pile_guard *g, struct pile_command *c, int client
 	}
 }
 
+#define RIGHTS_MAX 8 /* more than one is refused; room, so that none is left open */
+
+/* A stranger's socket must not keep the loop waiting while it is closed. */
+static void stranger_close(int fd)
+{
+	struct linger at_once = { .l_onoff = 1 };
+
+	setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
+	close(fd);
+}
+
+/* All descriptors that came with a message. Returns how many. */
+static size_t rights_take(struct msghdr *msg, int ret[RIGHTS_MAX])
+{
+	size_t n = 0, here;
+
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR(msg, c)) {
+		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+			continue;
+		here = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+		here = MIN(here, RIGHTS_MAX - n);
+		memcpy(ret + n, CMSG_DATA(c), here * sizeof(int));
+		n += here;
+	}
+	return n;
+}
+
+/* One command a tick: pile_child_check listens again. A process that talks without end is not heard more often. */
 static int on_command(sd_event_source *source, int fd, uint32_t revents, void *arg)
 {
 	union {
 		struct cmsghdr head;
-		char space[CMSG_SPACE(sizeof(int))];
+		char space[CMSG_SPACE(RIGHTS_MAX * sizeof(int))];
 	} control;
 	struct pile_command command;
 	struct iovec iov = { &command, sizeof(command) };
@@ -190,24 +230,20 @@ static int on_command(sd_event_source *source, int fd, uint32_t revents, void *a
 			      .msg_iovlen = 1,
 			      .msg_control = &control,
 			      .msg_controllen = sizeof(control) };
-	_cleanup_close_ int client_fd = -1;
-	struct cmsghdr *c;
+	int rights[RIGHTS_MAX];
+	size_t n_rights;
 	ssize_t n;
 
 	(void)revents;
+	sd_event_source_set_enabled(source, SD_EVENT_OFF);
 	n = recvmsg(fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+	if (n <= 0) /* 0: the api process is gone, pile_child_check starts another */
 		return 0;
-	if (n <= 0) { /* the api process is gone: pile_child_check starts another */
-		sd_event_source_set_enabled(source, SD_EVENT_OFF);
-		return 0;
-	}
-	c = CMSG_FIRSTHDR(&msg);
-	if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS &&
-	    c->cmsg_len == CMSG_LEN(sizeof(int)))
-		memcpy(&client_fd, CMSG_DATA(c), sizeof(int));
-	if (n == (ssize_t)sizeof(command))
-		command_run(arg, &command, client_fd);
+	n_rights = rights_take(&msg, rights);
+	if (n == (ssize_t)sizeof(command) && n_rights <= 1 && !(msg.msg_flags & MSG_CTRUNC))
+		command_run(arg, &command, n_rights ? rights[0] : -1);
+	for (size_t i = 0; i < n_rights; i++)
+		stranger_close(rights[i]);
 	return 0;
 }
 
@@ -278,6 +314,8 @@ void pile_child_check(struct pile_guard *g, uint64_t now_ns)
 	uint64_t wait = NS_PER_SEC << MIN(child->failures, 5);
 	int status;
 
+	if (child->source_command)
+		sd_event_source_set_enabled(child->source_command, SD_EVENT_ON);
 	if (child->pid > 0 && waitpid(child->pid, &status, WNOHANG) == child->pid) {
 		child->pid = 0;
 		child->failures =

@@ -255,9 +255,10 @@ static void tick(struct pile_guard *g)
 	g->worst_gap_ns = MAX(g->worst_gap_ns, gap);
 	g->ticks_late += gap > 2 * PILE_TICK_NS;
 	pile_groups_check(&g->groups, &g->kernel, now_ns, on_group, g);
-	if (now_ns - g->discovered_ns >= DISCOVER_EVERY_NS) {
+	if (now_ns - g->discovered_ns >= MAX(DISCOVER_EVERY_NS, 10 * g->discover_cost_ns)) {
 		g->discovered_ns = now_ns;
 		pile_groups_discover(&g->groups, &g->kernel, now_ns, on_group, g);
+		g->discover_cost_ns = clock_ns(CLOCK_MONOTONIC) - now_ns;
 	}
 	if (g->posture_due)
 		posture_take(g, now_ns);

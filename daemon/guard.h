@@ -74,7 +74,7 @@ struct pile_guard {
 	bool posture_due; /* attachments may differ from what is wanted */
 	uint64_t started_ns, started_realtime_ns;
 	uint64_t ticks, ticks_late, worst_gap_ns, tick_cost_ns, last_tick_ns;
-	uint64_t discovered_ns, learned_saved_ns;
+	uint64_t discovered_ns, discover_cost_ns, learned_saved_ns;
 	uint64_t attached_ns[PILE_GROUPS_MAX];
 	struct pile_kernel_cost cost;
 	uint64_t losses_said; /* sum of all that was counted as lost when it was last told */

@@ -103,13 +103,18 @@ static void update_risks(struct pile_decide *state,
 	}
 }
 
-static void update_network(struct pile_decide *state, const struct pile_sample *sample,
-			   uint64_t dead_after_ns, struct pile_intents *out)
+static void update_network(struct pile_decide *state, const struct pile_decide_view *view,
+			   const struct pile_sample *sample, uint64_t dead_after_ns,
+			   struct pile_intents *out)
 {
-	int change = pile_network_update(&state->network, &state->breakers.proofs, sample,
-					 dead_after_ns);
+	bool foreign[PILE_GROUPS_MAX];
 	struct pile_intent *intent;
+	int change;
 
+	for (uint32_t i = 0; i < PILE_GROUPS_MAX; i++)
+		foreign[i] = view->groups[i].foreign;
+	change = pile_network_update(&state->network, &state->breakers.proofs, sample, foreign,
+				     dead_after_ns);
 	if (!change)
 		return;
 	if (change > 0)
@@ -228,7 +233,7 @@ void pile_decide_tick(struct pile_decide *state, const struct pile_decide_view *
 	pile_proofs_update(&state->breakers.proofs, config, state->risk, sample,
 			   late && gap_ns > PILE_TICK_NS ? gap_ns - PILE_TICK_NS : 0);
 	if (!late)
-		update_network(state, sample, dead_after_ns, &out);
+		update_network(state, view, sample, dead_after_ns, &out);
 	pile_breakers_update(&state->breakers,
 			     &(struct pile_breaker_context){
 				     .view = view,

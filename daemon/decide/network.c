@@ -26,12 +26,14 @@ static bool is_local(const struct pile_endpoint *ep)
 }
 
 /* No earlier entry of the table counts for the same address. */
-static bool is_first(const struct pile_proofs *proofs, unsigned int index, bool dead_only)
+static bool is_first(const struct pile_proofs *proofs, const bool *foreign, unsigned int index,
+		     bool dead_only)
 {
 	for (unsigned int i = 0; i < index; i++) {
 		const struct pile_proof *p = &proofs->table[i];
 
-		if (p->used && (dead_only ? p->dead : p->dead || p->suspect) &&
+		if (p->used && !foreign[p->group] &&
+		    (dead_only ? p->dead : p->dead || p->suspect) &&
 		    !memcmp(p->endpoint.addr, proofs->table[index].endpoint.addr,
 			    sizeof(p->endpoint.addr)))
 			return false;
@@ -40,28 +42,30 @@ static bool is_first(const struct pile_proofs *proofs, unsigned int index, bool 
 }
 
 /* Distinct addresses off this host that are dead (or, with !@dead_only, at least suspect). */
-static uint32_t count(const struct pile_proofs *proofs, bool dead_only)
+static uint32_t count(const struct pile_proofs *proofs, const bool *foreign, bool dead_only)
 {
 	uint32_t n = 0;
 
 	for (unsigned int i = 0; i < PILE_PROOFS_MAX; i++) {
 		const struct pile_proof *p = &proofs->table[i];
 
-		if (p->used && (dead_only ? p->dead : p->dead || p->suspect) &&
-		    !is_local(&p->endpoint) && is_first(proofs, i, dead_only))
+		if (p->used && !foreign[p->group] &&
+		    (dead_only ? p->dead : p->dead || p->suspect) && !is_local(&p->endpoint) &&
+		    is_first(proofs, foreign, i, dead_only))
 			n++;
 	}
 	return n;
 }
 
-static void follow_successes(struct pile_network *network, const struct pile_sample *sample)
+static void follow_successes(struct pile_network *network, const struct pile_sample *sample,
+			     const bool *foreign)
 {
 	uint32_t n = MIN(sample->n_dependencies, PILE_SAMPLE_DEPENDENCIES_MAX);
 
 	for (uint32_t i = 0; i < n; i++) {
 		const struct pile_sample_dependency *dep = &sample->dependencies[i];
 
-		if (!is_local(&dep->endpoint))
+		if (!foreign[dep->group] && !is_local(&dep->endpoint))
 			network->success_ns = MAX(network->success_ns,
 						  MIN(dep->last_established_ns, sample->now_ns));
 	}
@@ -72,14 +76,15 @@ static void follow_successes(struct pile_network *network, const struct pile_sam
 }
 
 int pile_network_update(struct pile_network *network, const struct pile_proofs *proofs,
-			const struct pile_sample *sample, uint64_t dead_after_ns)
+			const struct pile_sample *sample, const bool foreign[PILE_GROUPS_MAX],
+			uint64_t dead_after_ns)
 {
 	uint64_t now_ns = sample->now_ns, silence_ns;
-	uint32_t troubled = count(proofs, false);
+	uint32_t troubled = count(proofs, foreign, false);
 
 	if (!network->watched_ns)
 		network->watched_ns = now_ns;
-	follow_successes(network, sample);
+	follow_successes(network, sample, foreign);
 	silence_ns = now_ns - MAX(network->success_ns, MIN(network->watched_ns, now_ns));
 	network->dead = troubled;
 	network->forming =
@@ -97,7 +102,7 @@ int pile_network_update(struct pile_network *network, const struct pile_proofs *
 	 * one proof, two more in the same trouble, and silence everywhere: waiting for their proofs
 	 * would open the first
 	 */
-	if (troubled < PILE_NETWORK_ADDRESSES_MIN || !count(proofs, true) ||
+	if (troubled < PILE_NETWORK_ADDRESSES_MIN || !count(proofs, foreign, true) ||
 	    silence_ns < dead_after_ns)
 		return 0;
 	network->suspect = true;

@@ -43,7 +43,17 @@ uint32_t pile_proof_key(uint32_t group, const struct pile_endpoint *endpoint)
 
 bool pile_proof_is_life(const struct pile_sample_probe *probe)
 {
-	return probe->answered || probe->error == ECONNREFUSED;
+	switch (probe->error) {
+	case ECONNREFUSED:
+	case EMFILE:
+	case ENFILE:
+	case ENOBUFS:
+	case ENOMEM:
+	case EADDRNOTAVAIL:
+		return true;
+	default:
+		return probe->answered;
+	}
 }
 
 static struct pile_proof *find(struct pile_proofs *proofs, uint32_t key, uint32_t group,

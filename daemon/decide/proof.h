@@ -73,7 +73,8 @@ struct pile_proofs {
 
 /**
  * pile_proof_is_life - the guard's probe connected, or was refused by the peer (RST): users would
- * not wait there.
+ * not wait there. Also when the guard could not even try (no descriptor, no memory, no port): a
+ * gate that nobody can find the end of is opened, and users find out.
  */
 bool pile_proof_is_life(const struct pile_sample_probe *probe);
 

@@ -266,6 +266,28 @@ static void groups_retire(struct pile_groups *g, struct pile_kernel *k,
 		pile_kernel_groups_retire(k, gone);
 }
 
+/* A found service makes room for one that the policy names: the one that was seen listening the longest ago. */
+static uint32_t slot_make(struct pile_groups *g, struct pile_kernel *k, uint64_t now_ns,
+			  pile_groups_event_fn fn, void *arg)
+{
+	uint32_t slot = pile_table_slot_take(g, k, now_ns), least = PILE_NO_GROUP;
+	uint32_t gone[PILE_GROUPS_MAX / 32] = {};
+
+	if (slot != PILE_NO_GROUP)
+		return slot;
+	for (uint32_t i = 0; i < g->n_groups; i++)
+		if (g->groups[i].used && !g->groups[i].configured &&
+		    (least == PILE_NO_GROUP || g->groups[i].seen_ns < g->groups[least].seen_ns))
+			least = i;
+	if (least == PILE_NO_GROUP)
+		return PILE_NO_GROUP;
+	fn(PILE_GROUPS_GONE, least, arg);
+	pile_table_group_drop(g, k, least);
+	gone[least / 32] |= 1u << (least % 32);
+	pile_kernel_groups_retire(k, gone);
+	return pile_table_slot_take(g, k, now_ns);
+}
+
 void pile_groups_apply(struct pile_groups *g, struct pile_kernel *k,
 		       const struct pile_policy *policy, uint64_t now_ns, pile_groups_event_fn fn,
 		       void *arg)
@@ -279,12 +301,9 @@ void pile_groups_apply(struct pile_groups *g, struct pile_kernel *k,
 			g->groups[slot].config = policy->groups[i];
 			continue;
 		}
-		slot = pile_table_slot_take(g, k, now_ns);
+		slot = slot_make(g, k, now_ns, fn, arg);
 		if (slot == PILE_NO_GROUP)
-			/*
-			 * cannot be: the policy has at most PILE_GROUPS_MAX and the others are gone
-			 */
-			return;
+			break; /* cannot be: the policy has at most PILE_GROUPS_MAX */
 		g->groups[slot].configured = true;
 		g->groups[slot].config = policy->groups[i];
 		fn(PILE_GROUPS_RESET, slot, arg);

@@ -20,6 +20,7 @@
 #endif
 
 #define WALKS_MAX 3 /* in one discovery: find, tag, adopt */
+#define UNIX_READ_MAX 128
 
 struct walk {
 	struct pile_groups *g;
@@ -29,6 +30,7 @@ struct walk {
 	void *arg;
 	bool again; /* a new listener must be tagged by another walk */
 	bool mptcp;
+	uint32_t unix_read; /* new unix listeners looked up, in this discovery */
 };
 
 static struct pile_listener *listener_find(struct pile_groups *g, uint64_t cookie)
@@ -178,11 +180,18 @@ static void listener_new(struct walk *w, const struct pile_bpf_record_listener *
 	struct pile_listener *l;
 	uint32_t group;
 
+	l = listener_take(w->g);
+	if (!l) {
+		w->g->listeners_lost++;
+		return;
+	}
+	/* each reads /proc/net/unix from its beginning: the rest waits for the next discovery */
+	if (rec->family == AF_UNIX && w->unix_read++ >= UNIX_READ_MAX)
+		return;
 	/* the process may be gone by now, or the socket: the next walk tells */
 	if (pile_proc_cgroup(rec->tgid, cgroup, sizeof(cgroup)) < 0 || endpoint_read(rec, &ep) < 0)
 		return;
-	l = listener_take(w->g);
-	group = l ? group_choose(w, rec, cgroup, &ep) : PILE_NO_GROUP;
+	group = group_choose(w, rec, cgroup, &ep);
 	if (group == PILE_NO_GROUP ||
 	    pile_kernel_listener_set(w->k, rec->cookie, ep.port, group) < 0) {
 		w->g->listeners_lost++;

@@ -33,9 +33,11 @@ int pile_kernel_listener_set(struct pile_kernel *k, uint64_t cookie, uint16_t po
 
 int pile_kernel_listener_remove(struct pile_kernel *k, uint64_t cookie, uint16_t port)
 {
-	uint32_t port_key = port;
+	uint32_t port_key = port, group, owner;
 
-	if (port)
+	/* the port may be another group's by now: in another namespace, at another address */
+	if (port && bpf_map_lookup_elem(k->map_listeners, &cookie, &group) == 0 &&
+	    bpf_map_lookup_elem(k->map_listener_ports, &port_key, &owner) == 0 && owner == group)
 		bpf_map_delete_elem(k->map_listener_ports, &port_key);
 	return bpf_map_delete_elem(k->map_listeners, &cookie);
 }

@@ -5,6 +5,7 @@
  */
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 
 #include "sense/sense.h"
 
@@ -133,13 +134,25 @@ static void connect_see(const struct pile_bpf_record *record, void *arg)
 	pending_add(sweep->s, rec, d);
 }
 
+static uint64_t clock_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * NS_PER_SEC + (uint64_t)t.tv_nsec;
+}
+
 static bool sweep_due(const struct pile_sense *s, const struct pile_kernel *k, uint64_t now_ns)
 {
 	const struct pile_bpf_totals *t = k->totals;
 	uint64_t since = now_ns - s->connects_swept_ns;
+	bool pending;
 	uint64_t done = __atomic_load_n(&t->connects_established, __ATOMIC_RELAXED) +
 			__atomic_load_n(&t->connects_failed, __ATOMIC_RELAXED);
-	bool pending =
+	/* on a host with a million descriptors a walk may cost a tick: a tenth of the time at most */
+	if (since < 10 * s->connects_cost_ns)
+		return false;
+	pending =
 		__atomic_load_n(&t->connects_started, __ATOMIC_RELAXED) != done || s->n_pending > 0;
 
 	if (s->n_connects > LARGE_SWEEP)
@@ -150,6 +163,7 @@ static bool sweep_due(const struct pile_sense *s, const struct pile_kernel *k, u
 static void connects_sweep(struct pile_sense *s, struct pile_kernel *k, uint64_t now_ns)
 {
 	struct sweep sweep = { .s = s, .k = k, .now_ns = now_ns };
+	uint64_t from;
 
 	for (uint32_t i = 0; i < s->n_known; i++) {
 		s->known[i].connecting = 0;
@@ -162,7 +176,9 @@ static void connects_sweep(struct pile_sense *s, struct pile_kernel *k, uint64_t
 	s->n_pending = 0;
 	s->n_connects = 0;
 	s->connects_swept_ns = now_ns;
+	from = clock_ns();
 	pile_kernel_sweep_connects(k, connect_see, &sweep);
+	s->connects_cost_ns = clock_ns() - from;
 }
 
 static void totals_refresh(struct pile_kernel *k, struct pile_sample_dependency *d)

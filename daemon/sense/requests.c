@@ -202,7 +202,7 @@ static void record_see(const struct pile_bpf_record *record, void *arg)
 		queue_see(arg, (const void *)record);
 }
 
-void pile_requests_sweep(struct pile_sense *s, struct pile_kernel *k, struct pile_groups *g)
+int pile_requests_sweep(struct pile_sense *s, struct pile_kernel *k, struct pile_groups *g)
 {
 	struct sweep sweep = { .s = s, .g = g };
 
@@ -210,5 +210,5 @@ void pile_requests_sweep(struct pile_sense *s, struct pile_kernel *k, struct pil
 	s->n_workers = 0;
 	memset(s->workers, 0, sizeof(s->workers));
 	memset(s->busy, 0, sizeof(s->busy));
-	pile_kernel_sweep_sockets(k, record_see, &sweep);
+	return pile_kernel_sweep_sockets(k, record_see, &sweep);
 }

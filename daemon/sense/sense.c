@@ -58,13 +58,13 @@ static void truth_step(struct pile_sense *s, struct pile_kernel *k, struct pile_
 		break;
 	case 1:
 		from = clock_ns();
-		pile_requests_sweep(s, k, g);
+		s->swept = pile_requests_sweep(s, k, g) == 0;
 		s->sweep_cost_ns = clock_ns() - from;
 		s->sweeps++;
 		break;
 	case 2:
 		/* only what a sweep has gone over may be called left behind */
-		if (s->sweeps > 0)
+		if (s->swept)
 			for (uint32_t i = 0; i < g->n_groups; i++)
 				if (g->groups[i].used)
 					s->groups[i].drift += pile_kernel_wheel_settle(k, i);

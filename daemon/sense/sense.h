@@ -69,7 +69,8 @@ struct pile_sense {
 	uint32_t n_workers;
 	uint32_t busy[PILE_GROUPS_MAX];
 	uint64_t sockets, sweeps, sweep_cost_ns;
-	uint64_t connects_swept_ns;
+	bool swept; /* the last sweep met every socket: what it left behind may be settled */
+	uint64_t connects_swept_ns, connects_cost_ns;
 	uint32_t n_connects; /* connections to dependencies seen by the last sweep */
 	uint64_t destinations_lost;
 	/* what is kept of each destination between ticks */
@@ -94,7 +95,8 @@ void pile_sense_tick(struct pile_sense *s, struct pile_kernel *k, struct pile_gr
 /* parts, each in a file of its own */
 void pile_requests_sample(struct pile_sense *s, struct pile_kernel *k, struct pile_groups *g,
 			  uint64_t now_ns, struct pile_sample *ret);
-void pile_requests_sweep(struct pile_sense *s, struct pile_kernel *k, struct pile_groups *g);
+/** pile_requests_sweep - returns 0, or negative errno: then not every socket was met. */
+int pile_requests_sweep(struct pile_sense *s, struct pile_kernel *k, struct pile_groups *g);
 void pile_dependencies_sample(struct pile_sense *s, struct pile_kernel *k, uint64_t now_ns,
 			      struct pile_sample *ret);
 void pile_memory_sample(struct pile_sense *s, struct pile_groups *g, uint64_t now_ns,

@@ -228,7 +228,7 @@ class Load:
 
 
 class Guard:
-    def __init__(self, directory, text=None, prefix=()):
+    def __init__(self, directory, text=None, prefix=(), program=f"{BUILD}/pileguardd"):
         self.dir = directory
         self.policy_path, self.socket = f"{directory}/policy.yaml", f"{directory}/stats.sock"
         self.state = f"{directory}/state"
@@ -236,7 +236,7 @@ class Guard:
         if text is not None:
             self.write(text)
         with open(f"{directory}/guard.log", "a", encoding="utf-8") as log:
-            self.p = subprocess.Popen([*prefix, f"{BUILD}/pileguardd", "--policy", self.policy_path, "--state",
+            self.p = subprocess.Popen([*prefix, program, "--policy", self.policy_path, "--state",
                                        self.state, "--socket", self.socket], stderr=log, stdin=subprocess.DEVNULL)
         self.held = set()
 
