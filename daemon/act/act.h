@@ -2,7 +2,8 @@
 /*
  * act.h: the only room that changes the world, and only by what an intent says. Rung 1:
  * posture.c keeps the programs attached to the cgroups whose policy names them; breaker.c shuts and
- * opens gates; destroy.c ends pending connects; probe.c makes the guard's own connects.
+ * opens gates; destroy.c ends pending connects; probe.c makes the guard's own connects, to what is
+ * held and, one each, to what is nearly proved dead.
  * Owned by the guard; control loop only; no allocation after start; non-blocking sockets only.
  * Never logs: results are in the sample, the gates' counters, and struct pile_act's totals.
  * Fail open: every gate carries a lease of PILE_ACT_LEASE_NS in the kernel, renewed each tick.
@@ -49,6 +50,15 @@ struct pile_act_gate {
 	struct pile_act_probe in_flight[PILE_ACT_PROBES_IN_FLIGHT];
 };
 
+/** One connect of the guard's own to a destination that is not held, while PILE_INTENT_PROBE is repeated. */
+struct pile_act_scout {
+	bool used;
+	bool wanted; /* repeated in this tick */
+	uint32_t group;
+	struct pile_endpoint endpoint;
+	struct pile_act_probe probe;
+};
+
 /** What the gates of a destination did before the present one. */
 struct pile_act_past {
 	struct pile_bpf_destination key;
@@ -62,6 +72,7 @@ struct pile_act {
 	uint32_t asked; /* questions whose answer has not come yet */
 	struct pile_act_gate gates[PILE_ACT_GATES_MAX];
 	struct pile_act_past past[PILE_ACT_PAST_MAX];
+	struct pile_act_scout scouts[PILE_SCOUTS_MAX];
 	struct pile_kernel_attachment attachments[PILE_GROUPS_MAX];
 	uint64_t attached_id[PILE_GROUPS_MAX]; /* cgroup id that the attachment is for; 0 = none */
 	/* negative errno of the last try; 0 = fine or not wanted */
@@ -102,7 +113,10 @@ int pile_act_carry_out(struct pile_act *a, struct pile_kernel *k, const struct p
 		       uint32_t n, const struct pile_sense *sense, uint32_t own_netns,
 		       uint64_t now_ns);
 
-/** pile_act_probe_tick - start and collect probes; results go into @sample->probes. */
+/**
+ * pile_act_probe_tick - start and collect probes; results, and what scouts still wait for, go into
+ * @sample->probes.
+ */
 void pile_act_probe_tick(struct pile_act *a, uint64_t now_ns, struct pile_sample *sample);
 
 /** pile_act_sample - refused, admitted and ended of each dependency, into @sample. */
@@ -134,6 +148,16 @@ int pile_destroy_receive(int fd, uint32_t *ret_seq, int *ret_error);
 
 /** pile_probe_start - a non-blocking connect. Returns a descriptor or negative errno. */
 int pile_probe_start(const struct pile_endpoint *endpoint);
+
+/**
+ * pile_scout_send - keep one connect to @intent's destination in flight, for as long as this is called each tick
+ * Not where none of the group's pending connects is in @own_netns: another network would answer.
+ */
+void pile_scout_send(struct pile_act *a, const struct pile_intent *intent,
+		     const struct pile_sense *sense, uint32_t own_netns, uint64_t now_ns);
+
+/** pile_scouts_dismiss - all of them. */
+void pile_scouts_dismiss(struct pile_act *a);
 
 /** pile_probe_poll - 1 answered, 0 not yet, negative errno: it failed. */
 int pile_probe_poll(int fd);

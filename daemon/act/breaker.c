@@ -116,6 +116,7 @@ void pile_act_close(struct pile_act *a, struct pile_kernel *k)
 	for (uint32_t i = 0; i < PILE_GROUPS_MAX; i++)
 		if (a->attached_id[i])
 			pile_kernel_detach(&a->attachments[i]);
+	pile_scouts_dismiss(a);
 	if (a->diag_fd >= 0)
 		close(a->diag_fd);
 	a->diag_fd = -1;
@@ -209,6 +210,10 @@ static int intent_carry_out(struct pile_act *a, struct pile_kernel *k,
 	struct pile_act_gate *gate = gate_find(a, intent->group, &intent->endpoint);
 	int r;
 
+	if (intent->kind == PILE_INTENT_PROBE) {
+		pile_scout_send(a, intent, sense, own_netns, now_ns);
+		return 0;
+	}
 	if (intent->kind == PILE_INTENT_BREAKER_CLOSE) {
 		if (gate)
 			gate_drop(a, gate, k);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * probe.c: the guard's own connects to a dependency that is held, so that no user request is spent
- * on finding out.
+ * probe.c: the guard's own connects: to a dependency that is held, so that no user request is spent
+ * on finding out; and scouts, one connect to a dependency that is nearly proved dead, where its
+ * users are all stuck and send no SYN that could tell.
  * A fresh SYN each time: the kernel's own retransmissions get rarer and rarer.
  */
 #include <errno.h>
@@ -45,17 +46,19 @@ int pile_probe_poll(int fd)
 	return error ? -error : 1;
 }
 
-static void result_add(struct pile_sample *sample, const struct pile_act_gate *gate, int result)
+/* @result: as pile_probe_poll(); 0 = pending since @pending_since_ns */
+static void result_add(struct pile_sample *sample, uint32_t group,
+		       const struct pile_endpoint *endpoint, int result, uint64_t pending_since_ns)
 {
-	struct pile_sample_probe *p;
-
 	if (sample->n_probes == PILE_SAMPLE_PROBES_MAX)
 		return;
-	p = &sample->probes[sample->n_probes++];
-	p->group = gate->group;
-	p->endpoint = gate->endpoint;
-	p->answered = result > 0;
-	p->error = result < 0 ? -result : 0;
+	sample->probes[sample->n_probes++] = (struct pile_sample_probe){
+		.group = group,
+		.endpoint = *endpoint,
+		.answered = result > 0,
+		.error = result < 0 ? -result : 0,
+		.pending_since_ns = pending_since_ns,
+	};
 }
 
 static void in_flight_collect(struct pile_act_gate *gate, uint64_t now_ns,
@@ -74,7 +77,7 @@ static void in_flight_collect(struct pile_act_gate *gate, uint64_t now_ns,
 			continue;
 		close(probe->fd);
 		probe->fd = -1;
-		result_add(sample, gate, r);
+		result_add(sample, gate->group, &gate->endpoint, r, 0);
 	}
 }
 
@@ -94,18 +97,90 @@ static void in_flight_start(struct pile_act_gate *gate, uint64_t now_ns, struct 
 	}
 	if (oldest->fd >= 0) {
 		close(oldest->fd);
-		result_add(sample, gate, -ETIMEDOUT);
+		result_add(sample, gate->group, &gate->endpoint, -ETIMEDOUT, 0);
 	}
 	oldest->fd = pile_probe_start(&gate->endpoint);
 	oldest->started_ns = now_ns;
 	gate->probes++;
 	if (oldest->fd < 0)
-		result_add(sample, gate, oldest->fd);
+		result_add(sample, gate->group, &gate->endpoint, oldest->fd, 0);
+}
+
+static void scout_dismiss(struct pile_act_scout *scout)
+{
+	close(scout->probe.fd);
+	scout->used = false;
+}
+
+void pile_scouts_dismiss(struct pile_act *a)
+{
+	for (int i = 0; i < PILE_SCOUTS_MAX; i++)
+		if (a->scouts[i].used)
+			scout_dismiss(&a->scouts[i]);
+}
+
+static bool is_in_own_network(const struct pile_sense *sense, uint32_t group,
+			      const struct pile_endpoint *endpoint, uint32_t own_netns)
+{
+	for (uint32_t i = 0; i < sense->n_pending; i++)
+		if (sense->pending[i].group == group && sense->pending[i].netns == own_netns &&
+		    pile_endpoint_equal(&sense->pending[i].endpoint, endpoint))
+			return true;
+	return false;
+}
+
+void pile_scout_send(struct pile_act *a, const struct pile_intent *intent,
+		     const struct pile_sense *sense, uint32_t own_netns, uint64_t now_ns)
+{
+	struct pile_act_scout *free = NULL;
+	int fd;
+
+	for (int i = 0; i < PILE_SCOUTS_MAX; i++) {
+		struct pile_act_scout *scout = &a->scouts[i];
+
+		if (!scout->used) {
+			free = scout;
+		} else if (scout->group == intent->group &&
+			   pile_endpoint_equal(&scout->endpoint, &intent->endpoint)) {
+			scout->wanted = true;
+			return;
+		}
+	}
+	if (!free || !is_in_own_network(sense, intent->group, &intent->endpoint, own_netns))
+		return;
+	fd = pile_probe_start(&intent->endpoint);
+	if (fd < 0)
+		return; /* no evidence: the users' own SYNs tell, later */
+	*free = (struct pile_act_scout){
+		.used = true,
+		.wanted = true,
+		.group = intent->group,
+		.endpoint = intent->endpoint,
+		.probe = { .fd = fd, .started_ns = now_ns },
+	};
+}
+
+static void scout_tick(struct pile_act_scout *scout, struct pile_sample *sample)
+{
+	int r;
+
+	if (!scout->wanted) {
+		scout_dismiss(scout);
+		return;
+	}
+	scout->wanted = false;
+	r = pile_probe_poll(scout->probe.fd);
+	result_add(sample, scout->group, &scout->endpoint, r, r ? 0 : scout->probe.started_ns);
+	if (r)
+		scout_dismiss(scout);
 }
 
 void pile_act_probe_tick(struct pile_act *a, uint64_t now_ns, struct pile_sample *sample)
 {
 	sample->n_probes = 0;
+	for (int i = 0; i < PILE_SCOUTS_MAX; i++)
+		if (a->scouts[i].used)
+			scout_tick(&a->scouts[i], sample);
 	for (int i = 0; i < PILE_ACT_GATES_MAX; i++) {
 		struct pile_act_gate *gate = &a->gates[i];
 

@@ -187,7 +187,7 @@ static void count_probes(struct pile_breaker *b, const struct pile_sample *sampl
 	for (uint32_t i = 0; i < MIN(sample->n_probes, PILE_SAMPLE_PROBES_MAX); i++) {
 		const struct pile_sample_probe *probe = &sample->probes[i];
 
-		if (probe->group != b->group ||
+		if (probe->group != b->group || probe->pending_since_ns ||
 		    !pile_endpoint_equal(&probe->endpoint, &b->endpoint))
 			continue;
 		b->probes++;
@@ -403,21 +403,46 @@ static void explain_proof(const struct pile_proof *p, const struct pile_breaker_
 		.no_success_ns = since(context->now_ns, p->onset_ns),
 		.share_permille = p->share_permille,
 		.always = context->view->groups[p->group].config.fail_fast == PILE_FAIL_FAST_ALWAYS,
+		.own_probe = p->own_probe,
 	};
 	pile_risk_explain(&context->risk[p->group], context->sample->groups[p->group].waiting, why);
+}
+
+/* Where nothing would be opened, nobody is asked. */
+static void ask(const struct pile_breakers *breakers, const struct pile_breaker_context *context,
+		const struct pile_proof *p, uint32_t *asked, struct pile_intents *out)
+{
+	struct pile_intent *intent;
+
+	if (*asked >= PILE_SCOUTS_MAX || pile_breakers_find(breakers, p->group, &p->endpoint) ||
+	    pile_breaker_blocked(breakers, context->view, context->network, p->group, &p->endpoint,
+				 context->now_ns))
+		return;
+	intent = pile_intents_add(out, PILE_INTENT_PROBE, p->group);
+	if (!intent)
+		return;
+	intent->endpoint = p->endpoint;
+	++*asked;
 }
 
 static void follow_proofs(struct pile_breakers *breakers,
 			  const struct pile_breaker_context *context, struct pile_intents *out)
 {
+	uint32_t asked = 0;
+
 	for (unsigned int i = 0; i < PILE_PROOFS_MAX; i++) {
 		const struct pile_proof *p = &breakers->proofs.table[i];
 		const struct pile_policy_group *config = &context->view->groups[p->group].config;
 		struct pile_why why;
 
-		if (!p->used || !p->dead || !context->sample->groups[p->group].present ||
+		if (!p->used || !(p->dead || p->lacks_syn) ||
+		    !context->sample->groups[p->group].present ||
 		    (config->fail_fast != PILE_FAIL_FAST_ALWAYS &&
 		     !pile_risk_at_risk(&context->risk[p->group])))
+			continue;
+		if (p->lacks_syn)
+			ask(breakers, context, p, &asked, out);
+		if (!p->dead)
 			continue;
 		/* others look dead too: their proofs are due, and then it is our own network */
 		if (context->network->forming && !context->network->suspect &&

@@ -15,11 +15,14 @@
 
 #define PILE_BREAKERS_MAX 64 /* episodes of rung 1 at once, virtual ones included */
 
+/* destinations that the guard may ask by itself at once, before anything is opened */
+#define PILE_SCOUTS_MAX 8
+
 /*
  * In one tick: close, open and renew or allow of every breaker, a stage of every group, the
- * network.
+ * network, probes.
  */
-#define PILE_INTENTS_MAX (4 * PILE_BREAKERS_MAX + PILE_GROUPS_MAX + 2)
+#define PILE_INTENTS_MAX (4 * PILE_BREAKERS_MAX + PILE_GROUPS_MAX + 2 + PILE_SCOUTS_MAX)
 
 enum pile_intent_kind {
 	PILE_INTENT_NONE = 0,
@@ -35,7 +38,12 @@ enum pile_intent_kind {
 	/* a step: let `allow` connects through in all since half-open began */
 	PILE_INTENT_BREAKER_ALLOW,
 	PILE_INTENT_BREAKER_CLOSE, /* back to normal: remove the gate */
-	PILE_INTENT_STAGE,	   /* a group's stage changed (record only: "would have acted") */
+	/*
+	 * one connect of the guard's own to a destination that is nearly proved dead; kept while
+	 * the intent is repeated
+	 */
+	PILE_INTENT_PROBE,
+	PILE_INTENT_STAGE, /* a group's stage changed (record only: "would have acted") */
 	/* many destinations dead at once: our own network; nothing is opened (record only) */
 	PILE_INTENT_NETWORK,
 	PILE_INTENT_NETWORK_OVER,
@@ -93,6 +101,7 @@ struct pile_why {
 	bool risk_pool;		       /* waiting > half of the pool's cap */
 	bool always;		       /* fail_fast: always */
 	bool by_hand;		       /* the operator's hold */
+	bool own_probe;		       /* the guard's own connect was not answered either */
 	uint32_t stage_from, stage_to; /* PILE_INTENT_STAGE: enum pile_stage */
 	uint32_t excess;	       /* waiting above the learned level */
 	uint32_t dead_destinations;    /* PILE_INTENT_NETWORK */

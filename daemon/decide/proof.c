@@ -16,10 +16,12 @@
 #define FORGET_NS (5 * NS_PER_SEC)
 
 /*
- * When Linux sends a SYN again, in seconds after connect(): tcp(7), tcp_syn_retries, initial RTO 1
- * s, doubling.
+ * When Linux sends a SYN again, in seconds after connect(): the initial RTO of 1 s doubles each time
+ * (tcp(7), tcp_syn_retries), since Linux 6.5 only after four of 1 s (tcp_syn_linear_timeouts). One
+ * of each pair: not before the first, not after the second.
  */
-static const uint8_t syn_schedule_s[] = { 1, 3, 7, 15, 31, 63 };
+static const uint8_t syn_schedule_s[][2] = { { 1, 1 },	 { 3, 3 },   { 7, 7 },
+					     { 11, 15 }, { 19, 31 }, { 35, 63 } };
 
 static uint32_t hash_bytes(uint32_t hash, const void *data, size_t size)
 {
@@ -209,9 +211,10 @@ static bool retransmitted(const struct pile_proof *p, uint64_t begun_ns, uint64_
 	if (!begun_ns || now_ns - p->oldest_ns > begun_ns + PENDING_SLACK_NS)
 		return false; /* it has ended: what is pending began later */
 	for (unsigned int i = 0; i < ARRAY_LEN(syn_schedule_s); i++) {
-		uint64_t sent_ns = begun_ns + syn_schedule_s[i] * NS_PER_SEC;
+		uint64_t earliest_ns = begun_ns + syn_schedule_s[i][0] * NS_PER_SEC,
+			 latest_ns = begun_ns + syn_schedule_s[i][1] * NS_PER_SEC;
 
-		if (sent_ns >= edge && sent_ns + UNANSWERED_NS <= now_ns)
+		if (earliest_ns >= edge && latest_ns + UNANSWERED_NS <= now_ns)
 			return true;
 	}
 	return false;
@@ -224,18 +227,40 @@ static bool unanswered(const struct pile_proof *p, uint64_t edge, uint64_t now_n
 	       retransmitted(p, p->retried_ns, edge, now_ns);
 }
 
+/* The guard's own connect: life when it is answered, evidence while it is not. */
+static void follow_probe(struct pile_proof *p, const struct pile_sample *sample)
+{
+	p->probe_ns = 0;
+	for (uint32_t i = 0; i < MIN(sample->n_probes, PILE_SAMPLE_PROBES_MAX); i++) {
+		const struct pile_sample_probe *probe = &sample->probes[i];
+
+		if (probe->group != p->group ||
+		    !pile_endpoint_equal(&probe->endpoint, &p->endpoint))
+			continue;
+		if (probe->pending_since_ns)
+			p->probe_ns = probe->pending_since_ns;
+		else if (probe->answered || probe->error == ECONNREFUSED)
+			p->alive_ns = sample->now_ns;
+	}
+}
+
 static void judge(struct pile_proof *p, const struct pile_policy_group *config, bool hurry,
 		  uint64_t edge, uint64_t now_ns)
 {
 	uint64_t need_ns =
 		hurry ? DEAD_AFTER_MIN_NS : MAX(config->dead_after_ns, DEAD_AFTER_MIN_NS);
 	uint32_t stuck_min = config->fail_fast == PILE_FAIL_FAST_ALWAYS ? 1 : PILE_PROOF_STUCK_MIN;
+	bool late_syn;
 
 	if (p->share_permille < PILE_PROOF_SHARE_PERMILLE)
 		return;
 	p->suspect = p->stuck >= PILE_PROOF_STUCK_MIN && p->elapsed_ns >= SUSPECT_NS;
-	p->dead = p->stuck >= stuck_min && p->attempts >= PILE_PROOF_ATTEMPTS_MIN &&
-		  p->elapsed_ns >= need_ns && (hurry || unanswered(p, edge, now_ns));
+	if (p->stuck < stuck_min || p->attempts < PILE_PROOF_ATTEMPTS_MIN)
+		return;
+	late_syn = hurry || unanswered(p, edge, now_ns);
+	p->lacks_syn = !late_syn && now_ns >= edge;
+	p->own_probe = !late_syn && p->probe_ns >= edge && p->probe_ns + UNANSWERED_NS <= now_ns;
+	p->dead = p->elapsed_ns >= need_ns && (late_syn || p->own_probe);
 }
 
 /*
@@ -263,6 +288,7 @@ static void follow(struct pile_proofs *proofs, struct pile_proof *p,
 {
 	uint64_t now_ns = sample->now_ns, edge, lost_ns;
 
+	follow_probe(p, sample);
 	follow_totals(p, dep, now_ns);
 	p->connecting = dep->connecting;
 	p->stuck = MIN(dep->stuck, dep->connecting);
@@ -308,7 +334,7 @@ static void begin_tick(struct pile_proofs *proofs,
 			continue;
 		p->connecting = p->stuck = p->share_permille = 0;
 		p->oldest_ns = p->elapsed_ns = p->attempts = 0;
-		p->suspect = p->dead = false;
+		p->suspect = p->dead = p->lacks_syn = p->own_probe = false;
 		if (lost_ns) /* these were marked against an edge that has moved */
 			p->retried_ns = p->fresh_ns = 0;
 		if (!config[p->group])

@@ -17,7 +17,8 @@
  *   4. a SYN *sent* later than dead_after - 400 ms was left unanswered for 300 ms. Pending connects
  *      prove only that SYNs were lost when they were sent (0, 1, 3, 7 s after each connect began):
  *      without this clause a pool that is stuck as a whole would make every 2 s blip look like a
- *      death until its retransmission at 3 s.
+ *      death until its retransmission at 3 s. Where the pool sends none, a connect of the guard's
+ *      own, begun at that time, is such a SYN; its answer is a sign of life.
  *   With `hurry` (memory gone within 1.5 s) the clock need show 1 s only.
  */
 #pragma once
@@ -54,6 +55,7 @@ struct pile_proof {
 	uint64_t first_ns;   /* first connect begun since the onset; 0 = none seen */
 	uint64_t retried_ns; /* first begun since onset + blip - 1 s */
 	uint64_t fresh_ns;   /* first begun since onset + blip */
+	uint64_t probe_ns;   /* the guard's own connect that is pending now was begun; 0 = none */
 	/* now */
 	uint32_t connecting, stuck, share_permille;
 	uint64_t oldest_ns;
@@ -61,6 +63,8 @@ struct pile_proof {
 	uint64_t attempts;   /* connects since the onset */
 	bool suspect; /* 3 stuck, >= 10 %, the clock shows 1 s: not dead yet, nothing is learned */
 	bool dead;
+	bool lacks_syn; /* all but clause 4 will hold: a SYN sent now would tell */
+	bool own_probe; /* clause 4 holds by the guard's own connect alone */
 };
 
 struct pile_proofs {

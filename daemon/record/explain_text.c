@@ -134,11 +134,13 @@ static void put_why_breaker(struct pen *pen, const struct pile_explain *explain)
 	else
 		put(pen,
 		    "dead: %u connecting (%u for longer than 500 ms, oldest %s), none established "
-		    "for %s;"
+		    "for %s%s;"
 		    " %u.%u %% of %s's %u waiting requests.",
 		    why->connecting, why->stuck, duration(why->oldest_ns).text,
-		    duration(why->no_success_ns).text, why->share_permille / 10,
-		    why->share_permille % 10, explain->group, why->waiting);
+		    duration(why->no_success_ns).text,
+		    why->own_probe ? ", the guard's own connect not answered either" : "",
+		    why->share_permille / 10, why->share_permille % 10, explain->group,
+		    why->waiting);
 	put_risk(pen, why);
 }
 

@@ -67,13 +67,14 @@ struct pile_sample_dependency {
 	uint64_t ended;	   /* pending connects that we ended, total */
 };
 
-/** Result of one of the guard's own probe connects since the last tick. */
+/** One of the guard's own connects: what came of it since the last tick, or that nothing did yet. */
 struct pile_sample_probe {
 	uint32_t group;
 	struct pile_endpoint endpoint;
-	/* connected (and first byte, where awaited); false: refused, timed out, unreachable */
-	bool answered;
-	int error; /* positive errno when not answered */
+	bool answered; /* connected; false: refused, timed out, unreachable */
+	int error;     /* positive errno when not answered */
+	/* no answer yet (only those that PILE_INTENT_PROBE asked for): when its SYN left; else 0 */
+	uint64_t pending_since_ns;
 };
 
 struct pile_sample {

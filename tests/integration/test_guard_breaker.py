@@ -6,6 +6,7 @@ import signal
 import sys
 import time
 import unittest
+from concurrent.futures import ThreadPoolExecutor
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 # pylint: disable=wrong-import-position
@@ -197,6 +198,48 @@ class Incident(unittest.TestCase):
             ended = len([r for r in self.of(family) if r[1] == "ECONNABORTED"])
             self.assertEqual(x["did"]["connects_refused"], refused + burst)
             self.assertEqual(x["did"]["waits_ended"], ended)
+
+
+class StuckPool(unittest.TestCase):
+    """All workers of a small pool are stuck at once: nobody sends a SYN that could tell a death from a blip of 2 s."""
+    POOL = 6
+
+    def outage(self, mode):
+        """(the episode, start of the first connect, its results, SYNs that the dead host was sent)."""
+        world = World()
+        self.addCleanup(world.close)
+        peer = world.peer()
+        port = peer.tell("listen")
+        www = world.service("www", self.POOL)
+        guard = world.guard(policy({"www": {"cgroup": world.cgroup_name("www"), "workers": "prefork",
+                                            "workers_max": self.POOL, "enforce": "[fail_fast]"}}, mode))
+        until(lambda: guard.group("www")["present"], 5, "www is followed")
+        self.assertIsNone(www.connect(peer.v4, port)[0])
+        peer.drop(port, True)
+        with ThreadPoolExecutor(self.POOL) as callers:
+            calls = [callers.submit(www.connect, peer.v4, port, seconds=6) for _ in range(self.POOL)]
+            x = until(lambda: guard.episode("www", f"{peer.v4}:{port}"), 10, "an episode")
+            packets = peer.tell("packets", port=port)
+            results = [call.result() for call in calls]
+        return x, min(r[1] for r in results), results, packets
+
+    def test_the_guard_asks_by_itself(self):
+        x, first, results, _ = self.outage("enforce")
+        after = moment(x["opened_at"]) - first
+        FIGURES["stuck pool of 6: opened after the first connect, s"] = round(after, 3)
+        self.assertGreaterEqual(after, 2.35)
+        self.assertLess(after, 2.9, "not only at the retransmission of 3 s")
+        self.assertTrue(x["why"]["own_probe"])
+        self.assertEqual({r[0] for r in results}, {"ECONNABORTED"})
+
+    def test_not_while_it_only_observes(self):
+        x, first, results, packets = self.outage("observe")
+        self.assertGreaterEqual(moment(x["opened_at"]) - first, 3.2)
+        self.assertFalse(x["why"]["own_probe"])
+        # at 0, 1 and 3 s; and at 2 s since Linux 6.5 (tcp_syn_linear_timeouts)
+        each = 4 if os.path.exists("/proc/sys/net/ipv4/tcp_syn_linear_timeouts") else 3
+        self.assertLessEqual(packets, each * self.POOL, "SYNs of the workers, and none of the guard's")
+        self.assertEqual({r[0] for r in results}, {"EAGAIN"})
 
 
 class Settings(unittest.TestCase):

@@ -357,12 +357,33 @@ static void fill_dependencies(struct sim *sim)
 			add_dependency(sim, &sim->counts[i], &sim->endpoints[i]);
 }
 
+static void fill_scout(struct sim *sim, int dep)
+{
+	struct sim_gate *gate = &sim->gates[dep];
+	bool ended = gate->scout_answered || gate->scout_error;
+
+	if (!gate->scout_ns || !gate->scout_wanted) {
+		gate->scout_ns = 0;
+		return;
+	}
+	sim->sample.probes[sim->sample.n_probes++] = (struct pile_sample_probe){
+		.endpoint = sim->endpoints[dep],
+		.answered = gate->scout_answered,
+		.error = gate->scout_error,
+		.pending_since_ns = ended ? 0 : gate->scout_ns,
+	};
+	gate->scout_wanted = false;
+	if (ended)
+		gate->scout_ns = 0;
+}
+
 static void fill_probes(struct sim *sim)
 {
 	sim->sample.n_probes = 0;
 	for (int i = 0; i < SIM_DEPS_MAX; i++) {
 		struct sim_gate *gate = &sim->gates[i];
 
+		fill_scout(sim, i);
 		if (!gate->shut || !gate->probe_done)
 			continue;
 		gate->probe_done = false;
@@ -410,6 +431,24 @@ static int dep_of(const struct sim *sim, const struct pile_endpoint *endpoint)
 		if (pile_endpoint_equal(&sim->endpoints[i], endpoint))
 			return i;
 	return -1;
+}
+
+/* Its SYN meets what is there when it is sent; a lost one is lost. */
+static void apply_scout(struct sim *sim, const struct pile_intent *intent)
+{
+	int dep = dep_of(sim, &intent->endpoint);
+	struct sim_gate *gate = &sim->gates[MAX(dep, 0)];
+	enum sim_state state;
+
+	if (dep < 0 || sim->config.no_scouts)
+		return;
+	gate->scout_wanted = true;
+	if (gate->scout_ns)
+		return;
+	state = phase_at(sim, dep, sim->now_ns)->state;
+	gate->scout_ns = sim->now_ns;
+	gate->scout_answered = state == SIM_UP;
+	gate->scout_error = state == SIM_RST ? ECONNREFUSED : 0;
 }
 
 static void apply_breaker(struct sim *sim, const struct pile_intent *intent)
@@ -500,7 +539,9 @@ static void tick(struct sim *sim, uint64_t late_ns)
 	pile_decide_tick(&sim->state, &sim->view, &sim->sample, sim->intents, &sim->n_intents);
 	for (uint32_t i = 0; i < sim->n_intents; i++) {
 		note(sim, &sim->intents[i]);
-		if (sim->intents[i].kind < PILE_INTENT_STAGE)
+		if (sim->intents[i].kind == PILE_INTENT_PROBE)
+			apply_scout(sim, &sim->intents[i]);
+		else if (sim->intents[i].kind < PILE_INTENT_STAGE)
 			apply_breaker(sim, &sim->intents[i]);
 	}
 	sim->result.refused = 0;

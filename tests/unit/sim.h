@@ -54,6 +54,7 @@ struct sim_config {
 	uint64_t timeout_ns; /* the application's connect time-out; 0 = none */
 	uint32_t pool;	     /* workers at most; the rest queues */
 	bool static_pool;    /* all workers exist from the start, memory is flat */
+	bool no_scouts;	     /* the guard cannot connect by itself */
 	uint64_t request_bytes, base_bytes, total_bytes,
 		available_bytes; /* available: at the start */
 };
@@ -92,6 +93,10 @@ struct sim_gate {
 	uint64_t admitted_base, next_probe_ns, period_ns;
 	bool probe_done, probe_answered;
 	int probe_error;
+	/* the guard's own connect before anything is opened: when its SYN left; 0 = none */
+	uint64_t scout_ns;
+	bool scout_wanted, scout_answered;
+	int scout_error;
 };
 
 struct sim {

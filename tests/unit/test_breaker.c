@@ -374,6 +374,100 @@ static void test_a_stuck_pool_waits_for_evidence(void **state)
 	assert_in_range(until(f, PILE_INTENT_BREAKER_OPEN, 60), 3100 * MS, 3400 * MS);
 }
 
+/* At 15 s Linux 6.1 sends a SYN again, Linux 6.5 does not, but at 11 and 19 s: neither time proves. */
+static void test_retransmissions_count_only_where_every_kernel_sends_them(void **state)
+{
+	struct fixture *f = *state;
+
+	f->view.groups[0].config.dead_after_ns = 12000 * MS;
+	tick(f);
+	f->per_tick = 5;
+	f->hole = true;
+	tick(f);
+	tick(f);
+	f->per_tick = 0;
+	assert_in_range(until(f, PILE_INTENT_BREAKER_OPEN, 350), 31000 * MS, 31500 * MS);
+}
+
+/* The same pool; until the guard's own connect is asked for, 2 s after the first was stuck. */
+static void stick_until_asked(struct fixture *f)
+{
+	tick(f);
+	f->per_tick = 5;
+	f->hole = true;
+	tick(f);
+	tick(f);
+	f->per_tick = 0;
+	assert_in_range(until(f, PILE_INTENT_PROBE, 60), 1700 * MS, 2100 * MS);
+	assert_true(pile_endpoint_equal(&said(f, PILE_INTENT_PROBE)->endpoint, &dep(f)->endpoint));
+	assert_in_range(f->sample.now_ns - f->begun_ns, 2000 * MS, 2100 * MS);
+}
+
+static void test_own_connect_is_the_evidence(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t since_ns;
+
+	stick_until_asked(f);
+	since_ns = f->sample.now_ns;
+	do {
+		assert_non_null(said(f, PILE_INTENT_PROBE)); /* kept, until it tells */
+		add_probe(f, false, 0);
+		f->sample.probes[0].pending_since_ns = since_ns;
+		tick(f);
+	} while (!said(f, PILE_INTENT_BREAKER_OPEN) && f->sample.now_ns - since_ns < 1000 * MS);
+	assert_in_range(f->sample.now_ns - f->begun_ns, 2400 * MS, 2500 * MS);
+	assert_true(said(f, PILE_INTENT_BREAKER_OPEN)->why.own_probe);
+	tick(f);
+	assert_null(said(f, PILE_INTENT_PROBE));
+}
+
+static void test_own_connect_that_is_answered_is_life(void **state)
+{
+	struct fixture *f = *state;
+
+	stick_until_asked(f);
+	add_probe(f, true, 0);
+	never(f, PILE_INTENT_BREAKER_OPEN, 20);
+}
+
+static void test_own_connect_that_is_refused_is_life(void **state)
+{
+	struct fixture *f = *state;
+
+	stick_until_asked(f);
+	add_probe(f, false, ECONNREFUSED);
+	never(f, PILE_INTENT_BREAKER_OPEN, 20);
+}
+
+/* A connect begun too early says nothing: a blip may have eaten its SYN. */
+static void test_own_connect_from_before_the_edge_is_no_evidence(void **state)
+{
+	struct fixture *f = *state;
+
+	stick_until_asked(f);
+	for (unsigned int i = 0; i < 9; i++) {
+		add_probe(f, false, 0);
+		f->sample.probes[0].pending_since_ns = f->begun_ns + 1900 * MS;
+		tick(f);
+		assert_null(said(f, PILE_INTENT_BREAKER_OPEN));
+	}
+}
+
+static void test_nobody_is_asked_where_nothing_would_open(void **state)
+{
+	struct fixture *f = *state;
+
+	f->view.mode = PILE_MODE_OBSERVE;
+	tick(f);
+	f->per_tick = 5;
+	f->hole = true;
+	tick(f);
+	tick(f);
+	f->per_tick = 0;
+	never(f, PILE_INTENT_PROBE, 60);
+}
+
 static void test_hurry_shortens_the_proof_to_a_second(void **state)
 {
 	struct fixture *f = *state;
@@ -950,6 +1044,12 @@ int main(void)
 		T(test_short_time_outs_do_not_hide_death),
 		T(test_a_small_share_opens_nothing),
 		T(test_a_stuck_pool_waits_for_evidence),
+		T(test_retransmissions_count_only_where_every_kernel_sends_them),
+		T(test_own_connect_is_the_evidence),
+		T(test_own_connect_that_is_answered_is_life),
+		T(test_own_connect_that_is_refused_is_life),
+		T(test_own_connect_from_before_the_edge_is_no_evidence),
+		T(test_nobody_is_asked_where_nothing_would_open),
 		T(test_hurry_shortens_the_proof_to_a_second),
 		T(test_blocked_by_observe),
 		T(test_blocked_by_rung),

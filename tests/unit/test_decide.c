@@ -223,18 +223,20 @@ static void test_observe_explains_once_and_ends_with_the_return(void **state)
 }
 
 /*
- * A small pool of which every worker is stuck at once: proof at the retransmission of 3 s, not
- * before.
+ * A small pool of which every worker is stuck at once sends no SYN late enough: the guard's own
+ * connect is the proof, and without it the retransmission of 3 s.
  */
-static void test_small_static_pool(void **state)
+static void check_small_static_pool(bool no_scouts, uint64_t latest_ns)
 {
-	(void)state;
+	unsigned int by_own_probe = 0;
+
 	for (uint32_t seed = 1; seed <= 20; seed++) {
 		struct sim_config config = sim_config_incident(seed);
 		struct sim *sim;
 
 		config.pool = 10;
 		config.static_pool = true;
+		config.no_scouts = no_scouts;
 		config.base_bytes = 1100ULL << 20;
 		config.available_bytes = 120ULL << 20;
 		outage(&config.deps[0], FAIL_NS, 60 * S);
@@ -242,11 +244,25 @@ static void test_small_static_pool(void **state)
 		sim_run(sim, FAIL_NS + 90 * S);
 		show(sim, "static pool of 10");
 		assert_in_range(sim->result.first_open_ns - sim->result.first_stuck_ns, 2400 * MS,
-				3400 * MS);
+				latest_ns);
 		assert_int_equal(sim->result.opens, 1);
 		assert_int_equal(sim->result.closes, 1);
+		by_own_probe += sim->result.why.own_probe;
 		sim_free(sim);
 	}
+	assert_int_equal(by_own_probe > 10, !no_scouts);
+}
+
+static void test_small_static_pool(void **state)
+{
+	(void)state;
+	check_small_static_pool(false, 2700 * MS);
+}
+
+static void test_small_static_pool_without_own_probe(void **state)
+{
+	(void)state;
+	check_small_static_pool(true, 3400 * MS);
 }
 
 /*
@@ -859,6 +875,7 @@ int main(void)
 		cmocka_unit_test(test_incident_unguarded_records_all_stages),
 		cmocka_unit_test(test_observe_explains_once_and_ends_with_the_return),
 		cmocka_unit_test(test_small_static_pool),
+		cmocka_unit_test(test_small_static_pool_without_own_probe),
 		cmocka_unit_test(test_a_host_with_two_seconds_left),
 		cmocka_unit_test(test_a_reboot_of_the_database),
 		cmocka_unit_test(test_withdrawn_traffic),

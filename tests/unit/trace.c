@@ -144,7 +144,8 @@ static int read_probe(struct pile_sample *s, char **f, unsigned int n, const uin
 	s->n_probes++;
 	*probe = (struct pile_sample_probe){ .group = (uint32_t)v[1],
 					     .answered = v[3],
-					     .error = (int)v[4] };
+					     .error = (int)v[4],
+					     .pending_since_ns = n > 5 ? v[5] * NS_PER_MS : 0 };
 	return pile_endpoint_parse(f[2], false, &probe->endpoint);
 }
 
@@ -269,9 +270,10 @@ void trace_write(FILE *file, const struct pile_sample *sample)
 	for (uint32_t i = 0; i < sample->n_dependencies; i++)
 		write_dependency(file, &sample->dependencies[i]);
 	for (uint32_t i = 0; i < sample->n_probes; i++)
-		fprintf(file, "p\t%u\t%s\t%d\t%d\n", sample->probes[i].group,
+		fprintf(file, "p\t%u\t%s\t%d\t%d\t%" PRIu64 "\n", sample->probes[i].group,
 			pile_endpoint_format(&sample->probes[i].endpoint, text, sizeof(text)),
-			sample->probes[i].answered, sample->probes[i].error);
+			sample->probes[i].answered, sample->probes[i].error,
+			ms(sample->probes[i].pending_since_ns));
 	fprintf(file, "t\t%" PRIu64 "\t%" PRIu64 "\t%" PRIu64 "\t%" PRIu64 "\n", ms(sample->now_ns),
 		ms(sample->late_ns), sample->memory_total_bytes / 1024,
 		sample->memory_available_bytes / 1024);

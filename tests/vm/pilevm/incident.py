@@ -76,11 +76,12 @@ def recovery(requests, returned, end):
             "answered": of_count(good(later), later), "share": share(good(later), later)}
 
 
-def first_effect(requests, lost):
-    """The first stuck authenticated request, and the first error of the application that a client sees."""
-    since = [record for record in kind_of(requests, "auth") if record["planned"] >= lost - 1]
-    stuck = [record["planned"] for record in since
-             if record["done"] > lost and (record["status"] != 200 or took(record) > STUCK_S)]
+def first_effect(requests, phases):
+    """The first stuck authenticated request of the storm, and the first error of the application that a client sees.
+
+    Not those that had an answer of the database under way when it was lost: nothing ends a wait on an established connection."""
+    since = [record for record in kind_of(requests, "auth") if record["planned"] >= max(phases["lost"], phases["storm"] - 1)]
+    stuck = [record["planned"] for record in since if record["status"] != 200 or took(record) > STUCK_S]
     effects = [record["done"] for record in own_errors(since)]
     return min(stuck, default=None), min(effects, default=None)
 
@@ -118,7 +119,7 @@ def measure(data, phases):
     probes = between(data["probes"], phases["storm"], phases["returned"])
     plain, auth = kind_of(outage, "plain"), kind_of(outage, "auth")
     errors = own_errors(auth)
-    stuck, effect = first_effect(requests, phases["lost"])
+    stuck, effect = first_effect(requests, phases)
     banners, logins = probes_of(probes, "banner"), probes_of(probes, "login")
     return {
         "idle": idle_figures(data), "service": service_of(data),
