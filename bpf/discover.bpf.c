@@ -46,15 +46,40 @@ static __always_inline __u32 listener_tag(struct sock *sk, __u64 cookie)
 	return *group;
 }
 
+/*
+ * A unix listener's name, from the socket itself: /proc/net/unix prints names as they are, and one
+ * with a line break in it can pretend to be another's.
+ */
+static __always_inline void path_copy(struct sock *sk, struct pile_bpf_record_listener *rec)
+{
+	struct unix_sock *usk = bpf_skc_to_unix_sock(sk);
+	struct unix_address *addr = usk ? usk->addr : NULL;
+	__u32 len;
+
+	if (!addr)
+		return;
+	len = addr->len;
+	if (len <= sizeof(__u16)) /* sun_family */
+		return;
+	len -= sizeof(__u16);
+	if (len > sizeof(rec->path))
+		len = sizeof(rec->path);
+	rec->path_len = len;
+#pragma unroll
+	for (__u32 i = 0; i < PILE_UNIX_PATH_MAX; i++) {
+		if (i < len)
+			rec->path[i] = addr->name[0].sun_path[i];
+	}
+}
+
 static __always_inline void listener_write(struct seq_file *seq, struct task_struct *task,
-					   struct file *file, struct sock *sk)
+					   struct sock *sk)
 {
 	struct pile_bpf_record_listener rec = { .head = { PILE_RECORD_LISTENER, sizeof(rec) } };
 
 	rec.cookie = bpf_get_socket_cookie(sk);
 	rec.tgid = task->tgid;
 	rec.cgroup_id = task_cgroup_id(task);
-	rec.inode = file->f_inode->i_ino;
 	rec.family = sk->__sk_common.skc_family;
 	rec.port = rec.family == AF_UNIX ? 0 : sk->__sk_common.skc_num;
 	rec.protocol = rec.family == AF_UNIX ? 0 : sk->sk_protocol;
@@ -68,6 +93,8 @@ static __always_inline void listener_write(struct seq_file *seq, struct task_str
 		rec.addr[11] = 0xff;
 		*(__u32 *)&rec.addr[12] = sk->__sk_common.skc_rcv_saddr;
 	}
+	if (rec.family == AF_UNIX)
+		path_copy(sk, &rec);
 	__builtin_memcpy(rec.comm, task->comm, sizeof(rec.comm));
 	rec.group = listener_tag(sk, rec.cookie);
 	bpf_seq_write(seq, &rec, sizeof(rec));
@@ -144,7 +171,7 @@ int discover(struct bpf_iter__task_file *ctx)
 	    sk->__sk_common.skc_family != AF_INET6)
 		return 0;
 	if (sk->__sk_common.skc_state == TCP_LISTEN)
-		listener_write(ctx->meta->seq, task, file, sk);
+		listener_write(ctx->meta->seq, task, sk);
 	else if (sk->sk_type == SOCK_STREAM)
 		connection_adopt(task, sk);
 	return 0;

@@ -134,20 +134,21 @@ struct mptcp_sock {
 	struct sk_buff_head receive_queue; /* until 6.14 */
 } PRESERVE;
 
-struct unix_address;
+struct sockaddr_un {
+	char sun_path[108];
+} PRESERVE;
+
+struct unix_address {
+	int len; /* of the sockaddr_un */
+	struct sockaddr_un name[];
+} PRESERVE;
 
 struct unix_sock {
 	struct unix_address *addr;
 	struct sock *peer;
 } PRESERVE;
 
-struct inode {
-	unsigned long i_ino;
-} PRESERVE;
-
-struct file {
-	struct inode *f_inode;
-} PRESERVE;
+struct file;
 
 struct socket {
 	struct sock *sk;

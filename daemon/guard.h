@@ -105,6 +105,17 @@ void pile_guard_say(struct pile_guard *g, enum pile_event_kind kind, uint32_t gr
  */
 int pile_guard_reload(struct pile_guard *g, uint32_t command_id);
 
+/* tick.c */
+void pile_tick(struct pile_guard *g);
+/** pile_tick_group - a group came, went, restarted (on_event of groups.h; @arg: the guard). */
+void pile_tick_group(enum pile_groups_event event, uint32_t slot, void *arg);
+/** pile_tick_view - what decide must know of each group; @whole: the policy's part too. */
+void pile_tick_view(struct pile_guard *g, bool whole);
+/** pile_tick_record - the intents of this tick, into the record and the journal. */
+void pile_tick_record(struct pile_guard *g, uint64_t now_ns);
+/** pile_learned_save - what calm looks like, to the slow thread, to be kept on disk. */
+void pile_learned_save(struct pile_guard *g, uint64_t now_ns);
+
 /* publish.c */
 void pile_publish(struct pile_guard *g, uint64_t now_ns);
 int pile_publish_open(struct pile_guard *g);

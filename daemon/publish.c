@@ -8,10 +8,10 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
-#include <time.h>
 
 #include "groups/proc.h"
 #include "guard.h"
+#include "util/clock.h"
 
 int pile_publish_open(struct pile_guard *g)
 {
@@ -38,14 +38,6 @@ int pile_publish_open(struct pile_guard *g)
 	g->shared->magic = PILE_SNAPSHOT_MAGIC;
 	g->shared->size = sizeof(struct pile_snapshot);
 	return 0;
-}
-
-static uint64_t realtime_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_REALTIME, &t);
-	return (uint64_t)t.tv_sec * NS_PER_SEC + (uint64_t)t.tv_nsec;
 }
 
 static void own_cost(struct pile_snapshot_host *h)
@@ -199,15 +191,15 @@ static void listener_blind(const struct pile_guard *g, const struct pile_listene
 }
 
 static void listeners_fill(const struct pile_guard *g, struct pile_snapshot_half *half,
-			   const uint32_t *index)
+			   const uint32_t *index, bool configured)
 {
-	half->n_listeners = 0;
 	for (int i = 0; i < PILE_LISTENERS_MAX && half->n_listeners < PILE_SNAPSHOT_LISTENERS;
 	     i++) {
 		const struct pile_listener *l = &g->groups.listeners[i];
 		struct pile_snapshot_listener *to;
 
-		if (!l->used || index[l->group] == PILE_NO_GROUP)
+		if (!l->used || index[l->group] == PILE_NO_GROUP ||
+		    g->groups.groups[l->group].configured != configured)
 			continue;
 		to = &half->listeners[half->n_listeners++];
 		memset(to, 0, sizeof(*to));
@@ -345,13 +337,15 @@ void pile_publish(struct pile_guard *g, uint64_t now_ns)
 	size_t len;
 
 	half->t_ns = now_ns;
-	half->realtime_ns = realtime_ns();
+	half->realtime_ns = pile_clock_ns(CLOCK_REALTIME);
 	/* what costs system calls is taken over from the last half between seconds */
 	half->host.guard_cpu_ns = last->host.guard_cpu_ns;
 	half->host.guard_rss_bytes = last->host.guard_rss_bytes;
 	host_fill(g, &half->host);
 	groups_fill(g, half, index);
-	listeners_fill(g, half, index);
+	half->n_listeners = 0;
+	listeners_fill(g, half, index, true);
+	listeners_fill(g, half, index, false);
 	dependencies_fill(g, half, index);
 	if (g->ticks % 10 == 3) {
 		own_cost(&half->host);

@@ -5,9 +5,9 @@
  */
 #include <errno.h>
 #include <string.h>
-#include <time.h>
 
 #include "act/act.h"
+#include "util/clock.h"
 
 /* A netlink sequence number carries the gate it is for. */
 #define SEQ_GATE_SHIFT 24
@@ -136,14 +136,6 @@ static int gate_write(struct pile_act_gate *gate, struct pile_kernel *k,
 	return pile_kernel_gate_set(k, &gate->key, &gate->value);
 }
 
-static uint64_t clock_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * NS_PER_SEC + (uint64_t)t.tv_nsec;
-}
-
 /* The time of an effect is taken when it is known, not when the tick began. */
 static void answers_collect(struct pile_act *a)
 {
@@ -163,7 +155,7 @@ static void answers_collect(struct pile_act *a)
 			a->ended++;
 			gate->ended++;
 			if (!gate->first_ended_ns)
-				gate->first_ended_ns = clock_ns();
+				gate->first_ended_ns = pile_clock_ns(CLOCK_MONOTONIC);
 		} else if (error != -ENOENT) {
 			a->ends_failed++; /* ENOENT: it ended by itself meanwhile */
 		}

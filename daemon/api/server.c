@@ -11,10 +11,10 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
-#include <time.h>
 
 #include "api/api.h"
 #include "api/privileges.h"
+#include "util/clock.h"
 #include "util/error.h"
 #include "util/macro.h"
 
@@ -26,10 +26,7 @@
 
 uint64_t pile_server_now(void)
 {
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * NS_PER_SEC + (uint64_t)ts.tv_nsec;
+	return pile_clock_ns(CLOCK_MONOTONIC);
 }
 
 int pile_server_refresh(struct pile_server *server)

@@ -66,7 +66,7 @@ struct pile_groups {
 	uint32_t n_groups; /* slots in use: highest used + 1 */
 	struct pile_group groups[PILE_GROUPS_MAX];
 	struct pile_listener listeners[PILE_LISTENERS_MAX];
-	uint64_t listeners_lost; /* listeners that did not fit, total */
+	uint64_t listeners_lost; /* listeners that did not fit: the most at once */
 };
 
 enum pile_groups_event {

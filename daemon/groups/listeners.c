@@ -3,6 +3,7 @@
  * listeners.c: which listening socket belongs to which group; found services become observed
  * groups.
  */
+#include <ctype.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <string.h>
@@ -20,7 +21,6 @@
 #endif
 
 #define WALKS_MAX 3 /* in one discovery: find, tag, adopt */
-#define UNIX_READ_MAX 128
 
 struct walk {
 	struct pile_groups *g;
@@ -30,7 +30,7 @@ struct walk {
 	void *arg;
 	bool again; /* a new listener must be tagged by another walk */
 	bool mptcp;
-	uint32_t unix_read; /* new unix listeners looked up, in this discovery */
+	uint32_t lost; /* listeners that did not fit, in this walk */
 };
 
 static struct pile_listener *listener_find(struct pile_groups *g, uint64_t cookie)
@@ -41,29 +41,62 @@ static struct pile_listener *listener_find(struct pile_groups *g, uint64_t cooki
 	return NULL;
 }
 
-static struct pile_listener *listener_take(struct pile_groups *g)
+static void listener_drop(struct walk *w, struct pile_listener *l)
 {
-	for (int i = 0; i < PILE_LISTENERS_MAX; i++)
-		if (!g->listeners[i].used)
-			return &g->listeners[i];
-	return NULL;
+	pile_kernel_listener_remove(w->k, l->cookie, l->endpoint.port);
+	if (w->g->groups[l->group].cgroup_id != l->cgroup_id)
+		pile_kernel_cgroup_remove(w->k, l->cgroup_id);
+	l->used = false;
+}
+
+/* A free place; for one that the policy names, else that of one that it does not name. */
+static struct pile_listener *listener_take(struct walk *w, bool configured)
+{
+	struct pile_listener *other = NULL;
+
+	for (int i = 0; i < PILE_LISTENERS_MAX; i++) {
+		struct pile_listener *l = &w->g->listeners[i];
+
+		if (!l->used)
+			return l;
+		if (!w->g->groups[l->group].configured)
+			other = l;
+	}
+	if (!configured || !other)
+		return NULL;
+	listener_drop(w, other);
+	return other;
+}
+
+/* An abstract name begins with '@', and has one for each NUL, as ss(8) and /proc/net/unix print it. */
+static void path_read(const struct pile_bpf_record_listener *rec, char *ret, size_t size)
+{
+	size_t len = MIN(MIN(rec->path_len, sizeof(rec->path)), size - 1);
+
+	if (len && rec->path[0])
+		len = strnlen((const char *)rec->path, len);
+	for (size_t i = 0; i < len; i++) {
+		ret[i] = (char)(rec->path[i] ? rec->path[i] : '@');
+		if (iscntrl((unsigned char)ret[i]))
+			ret[i] = '?'; /* it ends up in the journal and on terminals */
+	}
+	ret[len] = '\0';
 }
 
 static int endpoint_read(const struct pile_bpf_record_listener *rec, struct pile_endpoint *ret)
 {
 	struct pile_endpoint ep = { .family = (uint8_t)rec->family };
-	int r;
 
 	if (rec->family != AF_UNIX) {
 		ep.port = rec->port;
 		memcpy(ep.addr, rec->addr, sizeof(ep.addr));
-		*ret = ep;
-		return 0;
+	} else {
+		path_read(rec, ep.path, sizeof(ep.path));
+		if (!ep.path[0])
+			return -ENOENT;
 	}
-	r = pile_proc_unix_path(rec->tgid, rec->inode, ep.path, sizeof(ep.path));
-	if (r == 0)
-		*ret = ep;
-	return r;
+	*ret = ep;
+	return 0;
 }
 
 static bool claims(const struct pile_group *group, const char *cgroup,
@@ -151,8 +184,8 @@ static void unit_cgroup(const struct pile_policy_group *config, const char *cgro
 	snprintf(ret, PILE_CGROUP_MAX, "%.*s", (int)len, cgroup);
 }
 
-static uint32_t group_choose(struct walk *w, const struct pile_bpf_record_listener *rec,
-			     const char *cgroup, const struct pile_endpoint *ep)
+static uint32_t group_configured(struct walk *w, const struct pile_bpf_record_listener *rec,
+				 const char *cgroup, const struct pile_endpoint *ep)
 {
 	struct pile_groups *g = w->g;
 
@@ -170,7 +203,7 @@ static uint32_t group_choose(struct walk *w, const struct pile_bpf_record_listen
 			pile_kernel_cgroup_set(w->k, rec->cgroup_id, i);
 		return i;
 	}
-	return found_group(w, rec, cgroup);
+	return PILE_NO_GROUP;
 }
 
 static void listener_new(struct walk *w, const struct pile_bpf_record_listener *rec)
@@ -180,21 +213,16 @@ static void listener_new(struct walk *w, const struct pile_bpf_record_listener *
 	struct pile_listener *l;
 	uint32_t group;
 
-	l = listener_take(w->g);
-	if (!l) {
-		w->g->listeners_lost++;
-		return;
-	}
-	/* each reads /proc/net/unix from its beginning: the rest waits for the next discovery */
-	if (rec->family == AF_UNIX && w->unix_read++ >= UNIX_READ_MAX)
-		return;
 	/* the process may be gone by now, or the socket: the next walk tells */
 	if (pile_proc_cgroup(rec->tgid, cgroup, sizeof(cgroup)) < 0 || endpoint_read(rec, &ep) < 0)
 		return;
-	group = group_choose(w, rec, cgroup, &ep);
-	if (group == PILE_NO_GROUP ||
+	group = group_configured(w, rec, cgroup, &ep);
+	l = listener_take(w, group != PILE_NO_GROUP);
+	if (l && group == PILE_NO_GROUP)
+		group = found_group(w, rec, cgroup);
+	if (!l || group == PILE_NO_GROUP ||
 	    pile_kernel_listener_set(w->k, rec->cookie, ep.port, group) < 0) {
-		w->g->listeners_lost++;
+		w->lost++;
 		return;
 	}
 	memset(l, 0, sizeof(*l));
@@ -247,10 +275,7 @@ static void listeners_expire(struct walk *w)
 		if (!l->used)
 			continue;
 		if (l->epoch != g->epoch) {
-			pile_kernel_listener_remove(w->k, l->cookie, l->endpoint.port);
-			if (g->groups[l->group].cgroup_id != l->cgroup_id)
-				pile_kernel_cgroup_remove(w->k, l->cgroup_id);
-			l->used = false;
+			listener_drop(w, l);
 			continue;
 		}
 		g->groups[l->group].n_listeners++;
@@ -289,6 +314,7 @@ int pile_groups_discover(struct pile_groups *g, struct pile_kernel *k, uint64_t 
 
 	for (int i = 0; i < WALKS_MAX; i++) {
 		w.again = false;
+		w.lost = 0;
 		g->epoch++;
 		r = pile_kernel_discover(k, listener_see, &w);
 		if (r < 0 || !w.again)
@@ -298,6 +324,7 @@ int pile_groups_discover(struct pile_groups *g, struct pile_kernel *k, uint64_t 
 		return r;
 	if (w.mptcp)
 		pile_kernel_discover_hidden(k);
+	g->listeners_lost = MAX(g->listeners_lost, w.lost);
 	listeners_expire(&w);
 	found_expire(&w);
 	pile_kernel_unix_expire(k);

@@ -58,50 +58,6 @@ int pile_proc_cgroup(uint32_t tgid, char *ret, size_t size)
 	return 0;
 }
 
-/* One line of /proc/net/unix: "Num: RefCount Protocol Flags Type St Inode Path" */
-static bool unix_line_match(const char *line, uint64_t inode, char *ret, size_t size)
-{
-	unsigned long long found;
-	int at = 0;
-
-	if (sscanf(line, "%*s %*s %*s %*s %*s %*s %llu %n", &found, &at) != 1 || found != inode)
-		return false;
-	snprintf(ret, size, "%s", at ? line + at : "");
-	ret[strcspn(ret, "\n")] = '\0';
-	return true;
-}
-
-int pile_proc_unix_path(uint32_t tgid, uint64_t inode, char *ret, size_t size)
-{
-	_cleanup_close_ int fd = -1;
-	char path[64], buf[8192], *line, *end;
-	size_t have = 0;
-	ssize_t n;
-
-	snprintf(path, sizeof(path), "/proc/%u/net/unix", tgid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	for (;;) {
-		n = read(fd, buf + have, sizeof(buf) - 1 - have);
-		if (n < 0)
-			return -errno;
-		if (n == 0)
-			return -ENOENT;
-		have += (size_t)n;
-		buf[have] = '\0';
-		for (line = buf; (end = strchr(line, '\n')); line = end + 1) {
-			*end = '\0';
-			if (unix_line_match(line, inode, ret, size))
-				return 0;
-		}
-		have -= (size_t)(line - buf);
-		memmove(buf, line, have);
-		if (have == sizeof(buf) - 1)
-			have = 0; /* no line is that long: skip it */
-	}
-}
-
 int pile_proc_number(const char *text, uint64_t *ret)
 {
 	char *end;

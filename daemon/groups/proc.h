@@ -28,13 +28,6 @@ ssize_t pile_proc_pread(int fd, char *buf, size_t size);
  */
 int pile_proc_cgroup(uint32_t tgid, char *ret, size_t size);
 
-/**
- * pile_proc_unix_path - the path of a unix socket, by inode, in the network namespace of a process
- * An abstract name comes back with a leading '@', as /proc/net/unix prints it. Returns 0, -ENOENT,
- * or other errno.
- */
-int pile_proc_unix_path(uint32_t tgid, uint64_t inode, char *ret, size_t size);
-
 /** pile_proc_number - a decimal number, or "max" as UINT64_MAX. Returns 0 or -EINVAL. */
 int pile_proc_number(const char *text, uint64_t *ret);
 

@@ -5,9 +5,9 @@
  */
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 
 #include "sense/sense.h"
+#include "util/clock.h"
 
 #define STUCK_NS (500 * NS_PER_MS)	 /* sample.h: "stuck" */
 #define CALM_SWEEP_NS NS_PER_SEC	 /* nothing pending: once a second is enough for "silent" */
@@ -134,14 +134,6 @@ static void connect_see(const struct pile_bpf_record *record, void *arg)
 	pending_add(sweep->s, rec, d);
 }
 
-static uint64_t clock_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * NS_PER_SEC + (uint64_t)t.tv_nsec;
-}
-
 static bool sweep_due(const struct pile_sense *s, const struct pile_kernel *k, uint64_t now_ns)
 {
 	const struct pile_bpf_totals *t = k->totals;
@@ -176,9 +168,9 @@ static void connects_sweep(struct pile_sense *s, struct pile_kernel *k, uint64_t
 	s->n_pending = 0;
 	s->n_connects = 0;
 	s->connects_swept_ns = now_ns;
-	from = clock_ns();
+	from = pile_clock_ns(CLOCK_MONOTONIC);
 	pile_kernel_sweep_connects(k, connect_see, &sweep);
-	s->connects_cost_ns = clock_ns() - from;
+	s->connects_cost_ns = pile_clock_ns(CLOCK_MONOTONIC) - from;
 }
 
 static void totals_refresh(struct pile_kernel *k, struct pile_sample_dependency *d)

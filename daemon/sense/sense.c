@@ -4,7 +4,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <time.h>
+
+#include "util/clock.h"
 
 #define SWEEP_EVERY_TICKS 10 /* design.md: truth once a second */
 
@@ -36,14 +37,6 @@ void pile_sense_group_reset(struct pile_sense *s, uint32_t group)
 	}
 }
 
-static uint64_t clock_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * NS_PER_SEC + (uint64_t)t.tv_nsec;
-}
-
 /*
  * Truth once a second: flip the wheels, sweep a tick later (so that nobody still counts into the
  * old one by a stale look at the generation), settle a tick after that.
@@ -57,9 +50,9 @@ static void truth_step(struct pile_sense *s, struct pile_kernel *k, struct pile_
 		pile_kernel_generation_flip(k);
 		break;
 	case 1:
-		from = clock_ns();
+		from = pile_clock_ns(CLOCK_MONOTONIC);
 		s->swept = pile_requests_sweep(s, k, g) == 0;
-		s->sweep_cost_ns = clock_ns() - from;
+		s->sweep_cost_ns = pile_clock_ns(CLOCK_MONOTONIC) - from;
 		s->sweeps++;
 		break;
 	case 2:

@@ -185,7 +185,6 @@ struct pile_bpf_record_listener {
 	pile_u32 tgid;
 	pile_u64 cgroup_id;
 	pile_u64 cookie;
-	pile_u64 inode; /* of the socket file: finds a unix listener's path */
 	pile_u32 netns; /* inode of the network namespace */
 	pile_u16 family;
 	pile_u16 port;	   /* host order */
@@ -195,6 +194,9 @@ struct pile_bpf_record_listener {
 	pile_u8 comm[16];
 	pile_u32 group; /* PILE_NO_GROUP = not tagged */
 	pile_u32 backlog;
+	/* of a unix listener: its name as it was bound, an abstract one with a NUL in front */
+	pile_u8 path[PILE_UNIX_PATH_MAX];
+	pile_u32 path_len; /* a file's name may count its NUL at the end */
 };
 
 struct pile_bpf_record_socket {
@@ -241,7 +243,7 @@ _Static_assert(sizeof(struct pile_bpf_socket) == 24, "abi");
 _Static_assert(sizeof(struct pile_bpf_connect) == 32, "abi");
 _Static_assert(sizeof(struct pile_bpf_destination) == 24, "abi");
 _Static_assert(sizeof(struct pile_bpf_shard) % 64 == 0, "abi");
-_Static_assert(sizeof(struct pile_bpf_record_listener) == 88, "abi");
+_Static_assert(sizeof(struct pile_bpf_record_listener) == 192, "abi");
 _Static_assert(sizeof(struct pile_bpf_record_connect) == 72, "abi");
 
 #endif

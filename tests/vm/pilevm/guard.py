@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Installs the guard into a running guest, and asks it what it did."""
 import json
 import os

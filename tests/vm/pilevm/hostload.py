@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """How much of this host's processors others used during a run: what makes a run doubtful."""
 import os
 import resource

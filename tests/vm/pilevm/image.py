@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Builds and caches the guest's image from Debian's packages.
 
 Two cached steps, each named by a hash of its recipe: the packages (a tar, a

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """The incident's figures and verdicts, from the records of one run. Pure: no machine, no clock.
 
 `data` is what Run.finish() returns; `phases` holds instants of the host's monotonic clock in

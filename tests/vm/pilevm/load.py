@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Open-loop load: every request has a planned send time, and its latency counts from there.
 
 A plan is a list of segments "DURATION:RATE:KIND=PERCENT,...": seconds, requests a

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """One throwaway machine: boots an overlay of an image under emulation, speaks ssh with it."""
 import contextlib
 import fcntl

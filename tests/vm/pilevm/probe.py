@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Is the host reachable? An ssh banner each second, and useful logins one after the other."""
 import asyncio
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Records as JSON lines, and the few figures taken from them. All times: seconds, this host's monotonic clock."""
 import json
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """One run of one machine: boot, guard or none, idle baseline, load and faults on a timeline."""
 import contextlib
 import signal

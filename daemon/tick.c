@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * tick.c: what one tick does, from the groups to the snapshot, and what it tells on the way.
+ */
+#include <errno.h>
+#include <stdarg.h>
+#include <string.h>
+#include <systemd/sd-daemon.h>
+
+#include "guard.h"
+#include "record/explain_text.h"
+#include "util/clock.h"
+#include "util/quantity.h"
+
+#define DISCOVER_EVERY_NS (500 * NS_PER_MS) /* a new listener is followed within half a second */
+#define LOSSES_EVERY_TICKS 100
+#define LEARNED_EVERY_NS (300 * NS_PER_SEC)
+
+/* When a moment of the monotonic clock was: a tick that ends many waits takes a while, and clients see them end. */
+static uint64_t realtime_of(uint64_t monotonic_ns)
+{
+	uint64_t now_ns = pile_clock_ns(CLOCK_MONOTONIC);
+
+	return pile_clock_ns(CLOCK_REALTIME) - (now_ns - MIN(now_ns, monotonic_ns));
+}
+
+static void event_say(struct pile_guard *g, const struct pile_event *event)
+{
+	if (event)
+		pile_slow_say(&g->slow, event);
+}
+
+void pile_guard_say(struct pile_guard *g, enum pile_event_kind kind, uint32_t group,
+		    const char *fmt, ...)
+{
+	const struct pile_group *of = group < PILE_GROUPS_MAX ? &g->groups.groups[group] : NULL;
+	char text[256];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	event_say(g, pile_record_event(&g->record, kind, 0, of ? of->config.name : "",
+				       of ? of->config.unit : "", pile_clock_ns(CLOCK_MONOTONIC),
+				       pile_clock_ns(CLOCK_REALTIME), "%s", text));
+}
+
+/* ---- learned state ---- */
+
+static void learned_recall(struct pile_guard *g, uint32_t slot)
+{
+	const char *name = g->groups.groups[slot].config.name;
+
+	for (uint32_t i = 0; i < g->n_learned; i++)
+		if (pile_baseline_import(&g->learned[i], name, &g->decide.baseline[slot]) == 0)
+			return;
+}
+
+void pile_learned_save(struct pile_guard *g, uint64_t now_ns)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < g->groups.n_groups; i++)
+		if (g->groups.groups[i].used && g->decide.baseline[i].samples)
+			pile_baseline_export(&g->decide.baseline[i],
+					     g->groups.groups[i].config.name, &g->learned[n++]);
+	g->n_learned = n;
+	g->learned_saved_ns = now_ns;
+	pile_slow_learned(&g->slow, g->learned, n);
+}
+
+/* ---- groups ---- */
+
+void pile_tick_group(enum pile_groups_event event, uint32_t slot, void *arg)
+{
+	struct pile_guard *g = arg;
+	const struct pile_group *group = &g->groups.groups[slot];
+
+	g->posture_due = true;
+	switch (event) {
+	case PILE_GROUPS_RESET:
+		pile_decide_group_reset(&g->decide, slot);
+		pile_sense_group_reset(&g->sense, slot);
+		pile_act_group_reset(&g->act, slot);
+		memset(&g->sample.groups[slot], 0, sizeof(g->sample.groups[slot]));
+		learned_recall(g, slot);
+		break;
+	case PILE_GROUPS_APPEARED:
+		pile_guard_say(g, PILE_EVENT_GROUP, slot, "%s: followed%s", group->config.name,
+			       group->foreign	   ? " (another manager's: observed only)"
+			       : group->configured ? ""
+						   : " (found listening: observed)");
+		break;
+	case PILE_GROUPS_RESTARTED:
+		pile_guard_say(g, PILE_EVENT_GROUP, slot, "%s: restarted, followed again",
+			       group->config.name);
+		break;
+	case PILE_GROUPS_GONE:
+		pile_guard_say(g, PILE_EVENT_GROUP, slot, "%s: gone", group->config.name);
+		break;
+	}
+}
+
+/* What decide must know of each group; the large part only when something changed. */
+void pile_tick_view(struct pile_guard *g, bool whole)
+{
+	for (uint32_t i = 0; i < PILE_GROUPS_MAX; i++) {
+		struct pile_decide_group *to = &g->view.groups[i];
+		const struct pile_group *from = &g->groups.groups[i];
+
+		to->used = i < g->groups.n_groups && from->used;
+		if (!to->used)
+			continue;
+		to->foreign = from->foreign;
+		if (whole)
+			to->config = from->config;
+		to->gate_ready = pile_act_gate_ready(&g->act, &g->groups, i);
+	}
+}
+
+/* From here on connects of this group can be refused, or end at the deadline: said before any of them does. */
+static void attached_say(struct pile_guard *g, uint32_t slot)
+{
+	const struct pile_policy_group *config = &g->groups.groups[slot].config;
+	const struct pile_kernel_attachment *at = &g->act.attachments[slot];
+	char deadline[32];
+
+	pile_quantity_format_duration(config->connect_deadline_ns, deadline, sizeof(deadline));
+	pile_guard_say(g, PILE_EVENT_GROUP, slot, "%s: attached to its cgroup:%s%s%s", config->name,
+		       at->connect_v4 ? " fail_fast" : "", at->deadline ? " connect_deadline " : "",
+		       at->deadline ? deadline : "");
+}
+
+static void posture_take(struct pile_guard *g, uint64_t now_ns)
+{
+	uint64_t before[PILE_GROUPS_MAX];
+
+	memcpy(before, g->act.attached_id, sizeof(before));
+	pile_act_posture(&g->act, &g->kernel, &g->groups, g->policy.mode == PILE_MODE_ENFORCE);
+	for (uint32_t i = 0; i < PILE_GROUPS_MAX; i++) {
+		if (g->act.attached_id[i] && g->act.attached_id[i] != before[i]) {
+			g->attached_ns[i] = now_ns;
+			attached_say(g, i);
+		}
+		if (g->act.attach_error[i] && g->groups.groups[i].used)
+			pile_guard_say(
+				g, PILE_EVENT_TROUBLE, i, "%s: rung 1 cannot be attached (%s)%s",
+				g->groups.groups[i].config.name, strerror(-g->act.attach_error[i]),
+				g->act.attach_error[i] == -EPERM
+					? ": another program on a parent cgroup forbids it"
+					: "");
+	}
+	g->posture_due = false;
+	pile_tick_view(g, true);
+}
+
+/* ---- one tick ---- */
+
+static void effects_update(struct pile_guard *g)
+{
+	for (int i = 0; i < PILE_ACT_GATES_MAX; i++) {
+		const struct pile_act_gate *gate = &g->act.gates[i];
+		struct pile_record_effects e;
+
+		if (!gate->used)
+			continue;
+		e.refused = gate->counts.refused;
+		e.admitted = MIN(gate->counts.admitted, gate->value.allow);
+		e.ended = gate->ended;
+		e.probes = gate->probes;
+		e.first_effect_ns = gate->first_ended_ns;
+		if (gate->counts.first_refused_ns &&
+		    (!e.first_effect_ns || gate->counts.first_refused_ns < e.first_effect_ns))
+			e.first_effect_ns = gate->counts.first_refused_ns;
+		pile_record_effects(&g->record, gate->explain_id, &e);
+	}
+}
+
+void pile_tick_record(struct pile_guard *g, uint64_t now_ns)
+{
+	uint64_t real = realtime_of(now_ns);
+	char text[256];
+
+	for (uint32_t i = 0; i < g->n_intents; i++) {
+		const struct pile_intent *intent = &g->intents[i];
+		const struct pile_policy_group *config =
+			&g->view.groups[intent->group % PILE_GROUPS_MAX].config;
+		bool host = intent->kind == PILE_INTENT_NETWORK ||
+			    intent->kind == PILE_INTENT_NETWORK_OVER;
+		const char *name = host ? "" : config->name, *unit = host ? "" : config->unit;
+
+		event_say(g, pile_record_intent(&g->record, intent, name, unit, now_ns, real));
+		if (intent->kind != PILE_INTENT_BREAKER_OPEN || intent->blocked != PILE_BLOCKED_NO)
+			continue;
+		pile_explain_text_probing(intent, name, text, sizeof(text));
+		event_say(g, pile_record_event(&g->record, PILE_EVENT_OPEN, intent->explain_id,
+					       name, unit, now_ns, real, "%s", text));
+	}
+}
+
+/* What could not be followed or kept: told once each time there is more of it. */
+static void losses_say(struct pile_guard *g)
+{
+	const struct pile_bpf_totals *t = g->kernel.totals;
+	uint64_t lost = t->storage_lost + t->workers_lost + g->groups.listeners_lost;
+
+	pile_kernel_cost(&g->kernel, &g->cost);
+	if (lost > g->losses_said)
+		pile_guard_say(
+			g, PILE_EVENT_TROUBLE, PILE_NO_GROUP,
+			"not followed, for want of room: %llu sockets, %llu workers, %llu listeners in all",
+			(unsigned long long)t->storage_lost, (unsigned long long)t->workers_lost,
+			(unsigned long long)g->groups.listeners_lost);
+	g->losses_said = MAX(lost, g->losses_said);
+	if (g->slow.store_error && g->slow.store_error != g->store_error_said)
+		pile_guard_say(
+			g, PILE_EVENT_TROUBLE, PILE_NO_GROUP,
+			"%s cannot be written (%s): a restart would not know the policy in force, nor what "
+			"was learned",
+			g->options.state_dir, strerror(-g->slow.store_error));
+	g->store_error_said = g->slow.store_error;
+}
+
+void pile_tick(struct pile_guard *g)
+{
+	uint64_t now_ns = pile_clock_ns(CLOCK_MONOTONIC),
+		 gap = g->last_tick_ns ? now_ns - g->last_tick_ns : 0;
+
+	g->last_tick_ns = now_ns;
+	g->worst_gap_ns = MAX(g->worst_gap_ns, gap);
+	g->ticks_late += gap > 2 * PILE_TICK_NS;
+	pile_groups_check(&g->groups, &g->kernel, now_ns, pile_tick_group, g);
+	if (now_ns - g->discovered_ns >= MAX(DISCOVER_EVERY_NS, 10 * g->discover_cost_ns)) {
+		g->discovered_ns = now_ns;
+		pile_groups_discover(&g->groups, &g->kernel, now_ns, pile_tick_group, g);
+		g->discover_cost_ns = pile_clock_ns(CLOCK_MONOTONIC) - now_ns;
+	}
+	if (g->posture_due)
+		posture_take(g, now_ns);
+	pile_sense_tick(&g->sense, &g->kernel, &g->groups, now_ns, &g->sample);
+	pile_act_sample(&g->act, &g->kernel, &g->sample);
+	pile_act_probe_tick(&g->act, now_ns, &g->sample);
+	pile_tick_view(g, false);
+	pile_decide_tick(&g->decide, &g->view, &g->sample, g->intents, &g->n_intents);
+	effects_update(g); /* before a close drops the gate's counts */
+	pile_act_carry_out(&g->act, &g->kernel, g->intents, g->n_intents, &g->sense,
+			   g->groups.own_netns, now_ns);
+	pile_tick_record(g, now_ns);
+	pile_child_check(g, now_ns);
+	if (g->ticks % LOSSES_EVERY_TICKS == LOSSES_EVERY_TICKS - 1)
+		losses_say(g);
+	if (now_ns - g->learned_saved_ns > LEARNED_EVERY_NS)
+		pile_learned_save(g, now_ns);
+	pile_publish(g, now_ns);
+	g->ticks++;
+	g->tick_cost_ns = (g->tick_cost_ns * 31 + (pile_clock_ns(CLOCK_MONOTONIC) - now_ns)) / 32;
+	if (g->watchdog)
+		sd_notify(0, "WATCHDOG=1");
+}
