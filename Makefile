@@ -53,7 +53,7 @@ DAEMON_OBJ := $(patsubst %.c,$(BUILD)/%.o,$(DAEMON_SRC))
 CTL_SRC := $(wildcard ctl/*.c daemon/policy/*.c daemon/util/*.c)
 CTL_OBJ := $(patsubst %.c,$(BUILD)/%.o,$(CTL_SRC))
 
-.PHONY: all deps check check-long check-unit demo install uninstall clean bench lint format help
+.PHONY: FORCE all deps check check-long check-unit demo install uninstall clean bench lint format help
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -71,7 +71,13 @@ $(BUILD)/pileguardctl: $(CTL_OBJ)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(CFLAGS) $(PILE_LDFLAGS) $(LDFLAGS) -o $@ $^ $(CTL_LIBS)
 
-$(BUILD)/%.o: %.c
+# what the variables say, so that other ones mean other objects
+$(BUILD)/.flags: FORCE
+	@mkdir -p $(@D)
+	@echo '$(CC) $(PILE_CFLAGS) $(CFLAGS)' | cmp -s - $@ || echo '$(CC) $(PILE_CFLAGS) $(CFLAGS)' > $@
+FORCE:
+
+$(BUILD)/%.o: %.c $(BUILD)/.flags
 	@mkdir -p $(@D)
 	$(call say,CC,$@)
 	$(Q)$(CC) $(PILE_CFLAGS) $(CFLAGS) -c -o $@ $<
@@ -100,7 +106,9 @@ install: all
 	$(INSTALL) -d $(DESTDIR)$(libexecdir)/pileguard
 	$(INSTALL) -m 755 $(BUILD)/pileguard-api $(DESTDIR)$(libexecdir)/pileguard/pileguard-api
 	$(INSTALL) -m 755 $(BUILD)/pileguardctl $(DESTDIR)$(bindir)/pileguardctl
-	sed -e 's,@sbindir@,$(sbindir),g' -e 's,@bindir@,$(bindir),g' dist/pileguard.service.in \
+	$(INSTALL) -d -m 700 $(DESTDIR)$(localstatedir)/lib/pileguard
+	sed -e 's,@sbindir@,$(sbindir),g' -e 's,@bindir@,$(bindir),g' -e 's,@localstatedir@,$(localstatedir),g' \
+		dist/pileguard.service.in \
 		> $(DESTDIR)$(unitdir)/pileguard.service
 	chmod 644 $(DESTDIR)$(unitdir)/pileguard.service
 	$(INSTALL) -m 644 dist/pileguard.sysusers $(DESTDIR)$(sysusersdir)/pileguard.conf
@@ -126,14 +134,18 @@ clean:
 	rm -rf $(BUILD)
 
 help:
-	@echo "make              build pileguardd and pileguardctl into $(BUILD)/"
-	@echo "sudo make deps    install what building, testing and the demo need (Debian 12)"
-	@echo "sudo make demo    the incident on a real stack in a VM, without and with the guard (about 15 minutes)"
-	@echo "sudo make check   build and pass all tests (at most 40 minutes)"
-	@echo "make check-unit   only what needs no privilege"
-	@echo "sudo make check-long   everything: long outages, all seeds"
-	@echo "sudo make bench   what the guard costs: nanoseconds an event, requests a second, memory"
-	@echo "make lint format  clang-format, clang-tidy, shell and Python checks"
-	@echo "sudo make install [DESTDIR=] [prefix=$(prefix)]   and uninstall"
+	@echo "make [all]             build pileguardd, pileguard-api and pileguardctl into $(BUILD)/"
+	@echo "sudo make deps         install what building, testing and the demo need (Debian 12)"
+	@echo "sudo make demo         the incident on a real stack in a VM, without and with the guard (about 15 minutes)"
+	@echo "sudo make check        build and pass all tests (at most 40 minutes)"
+	@echo "make check-unit        only what needs no privilege"
+	@echo "sudo make check-long   everything: long outages, all seeds (about two hours)"
+	@echo "sudo make bench        what the guard costs: nanoseconds an event, requests a second, memory"
+	@echo "make lint              clang-format, clang-tidy, shell and Python checks; changes nothing"
+	@echo "make format            formats the C files"
+	@echo "sudo make install      [DESTDIR=] [prefix=$(prefix)] and the other variables of README.md"
+	@echo "sudo make uninstall    with the same variables; keeps your policy"
+	@echo "make clean             removes $(BUILD)/"
+	@echo "make help              this text"
 
 -include $(DAEMON_OBJ:.o=.d) $(API_OBJ:.o=.d) $(CTL_OBJ:.o=.d) $(patsubst bpf/%.bpf.c,$(BUILD)/bpf/%.bpf.d,$(BPF_SRC))

@@ -286,13 +286,19 @@ static __always_inline __u32 sent_of(struct sock *sk, const struct tcp_sock *tp)
 	return is_mptcp(sk) ? mptcp_sent(sk) : 0;
 }
 
-/* Bytes for a unix socket that is none of ours: for the client of one of ours? Then an answer. */
+/*
+ * Bytes for a unix socket that is none of ours: for the client of one of ours? Then an answer.
+ * Where fentry is refused; else it was counted before these bytes were queued.
+ */
 static __always_inline void unix_answered(struct unix_sock *client)
 {
+	struct pile_bpf_control *ctl = control_get();
 	struct sock *peer = client->peer;
 	struct pile_bpf_socket *st;
 	struct unix_sock *server;
 
+	if (!ctl || ctl->unix_sends)
+		return;
 	server = peer ? bpf_skc_to_unix_sock(peer) : NULL;
 	if (!server || !server->addr)
 		return;

@@ -10,7 +10,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define PILE_CTL_POLICY_FILE "/etc/pileguard/policy.yaml"
+#ifndef PILE_SYSCONFDIR
+#define PILE_SYSCONFDIR "/etc"
+#endif
+#define PILE_CTL_POLICY_FILE PILE_SYSCONFDIR "/pileguard/policy.yaml"
 
 /** What the command line said. */
 struct pile_ctl {

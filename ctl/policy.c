@@ -27,6 +27,8 @@ static int show(const struct pile_ctl *ctl)
 	printf("# %s, hash %s, generation %.0f\n",
 	       pile_value_format_text(policy, "source", source, sizeof(source)),
 	       pile_value_text(policy, "hash"), pile_value_number(policy, "generation"));
+	if (pile_value_is(policy, "truncated"))
+		puts("# too large to be shown here: see the file");
 	fputs(pile_value_text(policy, "text"), stdout);
 	json_decref(policy);
 	return PILE_EXIT_OK;
@@ -88,17 +90,28 @@ static int changes_find(const struct pile_ctl *ctl, char *buf, size_t size)
 	return r;
 }
 
-static void ok_print(const struct pile_ctl *ctl, const char *changes)
+/** Why the daemon did not tell what changes; @r: of changes_find(). */
+static const char *why_not_asked(int r)
+{
+	if (r == -EACCES)
+		return "only root and the group pileguard may ask the daemon";
+	if (r == -ENOENT || r == -ECONNREFUSED)
+		return "the daemon does not run";
+	return strerror(-r);
+}
+
+/** @r: of changes_find(); 0: @changes is text. */
+static void ok_print(const struct pile_ctl *ctl, int r, const char *changes)
 {
 	json_t *value;
 
 	if (!ctl->json && changes) {
 		printf("ok: %s\n", changes);
 	} else if (!ctl->json) {
-		printf("ok: mode %s, %u group%s, hash %.7s (the daemon was not asked what "
-		       "changes)\n",
+		printf("ok: mode %s, %u group%s, hash %.7s (what changes is not known: %s)\n",
 		       candidate.mode == PILE_MODE_ENFORCE ? "enforce" : "observe",
-		       candidate.n_groups, candidate.n_groups == 1 ? "" : "s", candidate.hash);
+		       candidate.n_groups, candidate.n_groups == 1 ? "" : "s", candidate.hash,
+		       why_not_asked(r));
 	} else {
 		value = json_pack("{s:b,s:s,s:i,s:s?}", "ok", 1, "hash", candidate.hash, "groups",
 				  (int)candidate.n_groups, "changes", changes);
@@ -115,7 +128,8 @@ static int check(const struct pile_ctl *ctl)
 
 	if (r != PILE_EXIT_OK)
 		return r;
-	ok_print(ctl, changes_find(ctl, changes, sizeof(changes)) == 0 ? changes : NULL);
+	r = changes_find(ctl, changes, sizeof(changes));
+	ok_print(ctl, r, r == 0 ? changes : NULL);
 	return PILE_EXIT_OK;
 }
 
@@ -130,7 +144,7 @@ static int diff(const struct pile_ctl *ctl)
 	if (r != 0)
 		return pile_http_complain(ctl, r);
 	if (ctl->json)
-		ok_print(ctl, changes);
+		ok_print(ctl, 0, changes);
 	else
 		printf("%s\n", changes);
 	return PILE_EXIT_OK;

@@ -235,7 +235,7 @@ unsigned int pile_json_policy(const struct pile_snapshot_half *half, const struc
 			  BIG(h->policy_generation), "from_store", h->policy_from_store, "trouble",
 			  pile_json_value_text_or_null(h->policy_trouble), "committed_at",
 			  pile_json_value_time(h->policy_committed_realtime_ns), "truncated",
-			  half->policy_text_len >= sizeof(half->policy_text) - 1, "text",
+			  half->policy_text_len == 0, "text",
 			  pile_json_value_text(half->policy_text)),
 		ret);
 	pile_text_printf(ret, "\n");

@@ -129,7 +129,7 @@ struct pile_snapshot_half {
 	struct pile_snapshot_worker workers[PILE_SNAPSHOT_WORKERS];
 	struct pile_event events[PILE_SNAPSHOT_EVENTS];	      /* oldest first */
 	struct pile_explain explains[PILE_SNAPSHOT_EXPLAINS]; /* oldest first */
-	char policy_text[65536]; /* the effective policy, canonical YAML */
+	char policy_text[65536]; /* the effective policy, canonical YAML; "" when it does not fit */
 	uint32_t policy_text_len;
 };
 

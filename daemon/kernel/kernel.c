@@ -16,12 +16,12 @@
 #include "discover.skel.h"
 #include "maps.skel.h"
 #include "requests.skel.h"
-#include "requests_close.skel.h"
+#include "requests_unix.skel.h"
 #include "requests_fentry.skel.h"
 #include "sweep.skel.h"
 #include "sweep_all.skel.h"
 
-enum object_id { MAPS, SENSOR, CLOSE, DEPENDENCIES, DISCOVER, SWEEP, BREAKER, DEADLINE };
+enum object_id { MAPS, SENSOR, UNIX, DEPENDENCIES, DISCOVER, SWEEP, BREAKER, DEADLINE };
 
 _Static_assert(DEADLINE + 1 == PILE_KERNEL_OBJECTS, "one slot an object");
 
@@ -40,7 +40,7 @@ static const struct object_def sweep_all = { "sweep_all", sweep_all_bpf__elf_byt
 
 static const struct object_def object_defs[PILE_KERNEL_OBJECTS] = {
 	[MAPS] = { "maps", maps_bpf__elf_bytes, "", true },
-	[CLOSE] = { "requests_close", requests_close_bpf__elf_bytes,
+	[UNIX] = { "requests_unix", requests_unix_bpf__elf_bytes,
 		    "closes of unix connections are found by the sweep, up to 1.2 s late", false },
 	[DEPENDENCIES] = { "dependencies", dependencies_bpf__elf_bytes,
 			   "no dependencies are seen: rung 1 cannot act", false },
@@ -399,7 +399,7 @@ static int objects_load(struct pile_kernel *k, const struct btf *vmlinux, struct
 						      why_not(r));
 			continue;
 		}
-		attach = id == DEPENDENCIES || id == CLOSE;
+		attach = id == DEPENDENCIES || id == UNIX;
 		r = attach ? sensor_try(k, vmlinux, def, (enum object_id)id)
 			   : object_load(k, vmlinux, def, &k->objects[id]);
 		if (r < 0 && def->required)
@@ -407,7 +407,8 @@ static int objects_load(struct pile_kernel *k, const struct btf *vmlinux, struct
 		if (r < 0)
 			missing_add(k, def->without);
 	}
-	k->unix_close = k->objects[CLOSE] != NULL;
+	k->unix_close = k->objects[UNIX] != NULL;
+	k->control->unix_sends = k->unix_close;
 	return 0;
 }
 

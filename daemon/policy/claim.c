@@ -5,10 +5,10 @@
 #include <string.h>
 
 #define MOUNT "/sys/fs/cgroup"
-#define SLICE ".slice"
+#define DEFAULT_SLICE "/system.slice" /* systemd.service(5): where services live unless told otherwise */
 
 /* systemd.unit(5): which kinds have a cgroup with processes, and which have not. */
-static const char *const kinds[] = { ".service", ".scope", SLICE };
+static const char *const kinds[] = { ".service", ".scope" };
 static const char *const empty_kinds[] = {
 	".socket", ".target", ".timer", ".path", ".mount", ".automount", ".device", ".swap",
 };
@@ -18,17 +18,6 @@ static bool ends_with(const char *text, const char *end)
 	size_t n = strlen(text), m = strlen(end);
 
 	return n > m && !strcmp(text + n - m, end);
-}
-
-/* systemd.slice(5): a-b.slice lies inside a.slice; the dashes are the path. */
-static bool slice_holds(const char *outer, const char *inner)
-{
-	size_t stem;
-
-	if (!ends_with(outer, SLICE) || !ends_with(inner, SLICE))
-		return false;
-	stem = strlen(outer) - strlen(SLICE);
-	return !strncmp(outer, inner, stem) && inner[stem] == '-';
 }
 
 /* "/a/b" holds "/a/b/c", not "/a/bc". */
@@ -49,13 +38,6 @@ static bool path_names(const char *path, const char *unit)
 	return false;
 }
 
-static enum pile_claim compare_units(const char *a, const char *b)
-{
-	if (!strcmp(a, b))
-		return PILE_CLAIM_SAME;
-	return slice_holds(a, b) || slice_holds(b, a) ? PILE_CLAIM_INSIDE : PILE_CLAIM_APART;
-}
-
 static enum pile_claim compare_paths(const char *a, const char *b)
 {
 	if (!strcmp(a, b))
@@ -63,23 +45,22 @@ static enum pile_claim compare_paths(const char *a, const char *b)
 	return path_holds(a, b) || path_holds(b, a) ? PILE_CLAIM_INSIDE : PILE_CLAIM_APART;
 }
 
-/* The last component decides whether the path is the unit, or lies inside it; a slice may hold the
- * unit. */
+/* The last component decides whether the path is the unit, or lies inside it; the slice of all services holds each. */
 static enum pile_claim compare_mixed(const char *unit, const char *path)
 {
 	const char *last = strrchr(path, '/') + 1;
 
 	if (!strcmp(last, unit))
 		return PILE_CLAIM_SAME;
-	return path_names(path, unit) || slice_holds(last, unit) ? PILE_CLAIM_INSIDE
-								 : PILE_CLAIM_APART;
+	return path_names(path, unit) || !strcmp(path, DEFAULT_SLICE) ? PILE_CLAIM_INSIDE
+								      : PILE_CLAIM_APART;
 }
 
 enum pile_claim pile_claim_compare(const struct pile_policy_group *a,
 				   const struct pile_policy_group *b)
 {
 	if (a->unit[0] && b->unit[0])
-		return compare_units(a->unit, b->unit);
+		return strcmp(a->unit, b->unit) ? PILE_CLAIM_APART : PILE_CLAIM_SAME;
 	if (!a->unit[0] && !b->unit[0])
 		return compare_paths(a->cgroup, b->cgroup);
 	return a->unit[0] ? compare_mixed(a->unit, b->cgroup) : compare_mixed(b->unit, a->cgroup);
@@ -109,16 +90,18 @@ int pile_claim_check_unit(const char *unit, struct pile_error *err)
 		return pile_error_set(
 			err, EINVAL,
 			"unit: '%.200s' holds no processes: name the service that it starts", unit);
+	if (!kind && ends_with(unit, ".slice"))
+		return pile_error_set(
+			err, EINVAL,
+			"unit: '%.200s' is a slice, which holds other units: name the service of "
+			"the workers",
+			unit);
 	if (!kind)
 		return pile_error_set(
 			err, EINVAL,
-			"unit: '%.200s' is no service, scope or slice: write %.200s.service, or "
+			"unit: '%.200s' is no service and no scope: write %.200s.service, or "
 			"the unit that holds its processes",
 			unit, unit);
-	if (!strcmp(unit, "-.slice"))
-		return pile_error_set(
-			err, EINVAL,
-			"unit: '-.slice' is the whole host: name the unit of the workers");
 	if (strchr(unit, '@') && strchr(unit, '@') + 1 == unit + strlen(unit) - strlen(kind))
 		return pile_error_set(err, EINVAL,
 				      "unit: '%.200s' is a template: name an instance, %.*sNAME%s",

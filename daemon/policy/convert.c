@@ -11,6 +11,8 @@
 
 #define WRITE_DURATION "write 2s, 500ms or 1min"
 #define WRITE_SIZE "write 512MiB, 1.5GiB or 64KiB"
+#define WRITE_BUDGET "write 60%, 512MiB or host"
+#define WRITE_DEADLINE "write 1s, or none"
 #define WRITE_PERCENT "write 60% or 2.5%, at most 100%"
 
 /* target: inside struct pile_policy_group, at the key's offset */
@@ -63,29 +65,33 @@ static int convert_deadline(const char *key, const char *text, void *target, str
 
 	if (!strcmp(text, "none"))
 		return 0;
-	r = convert_duration(key, text, &ns, err);
+	r = pile_quantity_parse_duration(text, &ns);
 	if (r < 0)
-		return r;
+		return fail_quantity(key, text, r, "a duration", WRITE_DEADLINE, err);
 	if (!ns)
-		return pile_error_set(err, EINVAL,
-				      "%s: '%.64s' would end every connect: write 1s, or none", key,
-				      text);
+		return pile_error_set(err, EINVAL, "%s: '%.64s' would end every connect: %s", key,
+				      text, WRITE_DEADLINE);
 	*(uint64_t *)target = ns;
 	return 0;
 }
 
-static int convert_size(const char *key, const char *text, void *target, struct pile_error *err)
+static int convert_bytes(const char *key, const char *text, const char *advice, uint64_t *target,
+			 struct pile_error *err)
 {
 	uint64_t bytes = 0;
 	int r = pile_quantity_parse_size(text, &bytes);
 
 	if (r < 0)
-		return fail_quantity(key, text, r, "a size", WRITE_SIZE, err);
+		return fail_quantity(key, text, r, "a size", advice, err);
 	if (!bytes)
-		return pile_error_set(err, EINVAL, "%s: '%.64s' is nothing: %s", key, text,
-				      WRITE_SIZE);
-	*(uint64_t *)target = bytes;
+		return pile_error_set(err, EINVAL, "%s: '%.64s' is nothing: %s", key, text, advice);
+	*target = bytes;
 	return 0;
+}
+
+static int convert_size(const char *key, const char *text, void *target, struct pile_error *err)
+{
+	return convert_bytes(key, text, WRITE_SIZE, target, err);
 }
 
 static int convert_permille(const char *key, const char *text, void *target, struct pile_error *err)
@@ -111,7 +117,7 @@ static int convert_budget(const char *key, const char *text, void *target, struc
 		return 0;
 	if (strchr(text, '%'))
 		return convert_permille(key, text, &group->memory_budget_permille, err);
-	return convert_size(key, text, &group->memory_budget_bytes, err);
+	return convert_bytes(key, text, WRITE_BUDGET, &group->memory_budget_bytes, err);
 }
 
 static int convert_count(const char *key, const char *text, const char *none, uint32_t *target,

@@ -21,8 +21,12 @@ static const struct advice advices[] = {
 	  "a text that begins with '%' must be quoted" },
 	{ "found character that cannot start any token", 0,
 	  "a text cannot begin with this character: quote it" },
+	{ "found a tab character that violates indentation", 0, "a tab: indent with spaces" },
+	{ "did not find expected node content", 0,
+	  "a value that begins with '[' or ':' must be quoted: \"[::1]:9000\", \":25\"" },
 	{ "mapping values are not allowed", 0,
-	  "a second ':' in one line: quote the value, or check the indentation" },
+	  "a second ':' in one line, or none in the line above: quote the value, or check the "
+	  "indentation" },
 	{ "block sequence entries are not allowed", 0,
 	  "a '-' is not allowed here: put the list on lines of its own, below its key" },
 	{ "did not find expected key", 0,

@@ -50,25 +50,44 @@ static const char *join_words(const char *(*next)(const void *, size_t), const v
 	return buf;
 }
 
-static int fail_key(const struct shape *s, node_t *node, const cyaml_schema_field_t *fields)
-{
-	const char *near = pile_hint_nearest(node->key, next_field, fields);
-	char words[WORDS_MAX];
-
-	if (near)
-		return pile_error_set_at(s->err, EINVAL, NULL, node->key_line, node->key_column,
-					 "%.64s: unknown key: did you mean %s?", node->key, near);
-	return pile_error_set_at(s->err, EINVAL, NULL, node->key_line, node->key_column,
-				 "%.64s: unknown key: write one of %s", node->key,
-				 join_words(next_field, fields, words, sizeof(words)));
-}
-
 static const cyaml_schema_field_t *find_field(const cyaml_schema_field_t *fields, const char *key)
 {
 	for (; fields->key; fields++)
 		if (!strcmp(fields->key, key))
 			return fields;
 	return NULL;
+}
+
+/* A key of the other level, or NULL. */
+static const char *find_level(const cyaml_schema_field_t *fields, const char *key)
+{
+	const cyaml_schema_field_t *top = pile_schema_policy.mapping.fields;
+	const cyaml_schema_field_t *groups = find_field(top, "groups");
+
+	if (fields != top)
+		return find_field(top, key) ? "stands on top, not in a group: write it without "
+					      "indentation"
+					    : NULL;
+	return find_field(groups->value.sequence.entry->mapping.fields, key)
+		       ? "belongs to a group: indent it, below its '- name: ...'"
+		       : NULL;
+}
+
+static int fail_key(const struct shape *s, node_t *node, const cyaml_schema_field_t *fields)
+{
+	const char *level = find_level(fields, node->key);
+	const char *near = pile_hint_nearest(node->key, next_field, fields);
+	char words[WORDS_MAX];
+
+	if (level)
+		return pile_error_set_at(s->err, EINVAL, NULL, node->key_line, node->key_column,
+					 "%.64s: %s", node->key, level);
+	if (near)
+		return pile_error_set_at(s->err, EINVAL, NULL, node->key_line, node->key_column,
+					 "%.64s: unknown key: did you mean %s?", node->key, near);
+	return pile_error_set_at(s->err, EINVAL, NULL, node->key_line, node->key_column,
+				 "%.64s: unknown key: write one of %s", node->key,
+				 join_words(next_field, fields, words, sizeof(words)));
 }
 
 static node_t *find_child(const struct shape *s, node_t *parent, const char *key)
@@ -131,6 +150,10 @@ static int check_list(const struct shape *s, node_t *node, const char *key,
 
 	if (node->empty)
 		return 0; /* "groups:" and nothing but comments below */
+	if (node->kind == PILE_LOCATE_SCALAR && schema->sequence.entry->type != CYAML_MAPPING)
+		return pile_error_set_at(s->err, EINVAL, NULL, node->line, node->column,
+					 "%s: takes a list: write [%.64s], or [] for none", key,
+					 node->text);
 	if (node->kind != PILE_LOCATE_LIST)
 		return pile_error_set_at(s->err, EINVAL, NULL, node->line, node->column,
 					 "%s: takes a list: %s", key,
