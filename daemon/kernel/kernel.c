@@ -328,6 +328,7 @@ static int maps_open(struct pile_kernel *k)
 		return -ENOMEM;
 	k->control->n_shards = k->n_shards;
 	k->control->guard_tgid = (uint32_t)getpid();
+	k->control->unix_sends = k->unix_close;
 	return 0;
 }
 
@@ -408,7 +409,6 @@ static int objects_load(struct pile_kernel *k, const struct btf *vmlinux, struct
 			missing_add(k, def->without);
 	}
 	k->unix_close = k->objects[UNIX] != NULL;
-	k->control->unix_sends = k->unix_close;
 	return 0;
 }
 
