@@ -42,10 +42,10 @@ $(BUILD)/san/tests/unit/test_%: tests/unit/test_%.c $(BUILD)/tests/.changed
 	$(call say,SAN,$@)
 	$(Q)$(CC) $(TEST_CFLAGS) $(SANITIZE) -o $@ $< $(UNIT_$*) $(UNIT_LIBS)
 
-$(BUILD)/san/tests/fuzz/fuzz_policy: tests/fuzz/fuzz_policy.c $(POLICY_SRC)
+$(BUILD)/san/tests/fuzz/fuzz_policy: tests/fuzz/fuzz_policy.c $(BUILD)/tests/.changed
 	@mkdir -p $(@D)
 	$(call say,SAN,$@)
-	$(Q)$(CC) $(TEST_CFLAGS) $(SANITIZE) -o $@ $^ -lcyaml -lyaml -lmd
+	$(Q)$(CC) $(TEST_CFLAGS) $(SANITIZE) -o $@ $< $(POLICY_SRC) -lcyaml -lyaml -lmd
 
 $(BUILD)/tests/integration/api_harness: tests/integration/api_harness.c $(BUILD)/tests/.changed
 	@mkdir -p $(@D)
@@ -54,7 +54,7 @@ $(BUILD)/tests/integration/api_harness: tests/integration/api_harness.c $(BUILD)
 		$(wildcard daemon/record/explain_*.c daemon/util/*.c) $(API_LIBS) -lpthread
 
 # a test is rebuilt when any source or header is newer: cheaper than tracking each one's list
-$(BUILD)/tests/.changed: $(wildcard daemon/*/*.[ch] include/pileguard/*.h tests/unit/*.[ch])
+$(BUILD)/tests/.changed: $(wildcard daemon/*/*.[ch] include/pileguard/*.h tests/unit/*.[ch] tests/integration/*.h)
 	@mkdir -p $(@D) && touch $@
 
 check-unit: all

@@ -85,6 +85,7 @@ static void host_sanitize(struct pile_snapshot_host *host)
 	TERMINATE(host->policy_source);
 	TERMINATE(host->policy_hash);
 	TERMINATE(host->policy_trouble);
+	bool_clamp(&host->sensors_missing);
 	bool_clamp(&host->policy_from_store);
 	bool_clamp(&host->network_suspect);
 }
@@ -98,6 +99,7 @@ static void group_sanitize(struct pile_snapshot_group *group)
 	bool_clamp(&group->configured);
 	bool_clamp(&group->foreign);
 	bool_clamp(&group->gate_ready);
+	bool_clamp(&group->gate_missing);
 	bool_clamp(&group->learned_long_poll);
 	bool_clamp(&group->sample.used);
 	bool_clamp(&group->sample.present);
@@ -112,6 +114,7 @@ static void explain_sanitize(struct pile_explain *explain)
 	bool_clamp(&explain->why.risk_pool);
 	bool_clamp(&explain->why.always);
 	bool_clamp(&explain->why.by_hand);
+	bool_clamp(&explain->why.own_probe);
 }
 
 static void half_sanitize(struct pile_snapshot_half *half)
@@ -124,8 +127,10 @@ static void half_sanitize(struct pile_snapshot_half *half)
 		TERMINATE(half->listeners[i].blind);
 		bool_clamp(&half->listeners[i].mptcp);
 	}
-	for (uint32_t i = 0; i < half->n_dependencies; i++)
+	for (uint32_t i = 0; i < half->n_dependencies; i++) {
 		TERMINATE(half->dependencies[i].sample.endpoint.path);
+		bool_clamp(&half->dependencies[i].dead);
+	}
 	for (uint32_t i = 0; i < half->n_workers; i++)
 		TERMINATE(half->workers[i].comm);
 	for (uint32_t i = 0; i < half->n_events; i++) {

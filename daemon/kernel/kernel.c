@@ -41,7 +41,7 @@ static const struct object_def sweep_all = { "sweep_all", sweep_all_bpf__elf_byt
 static const struct object_def object_defs[PILE_KERNEL_OBJECTS] = {
 	[MAPS] = { "maps", maps_bpf__elf_bytes, "", true },
 	[UNIX] = { "requests_unix", requests_unix_bpf__elf_bytes,
-		    "closes of unix connections are found by the sweep, up to 1.2 s late", false },
+		   "closes of unix connections are found by the sweep, up to 1.2 s late", false },
 	[DEPENDENCIES] = { "dependencies", dependencies_bpf__elf_bytes,
 			   "no dependencies are seen: rung 1 cannot act", false },
 	[DISCOVER] = { "discover", discover_bpf__elf_bytes, "", true },

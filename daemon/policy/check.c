@@ -181,8 +181,8 @@ static bool covers_everything(const struct pile_endpoint *ep)
 	static const uint8_t any[sizeof(ep->addr)], /* ::, and 0.0.0.0 as it is mapped */
 		any_v4[sizeof(ep->addr)] = { [10] = 0xff, [11] = 0xff };
 
-	return !ep->port && (!memcmp(ep->addr, any, sizeof(any)) ||
-			     !memcmp(ep->addr, any_v4, sizeof(any_v4)));
+	return !ep->port &&
+	       (!memcmp(ep->addr, any, sizeof(any)) || !memcmp(ep->addr, any_v4, sizeof(any_v4)));
 }
 
 static int check_exempt(const struct pile_policy_group *g, struct fault *f)

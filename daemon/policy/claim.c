@@ -5,7 +5,8 @@
 #include <string.h>
 
 #define MOUNT "/sys/fs/cgroup"
-#define DEFAULT_SLICE "/system.slice" /* systemd.service(5): where services live unless told otherwise */
+#define DEFAULT_SLICE \
+	"/system.slice" /* systemd.service(5): where services live unless told otherwise */
 
 /* systemd.unit(5): which kinds have a cgroup with processes, and which have not. */
 static const char *const kinds[] = { ".service", ".scope" };

@@ -27,7 +27,7 @@ struct pile_sample_group {
 	uint64_t closed;
 	uint64_t drift;	  /* of those: found by a sweep only, total */
 	uint32_t waiting; /* opened - answered - closed */
-	/* waiting by age: [i] = i..i+1 slots of 250 ms; last: older */
+	/* waiting by age: [i] = i..i+1 slots of 2^28 ns; last: older */
 	uint32_t age[PILE_WHEEL_SLOTS + 1];
 	/* age of the oldest waiting request (lower edge of its slot); 0 = none */
 	uint64_t oldest_ns;

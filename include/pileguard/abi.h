@@ -88,8 +88,8 @@ struct pile_bpf_control {
 	pile_u32 guard_dead; /* set by the guard's exit: all gates are open */
 	pile_u32 guard_tgid;
 	pile_u32 unix_sends; /* answers over unix sockets are counted as they are sent (fentry) */
-	pile_u32 hz;	/* the kernel's ticks a second */
-	pile_u32 epoch; /* of the discover walk: older unix addresses are forgotten */
+	pile_u32 hz;	     /* the kernel's ticks a second */
+	pile_u32 epoch;	     /* of the discover walk: older unix addresses are forgotten */
 	pile_u32
 		sweep; /* its number: a socket that several walks meet is met once; low byte never 0 */
 	pile_u32 retired[PILE_GROUPS_MAX /

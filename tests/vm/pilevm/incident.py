@@ -226,7 +226,7 @@ def aim(reached):
 
 
 def green_checks(data, figures, phases):
-    """What issue 2 asks of a run with the guard."""
+    """What is asked of a run with the guard."""
     service, back = figures["service"], figures["recovery"]
     unlike = figures["auth_outage"] - figures["auth_good"] - figures["auth_own_errors"]
     checks = reach_checks(data, figures, phases) + [
