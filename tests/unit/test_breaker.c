@@ -360,17 +360,23 @@ static void test_a_small_share_opens_nothing(void **state)
 	assert_true(until(f, PILE_INTENT_BREAKER_OPEN, 20) > 0);
 }
 
-/* No SYN left after the blip could have ended: nobody knows. The retransmission at 3 s decides. */
-static void test_a_stuck_pool_waits_for_evidence(void **state)
+/* All of a pool within two ticks; after that no SYN but retransmissions. */
+static void stick(struct fixture *f)
 {
-	struct fixture *f = *state;
-
 	tick(f);
 	f->per_tick = 5;
 	f->hole = true;
 	tick(f);
 	tick(f);
 	f->per_tick = 0;
+}
+
+/* No SYN left after the blip could have ended: nobody knows. The retransmission at 3 s decides. */
+static void test_a_stuck_pool_waits_for_evidence(void **state)
+{
+	struct fixture *f = *state;
+
+	stick(f);
 	assert_in_range(until(f, PILE_INTENT_BREAKER_OPEN, 60), 3100 * MS, 3400 * MS);
 }
 
@@ -380,24 +386,14 @@ static void test_retransmissions_count_only_where_every_kernel_sends_them(void *
 	struct fixture *f = *state;
 
 	f->view.groups[0].config.dead_after_ns = 12000 * MS;
-	tick(f);
-	f->per_tick = 5;
-	f->hole = true;
-	tick(f);
-	tick(f);
-	f->per_tick = 0;
+	stick(f);
 	assert_in_range(until(f, PILE_INTENT_BREAKER_OPEN, 350), 31000 * MS, 31500 * MS);
 }
 
 /* The same pool; until the guard's own connect is asked for, 2 s after the first was stuck. */
 static void stick_until_asked(struct fixture *f)
 {
-	tick(f);
-	f->per_tick = 5;
-	f->hole = true;
-	tick(f);
-	tick(f);
-	f->per_tick = 0;
+	stick(f);
 	assert_in_range(until(f, PILE_INTENT_PROBE, 60), 1700 * MS, 2100 * MS);
 	assert_true(pile_endpoint_equal(&said(f, PILE_INTENT_PROBE)->endpoint, &dep(f)->endpoint));
 	assert_in_range(f->sample.now_ns - f->begun_ns, 2000 * MS, 2100 * MS);
@@ -459,12 +455,7 @@ static void test_nobody_is_asked_where_nothing_would_open(void **state)
 	struct fixture *f = *state;
 
 	f->view.mode = PILE_MODE_OBSERVE;
-	tick(f);
-	f->per_tick = 5;
-	f->hole = true;
-	tick(f);
-	tick(f);
-	f->per_tick = 0;
+	stick(f);
 	never(f, PILE_INTENT_PROBE, 60);
 }
 
