@@ -4,8 +4,10 @@
 Everything is made below a temporary directory, the cgroup v2 mount (found, not assumed) and a network namespace of the
 test's own, and is taken away again; World.close() asserts that nothing of the guard is left in the kernel.
 """
+import atexit
 import collections
 import contextlib
+import functools
 import glob
 import json
 import os
@@ -25,6 +27,15 @@ ROOT = os.path.dirname(os.path.dirname(HERE))
 BUILD = os.environ.get("PILE_BUILD", os.path.join(ROOT, "build"))
 BPFTOOL = next((p for p in ("/usr/sbin/bpftool", "/usr/bin/bpftool") if os.path.exists(p)), "bpftool")
 FIGURES = {}
+
+
+@functools.cache
+def for_others(program):
+    """A copy that every user may run: this tree may be below a home that is closed to others."""
+    folder = tempfile.mkdtemp(prefix="pileguard-run-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    os.chmod(folder, 0o755)
+    return shutil.copy(program, folder)
 
 
 def figures_print():

@@ -74,7 +74,11 @@ class Php(unittest.TestCase):
                     pass
                 FIGURES[f"php-fpm over {transport}, kept: {kept}"] = difference()
                 for name, (opened, answered, closed, *rest) in difference().items():
-                    self.assertEqual((answered, rest), (REQUESTS, [0, 0]), name)
+                    # a reader that takes a left-over together with the next request, before that wakes it, hides it:
+                    # unix and kept connections only; 1 in 8,000 seen, emulated processors
+                    self.assertEqual(rest, [0, 0], name)
+                    self.assertLessEqual(abs(answered - REQUESTS), REQUESTS // 4000 if (transport, kept) == ("unix", True)
+                                         else 0, name)
                     self.assertEqual(opened, answered + closed, name)
                     # nginx's last (empty) record may come after php-fpm's first byte: by the rule that parses no
                     # protocol it opens a request, which ends without an answer; 2 in 8,000 seen, TCP, busy host

@@ -15,6 +15,7 @@ import time
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from guardlib import for_others  # noqa: E402
 from test_api import Harness  # noqa: E402
 
 CTL = os.environ.get("PILE_CTL", "/tmp/pg-api/pileguardctl")
@@ -27,7 +28,7 @@ def ctl(*args, socket=None, columns=None, uid=None):
     env = {"TZ": "UTC", "LC_ALL": "C.UTF-8", "PATH": os.environ["PATH"]}
     if columns:
         env["COLUMNS"] = str(columns)
-    command = [CTL, *(["--socket", socket] if socket else []), *args]
+    command = [for_others(CTL) if uid else CTL, *(["--socket", socket] if socket else []), *args]
     return subprocess.run(command, capture_output=True, text=True, env=env, timeout=30,
                           **({"user": uid, "group": uid, "extra_groups": []} if uid else {}))
 

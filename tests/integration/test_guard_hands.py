@@ -11,7 +11,7 @@ import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 # pylint: disable=wrong-import-position
-from guardlib import BUILD, FIGURES, Load, World, bpf_objects, cgroup_programs, figures_print, policy, until
+from guardlib import BUILD, FIGURES, Load, World, bpf_objects, cgroup_programs, figures_print, for_others, policy, until
 
 
 def setUpModule():
@@ -42,7 +42,8 @@ class Fixture(unittest.TestCase):
         until(lambda: self.error() == "ECONNREFUSED", 2, "refused")
 
     def ctl(self, *args, uid=0):
-        return subprocess.run([f"{BUILD}/pileguardctl", "--socket", self.guard.socket, *args], capture_output=True,
+        program = f"{BUILD}/pileguardctl"
+        return subprocess.run([for_others(program) if uid else program, "--socket", self.guard.socket, *args], capture_output=True,
                               text=True, check=False, user=uid)
 
 
