@@ -211,7 +211,7 @@ class Load:
     def __init__(self, rate, make):
         self.results, self.threads, self.rate, self.make = [], [], rate, make
         self.stopping = threading.Event()
-        self.thread = threading.Thread(target=self.run)
+        self.thread = threading.Thread(target=self.run, daemon=True)  # a test that fails does not wait for its load
         self.thread.start()
 
     def one(self, call, what):
@@ -225,7 +225,7 @@ class Load:
     def run(self):
         start, n = time.monotonic(), 0
         while not self.stopping.wait(max(0, start + n / self.rate - time.monotonic())):
-            thread = threading.Thread(target=self.one, args=self.make(n))
+            thread = threading.Thread(target=self.one, args=self.make(n), daemon=True)
             thread.start()
             self.threads.append(thread)
             n += 1
