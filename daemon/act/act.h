@@ -50,7 +50,7 @@ struct pile_act_gate {
 	struct pile_act_probe in_flight[PILE_ACT_PROBES_IN_FLIGHT];
 };
 
-/** One connect of the guard's own to a destination that is not held, while PILE_INTENT_PROBE is repeated. */
+/** One connect of the guard's own to a destination that is not held, while PILE_INTENT_PROBE is repeated; fd -1: over. */
 struct pile_act_scout {
 	bool used;
 	bool wanted; /* repeated in this tick */

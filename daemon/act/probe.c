@@ -106,9 +106,16 @@ static void in_flight_start(struct pile_act_gate *gate, uint64_t now_ns, struct 
 		result_add(sample, gate->group, &gate->endpoint, oldest->fd, 0);
 }
 
+static void scout_end(struct pile_act_scout *scout)
+{
+	if (scout->probe.fd >= 0)
+		close(scout->probe.fd);
+	scout->probe.fd = -1;
+}
+
 static void scout_dismiss(struct pile_act_scout *scout)
 {
-	close(scout->probe.fd);
+	scout_end(scout);
 	scout->used = false;
 }
 
@@ -133,7 +140,6 @@ void pile_scout_send(struct pile_act *a, const struct pile_intent *intent,
 		     const struct pile_sense *sense, uint32_t own_netns, uint64_t now_ns)
 {
 	struct pile_act_scout *free = NULL;
-	int fd;
 
 	for (int i = 0; i < PILE_SCOUTS_MAX; i++) {
 		struct pile_act_scout *scout = &a->scouts[i];
@@ -148,15 +154,13 @@ void pile_scout_send(struct pile_act *a, const struct pile_intent *intent,
 	}
 	if (!free || !is_in_own_network(sense, intent->group, &intent->endpoint, own_netns))
 		return;
-	fd = pile_probe_start(&intent->endpoint);
-	if (fd < 0)
-		return; /* no evidence: the users' own SYNs tell, later */
+	/* one that fails is no evidence, and is not made again: the users' own SYNs tell, later */
 	*free = (struct pile_act_scout){
 		.used = true,
 		.wanted = true,
 		.group = intent->group,
 		.endpoint = intent->endpoint,
-		.probe = { .fd = fd, .started_ns = now_ns },
+		.probe = { .fd = pile_probe_start(&intent->endpoint), .started_ns = now_ns },
 	};
 }
 
@@ -169,10 +173,12 @@ static void scout_tick(struct pile_act_scout *scout, struct pile_sample *sample)
 		return;
 	}
 	scout->wanted = false;
+	if (scout->probe.fd < 0)
+		return;
 	r = pile_probe_poll(scout->probe.fd);
 	result_add(sample, scout->group, &scout->endpoint, r, r ? 0 : scout->probe.started_ns);
 	if (r)
-		scout_dismiss(scout);
+		scout_end(scout);
 }
 
 void pile_act_probe_tick(struct pile_act *a, uint64_t now_ns, struct pile_sample *sample)

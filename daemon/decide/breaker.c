@@ -408,9 +408,21 @@ static void explain_proof(const struct pile_proof *p, const struct pile_breaker_
 	pile_risk_explain(&context->risk[p->group], context->sample->groups[p->group].waiting, why);
 }
 
+static struct pile_intent *say_probe(const struct pile_proof *p, enum pile_intent_kind kind,
+				     struct pile_intents *out)
+{
+	struct pile_intent *intent = pile_intents_add(out, kind, p->group);
+
+	if (!intent)
+		return NULL;
+	intent->endpoint = p->endpoint;
+	intent->why.connecting = p->connecting;
+	return intent;
+}
+
 /* Where nothing would be opened, nobody is asked. */
 static void ask(const struct pile_breakers *breakers, const struct pile_breaker_context *context,
-		const struct pile_proof *p, uint32_t *asked, struct pile_intents *out)
+		struct pile_proof *p, uint32_t *asked, struct pile_intents *out)
 {
 	struct pile_intent *intent;
 
@@ -418,11 +430,20 @@ static void ask(const struct pile_breakers *breakers, const struct pile_breaker_
 	    pile_breaker_blocked(breakers, context->view, context->network, p->group, &p->endpoint,
 				 context->now_ns))
 		return;
-	intent = pile_intents_add(out, PILE_INTENT_PROBE, p->group);
+	intent = say_probe(p, PILE_INTENT_PROBE, out);
 	if (!intent)
 		return;
-	intent->endpoint = p->endpoint;
+	intent->first = !p->asked;
+	p->asked = true;
 	++*asked;
+}
+
+/* What was asked is over: opened, alive, or nobody is stuck any more. */
+static void ask_end(struct pile_proof *p, struct pile_intents *out)
+{
+	if (p->told && !say_probe(p, PILE_INTENT_PROBE_ANSWERED, out))
+		return; /* no room this tick: the next one says it */
+	p->asked = false;
 }
 
 static void follow_proofs(struct pile_breakers *breakers,
@@ -431,10 +452,12 @@ static void follow_proofs(struct pile_breakers *breakers,
 	uint32_t asked = 0;
 
 	for (unsigned int i = 0; i < PILE_PROOFS_MAX; i++) {
-		const struct pile_proof *p = &breakers->proofs.table[i];
+		struct pile_proof *p = &breakers->proofs.table[i];
 		const struct pile_policy_group *config = &context->view->groups[p->group].config;
 		struct pile_why why;
 
+		if (p->used && p->asked && !p->lacks_syn)
+			ask_end(p, out);
 		if (!p->used || !(p->dead || p->lacks_syn) ||
 		    !context->sample->groups[p->group].present ||
 		    (config->fail_fast != PILE_FAIL_FAST_ALWAYS &&

@@ -20,9 +20,9 @@
 
 /*
  * In one tick: close, open and renew or allow of every breaker, a stage of every group, the
- * network, probes.
+ * network, probes and what they found.
  */
-#define PILE_INTENTS_MAX (4 * PILE_BREAKERS_MAX + PILE_GROUPS_MAX + 2 + PILE_SCOUTS_MAX)
+#define PILE_INTENTS_MAX (4 * PILE_BREAKERS_MAX + PILE_GROUPS_MAX + 2 + 2 * PILE_SCOUTS_MAX)
 
 enum pile_intent_kind {
 	PILE_INTENT_NONE = 0,
@@ -40,10 +40,11 @@ enum pile_intent_kind {
 	PILE_INTENT_BREAKER_CLOSE, /* back to normal: remove the gate */
 	/*
 	 * one connect of the guard's own to a destination that is nearly proved dead; kept while
-	 * the intent is repeated
+	 * the intent is repeated, and not made again before it was left out
 	 */
 	PILE_INTENT_PROBE,
-	PILE_INTENT_STAGE, /* a group's stage changed (record only: "would have acted") */
+	PILE_INTENT_PROBE_ANSWERED, /* it was: the destination is not dead (record only) */
+	PILE_INTENT_STAGE,	    /* a group's stage changed (record only: "would have acted") */
 	/* many destinations dead at once: our own network; nothing is opened (record only) */
 	PILE_INTENT_NETWORK,
 	PILE_INTENT_NETWORK_OVER,
@@ -114,6 +115,7 @@ struct pile_intent {
 	enum pile_blocked blocked;
 	uint32_t explain_id; /* same for open, renew, allow, close of one episode; 1.. */
 	uint32_t allow;	     /* RENEW, ALLOW: total of connects let through since half-open began */
+	bool first;	     /* PROBE: not a repetition; this one is told */
 	uint32_t relapses;   /* RENEW, ALLOW: how often half open failed in this episode */
 	uint64_t probe_every_ns; /* BREAKER_OPEN/RENEW: the guard's own probe period, jittered */
 	int refuse_errno;	 /* positive */

@@ -231,6 +231,7 @@ static bool unanswered(const struct pile_proof *p, uint64_t edge, uint64_t now_n
 static void follow_probe(struct pile_proof *p, const struct pile_sample *sample)
 {
 	p->probe_ns = 0;
+	p->told = false;
 	for (uint32_t i = 0; i < MIN(sample->n_probes, PILE_SAMPLE_PROBES_MAX); i++) {
 		const struct pile_sample_probe *probe = &sample->probes[i];
 
@@ -240,8 +241,10 @@ static void follow_probe(struct pile_proof *p, const struct pile_sample *sample)
 		if (probe->pending_since_ns)
 			p->probe_ns = probe->pending_since_ns;
 		else if (probe->answered || probe->error == ECONNREFUSED)
-			p->alive_ns = sample->now_ns;
+			p->told = true;
 	}
+	if (p->told)
+		p->alive_ns = sample->now_ns;
 }
 
 static void judge(struct pile_proof *p, const struct pile_policy_group *config, bool hurry,

@@ -65,6 +65,8 @@ struct pile_proof {
 	bool dead;
 	bool lacks_syn; /* all but clause 4 will hold: a SYN sent now would tell */
 	bool own_probe; /* clause 4 holds by the guard's own connect alone */
+	bool asked;	/* the guard connects by itself since the last ticks */
+	bool told;	/* its connect was answered, in this tick */
 };
 
 struct pile_proofs {

@@ -48,7 +48,6 @@ struct pile_kernel {
 	struct pile_bpf_totals *totals;
 	uint32_t n_shards;
 	enum pile_tier tier;
-	bool unix_close; /* closes of unix connections are seen at once */
 	char missing[512];
 	void *buffer; /* PILE_KERNEL_READ_BYTES, for the iterators */
 };
@@ -204,3 +203,8 @@ struct pile_kernel_attachment {
 int pile_kernel_attach(struct pile_kernel *k, int cgroup_fd, bool with_gate, bool with_deadline,
 		       struct pile_kernel_attachment *ret);
 void pile_kernel_detach(struct pile_kernel_attachment *attachment);
+
+/* parts */
+/** pile_maps_open - descriptors of all maps, counters mapped. Returns 0 or -ENOMEM. */
+int pile_maps_open(struct pile_kernel *k, const struct bpf_object *maps);
+void pile_maps_close(struct pile_kernel *k);

@@ -1,12 +1,58 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* maps.c: typed access to the hash maps, and attaching the gates to cgroups. */
+/* maps.c: opens the maps; typed access to the hash maps; attaching the gates to cgroups. */
 #include <arpa/inet.h>
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "kernel/kernel.h"
+
+static int map_fd(const struct bpf_object *maps, const char *name)
+{
+	return bpf_object__find_map_fd_by_name(maps, name);
+}
+
+static void *map_mmap(const struct bpf_object *maps, const char *name, size_t bytes)
+{
+	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, map_fd(maps, name), 0);
+
+	return p == MAP_FAILED ? NULL : p;
+}
+
+int pile_maps_open(struct pile_kernel *k, const struct bpf_object *maps)
+{
+	k->map_workers = map_fd(maps, "workers");
+	k->map_cgroups = map_fd(maps, "cgroups");
+	k->map_listeners = map_fd(maps, "listeners");
+	k->map_listener_ports = map_fd(maps, "listener_ports");
+	k->map_unix_addresses = map_fd(maps, "unix_addresses");
+	k->map_destinations = map_fd(maps, "destinations");
+	k->map_gates = map_fd(maps, "gates");
+	k->map_gate_counts = map_fd(maps, "gate_counts");
+	k->map_deadlines = map_fd(maps, "deadlines");
+	k->map_exempts = map_fd(maps, "exempts");
+	k->shards_bytes = sizeof(struct pile_bpf_shard) * PILE_GROUPS_MAX * k->n_shards;
+	k->shards = map_mmap(maps, "shards", k->shards_bytes);
+	k->control = map_mmap(maps, "control", sizeof(*k->control));
+	k->totals = map_mmap(maps, "totals", sizeof(*k->totals));
+	if (!k->shards || !k->control || !k->totals)
+		return -ENOMEM;
+	k->control->n_shards = k->n_shards;
+	k->control->guard_tgid = (uint32_t)getpid();
+	return 0;
+}
+
+void pile_maps_close(struct pile_kernel *k)
+{
+	if (k->shards)
+		munmap(k->shards, k->shards_bytes);
+	if (k->control)
+		munmap(k->control, sizeof(*k->control));
+	if (k->totals)
+		munmap(k->totals, sizeof(*k->totals));
+}
 
 int pile_kernel_cgroup_set(struct pile_kernel *k, uint64_t cgroup_id, uint32_t group)
 {

@@ -90,6 +90,21 @@ static void put_line_close(struct pen *pen, const struct line *line)
 	put(pen, ". explain %u closed", intent->explain_id);
 }
 
+static void put_line_probe(struct pen *pen, const struct line *line)
+{
+	put(pen,
+	    "%s: %u connect%s to %s stuck, and none sends a SYN that could tell: the guard connects "
+	    "there once by itself",
+	    line->group, line->intent->why.connecting, plural(line->intent->why.connecting),
+	    endpoint_of(&line->intent->endpoint).text);
+}
+
+static void put_line_probe_answered(struct pen *pen, const struct line *line)
+{
+	put(pen, "%s: %s answered the guard's own connect: not dead, nothing is refused",
+	    line->group, endpoint_of(&line->intent->endpoint).text);
+}
+
 static void put_line_stage(struct pen *pen, const struct line *line)
 {
 	const struct pile_intent *intent = line->intent;
@@ -124,6 +139,8 @@ const char *pile_explain_text_intent(const struct pile_intent *intent, const cha
 		[PILE_INTENT_BREAKER_OPEN] = put_line_open,
 		[PILE_INTENT_BREAKER_ALLOW] = put_line_allow,
 		[PILE_INTENT_BREAKER_CLOSE] = put_line_close,
+		[PILE_INTENT_PROBE] = put_line_probe,
+		[PILE_INTENT_PROBE_ANSWERED] = put_line_probe_answered,
 		[PILE_INTENT_STAGE] = put_line_stage,
 		[PILE_INTENT_NETWORK] = put_line_network,
 		[PILE_INTENT_NETWORK_OVER] = put_line_network_over,

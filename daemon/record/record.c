@@ -150,6 +150,8 @@ static enum pile_event_kind event_kind(const struct pile_intent *intent)
 		[PILE_INTENT_BREAKER_OPEN] = PILE_EVENT_OPEN,
 		[PILE_INTENT_BREAKER_ALLOW] = PILE_EVENT_HALF_OPEN,
 		[PILE_INTENT_BREAKER_CLOSE] = PILE_EVENT_CLOSE,
+		[PILE_INTENT_PROBE] = PILE_EVENT_PROBE,
+		[PILE_INTENT_PROBE_ANSWERED] = PILE_EVENT_PROBE,
 		[PILE_INTENT_STAGE] = PILE_EVENT_STAGE,
 		[PILE_INTENT_NETWORK] = PILE_EVENT_NETWORK,
 		[PILE_INTENT_NETWORK_OVER] = PILE_EVENT_NETWORK,
@@ -170,6 +172,8 @@ const struct pile_event *pile_record_intent(struct pile_record *r, const struct 
 		return NULL;
 	/* half open is told once, with its first step */
 	if (intent->kind == PILE_INTENT_BREAKER_ALLOW && intent->allow > 1)
+		return NULL;
+	if (intent->kind == PILE_INTENT_PROBE && !intent->first)
 		return NULL;
 	pile_explain_text_intent(intent, group, pile_record_explain(r, intent->explain_id), text,
 				 sizeof(text));

@@ -24,6 +24,7 @@ enum pile_event_kind {
 	PILE_EVENT_NETWORK, /* own network suspected, or over */
 	PILE_EVENT_COMMAND, /* an operator's hand */
 	PILE_EVENT_TROUBLE, /* something the guard could not do */
+	PILE_EVENT_PROBE, /* the guard connects by itself before anything is opened; was answered */
 };
 
 struct pile_event {

@@ -205,7 +205,7 @@ class StuckPool(unittest.TestCase):
     POOL = 6
 
     def outage(self, mode):
-        """(the episode, start of the first connect, its results, SYNs that the dead host was sent)."""
+        """(the episode, start of the first connect, its results, SYNs that the dead host was sent, what was told)."""
         world = World()
         self.addCleanup(world.close)
         peer = world.peer()
@@ -221,21 +221,24 @@ class StuckPool(unittest.TestCase):
             x = until(lambda: guard.episode("www", f"{peer.v4}:{port}"), 10, "an episode")
             packets = peer.tell("packets", port=port)
             results = [call.result() for call in calls]
-        return x, min(r[1] for r in results), results, packets
+        return x, min(r[1] for r in results), results, packets, [e["text"] for e in guard.events("probe")]
 
     def test_the_guard_asks_by_itself(self):
-        x, first, results, _ = self.outage("enforce")
+        x, first, results, _, told = self.outage("enforce")
         after = moment(x["opened_at"]) - first
         FIGURES["stuck pool of 6: opened after the first connect, s"] = round(after, 3)
         self.assertGreaterEqual(after, 2.35)
         self.assertLess(after, 3.2, "not only at the retransmission of 3 s")
         self.assertTrue(x["why"]["own_probe"])
+        self.assertEqual(len(told), 1, told)
+        self.assertIn("the guard connects there once by itself", told[0])
         self.assertEqual({r[0] for r in results}, {"ECONNABORTED"})
 
     def test_not_while_it_only_observes(self):
-        x, first, results, packets = self.outage("observe")
+        x, first, results, packets, told = self.outage("observe")
         self.assertGreaterEqual(moment(x["opened_at"]) - first, 3.2)
         self.assertFalse(x["why"]["own_probe"])
+        self.assertEqual(told, [])
         # at 0, 1 and 3 s; and at 2 s since Linux 6.5 (tcp_syn_linear_timeouts)
         each = 4 if os.path.exists("/proc/sys/net/ipv4/tcp_syn_linear_timeouts") else 3
         self.assertLessEqual(packets, each * self.POOL, "SYNs of the workers, and none of the guard's")

@@ -114,10 +114,10 @@ class Names(unittest.TestCase):
         world = World()
         self.addCleanup(world.close)
         with socket.socket(socket.AF_UNIX) as s:
-            s.bind(f"\0pile\n{os.getpid()}\0end")
+            s.bind(f"\0pile\n{os.getpid()}\0".encode() + b"\xff\x1b[2Jend")   # no UTF-8, and a terminal's command
             s.listen(1)
             guard = world.guard()
-            name = f"@pile?{os.getpid()}@end"
+            name = f"@pile?{os.getpid()}@??[2Jend"
             found = until(lambda: [x["endpoint"] for g in guard.get("groups") for x in g["listeners"]
                                    if x["endpoint"].startswith("@pile")], 5, "it is found")
             self.assertEqual(found, [name])

@@ -541,7 +541,7 @@ static void tick(struct sim *sim, uint64_t late_ns)
 		note(sim, &sim->intents[i]);
 		if (sim->intents[i].kind == PILE_INTENT_PROBE)
 			apply_scout(sim, &sim->intents[i]);
-		else if (sim->intents[i].kind < PILE_INTENT_STAGE)
+		else if (sim->intents[i].kind <= PILE_INTENT_BREAKER_CLOSE)
 			apply_breaker(sim, &sim->intents[i]);
 	}
 	sim->result.refused = 0;

@@ -117,6 +117,22 @@ static void test_stage_and_network(void **state)
 	assert_line(&intent, "", NULL, "host: our own network works again. explain 17 closed");
 }
 
+static void test_own_connects(void **state)
+{
+	struct pile_intent intent = intent_make(PILE_INTENT_PROBE);
+
+	(void)state;
+	intent.why.connecting = 6;
+	assert_line(
+		&intent, "www", NULL,
+		"www: 6 connects to 10.9.0.2:3306 stuck, and none sends a SYN that could tell: the guard "
+		"connects there once by itself");
+	intent.kind = PILE_INTENT_PROBE_ANSWERED;
+	assert_line(
+		&intent, "www", NULL,
+		"www: 10.9.0.2:3306 answered the guard's own connect: not dead, nothing is refused");
+}
+
 #define SENTENCE(form, x, wanted)                                                             \
 	do {                                                                                  \
 		char _buf[PILE_EXPLAIN_TEXT_MAX];                                             \
@@ -264,6 +280,7 @@ int main(void)
 		cmocka_unit_test(test_open),
 		cmocka_unit_test(test_allow_and_close),
 		cmocka_unit_test(test_stage_and_network),
+		cmocka_unit_test(test_own_connects),
 		cmocka_unit_test(test_explain_that_acts),
 		cmocka_unit_test(test_explain_that_only_watched),
 		cmocka_unit_test(test_numbers),

@@ -82,12 +82,26 @@ static void test_why_it_closed(void **state)
 	assert_non_null(strstr(text, "the time of the hold is over"));
 }
 
+static void test_own_connect_is_told_once(void **state)
+{
+	struct pile_intent probe = intent_of(PILE_INTENT_PROBE);
+
+	(void)state;
+	probe.first = true;
+	assert_int_equal(say(&probe, 2 * NS_PER_SEC)->kind, PILE_EVENT_PROBE);
+	probe.first = false;
+	assert_null(say(&probe, 2 * NS_PER_SEC));
+	probe.kind = PILE_INTENT_PROBE_ANSWERED;
+	assert_int_equal(say(&probe, 2 * NS_PER_SEC)->kind, PILE_EVENT_PROBE);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_relapse_is_told, setup),
 		cmocka_unit_test_setup(test_hold_upon_a_proof_is_told, setup),
 		cmocka_unit_test_setup(test_why_it_closed, setup),
+		cmocka_unit_test_setup(test_own_connect_is_told_once, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
