@@ -22,22 +22,39 @@ static __always_inline void destination_read(struct sock *sk, struct pile_bpf_de
 	*(__u32 *)&to->addr[12] = sk->__sk_common.skc_daddr;
 }
 
+/*
+ * Room for one more destination of this group? Those that the policy names may use it all; the others,
+ * a user's session among them, only their share. (A few more, by connects on several CPUs at once.)
+ */
+static __always_inline bool counts_allowed(struct pile_bpf_totals *t, __u32 group)
+{
+	struct pile_bpf_control *ctl = control_get();
+
+	if (!ctl)
+		return false;
+	if (group_bit(ctl->named, group))
+		return true;
+	if (t->unnamed_added >= ctl->unnamed_added_max)
+		return false;
+	__sync_fetch_and_add(&t->unnamed_added, 1);
+	return true;
+}
+
 static __always_inline struct pile_bpf_destination_counts *
 counts_get(const struct pile_bpf_destination *key)
 {
 	struct pile_bpf_destination_counts fresh = {}, *counts;
-	struct pile_bpf_totals *t;
+	struct pile_bpf_totals *t = totals_get();
 
 	counts = bpf_map_lookup_elem(&destinations, key);
-	if (counts)
+	if (counts || !t)
 		return counts;
-	bpf_map_update_elem(&destinations, key, &fresh, BPF_NOEXIST);
-	counts = bpf_map_lookup_elem(&destinations, key);
-	if (!counts) {
-		t = totals_get();
-		if (t)
-			__sync_fetch_and_add(&t->destinations_lost, 1);
+	if (counts_allowed(t, key->group)) {
+		bpf_map_update_elem(&destinations, key, &fresh, BPF_NOEXIST);
+		counts = bpf_map_lookup_elem(&destinations, key);
 	}
+	if (!counts)
+		__sync_fetch_and_add(&t->destinations_lost, 1);
 	return counts;
 }
 

@@ -144,6 +144,11 @@ static __always_inline struct pile_bpf_totals *totals_get(void)
 	return bpf_map_lookup_elem(&totals, &zero);
 }
 
+static __always_inline bool group_bit(const pile_u32 *bits, __u32 group)
+{
+	return (bits[(group / 32) & 3] >> (group % 32)) & 1;
+}
+
 /* The group of the process that runs now: by what it was seen serving, else by its cgroup. */
 static __always_inline __u32 current_group(void)
 {

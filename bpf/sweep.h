@@ -53,7 +53,7 @@ static __always_inline void request_rebin(struct pile_bpf_socket *st,
 
 static __always_inline bool is_retired(const struct pile_bpf_control *ctl, __u32 group)
 {
-	return group >= PILE_GROUPS_MAX || (ctl->retired[(group / 32) & 3] >> (group % 32)) & 1;
+	return group >= PILE_GROUPS_MAX || group_bit(ctl->retired, group);
 }
 
 static __always_inline void queue_write(struct seq_file *seq, struct sock *sk,

@@ -392,7 +392,8 @@ int pile_guard_run(const struct pile_options *options)
 	g->view.host_seed = g->host_seed;
 	g->watchdog = sd_watchdog_enabled(0, NULL) > 0;
 	pile_record_init(&g->record);
-	pile_decide_init(&g->decide, 1);
+	g->explain_next_kept = pile_slow_explain_next_load(g->options.state_dir);
+	pile_decide_init(&g->decide, g->explain_next_kept);
 	r = start(g, &err);
 	if (r >= 0)
 		r = events_open(g, &err);

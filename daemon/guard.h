@@ -79,6 +79,7 @@ struct pile_guard {
 	struct pile_kernel_cost cost;
 	uint64_t losses_said; /* sum of all that was counted as lost when it was last told */
 	int store_error_said;
+	uint32_t explain_next_kept;
 	uint32_t host_seed;
 	struct utsname host;
 	bool watchdog;

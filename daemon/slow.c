@@ -14,6 +14,7 @@
 #include "policy/store.h"
 
 #define LEARNED_FILE "learned"
+#define EXPLAIN_FILE "explain.next" /* a number: the next episode's */
 
 static int priority_of(const struct pile_event *e)
 {
@@ -97,6 +98,32 @@ uint32_t pile_slow_learned_load(const char *state_dir, struct pile_baseline_reco
 	return n > 0 ? (uint32_t)((size_t)n / sizeof(*ret)) : 0;
 }
 
+static void explain_next_write(struct pile_slow *s, uint32_t next)
+{
+	char path[280], text[16];
+	int r;
+
+	snprintf(path, sizeof(path), "%s/" EXPLAIN_FILE, s->state_dir);
+	snprintf(text, sizeof(text), "%u\n", next);
+	r = file_write(path, text, strlen(text));
+	if (r < 0)
+		s->store_error = r;
+}
+
+uint32_t pile_slow_explain_next_load(const char *state_dir)
+{
+	_cleanup_close_ int fd = -1;
+	char path[280], text[16] = "", *end;
+	unsigned long next;
+
+	snprintf(path, sizeof(path), "%s/" EXPLAIN_FILE, state_dir);
+	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0 || read(fd, text, sizeof(text) - 1) <= 0)
+		return 1;
+	next = strtoul(text, &end, 10);
+	return *end == '\n' && next > 0 && next <= UINT32_MAX ? (uint32_t)next : 1;
+}
+
 void pile_slow_policy_text(const struct pile_policy *policy, char *ret)
 {
 	_cleanup_free_ char *text = NULL;
@@ -170,6 +197,11 @@ static bool job_run(struct pile_slow *s)
 		memcpy(learned, s->learned, n * sizeof(learned[0]));
 		pthread_mutex_unlock(&s->lock);
 		learned_write(s, learned, n);
+	} else if (s->explain_next_wanted) {
+		s->explain_next_wanted = false;
+		n = s->explain_next;
+		pthread_mutex_unlock(&s->lock);
+		explain_next_write(s, n);
 	} else {
 		return false;
 	}
@@ -303,6 +335,15 @@ void pile_slow_learned(struct pile_slow *s, const struct pile_baseline_record *r
 	s->n_learned = MIN(n, PILE_GROUPS_MAX);
 	memcpy(s->learned, records, s->n_learned * sizeof(records[0]));
 	s->learned_wanted = true;
+	pthread_cond_signal(&s->wake);
+	pthread_mutex_unlock(&s->lock);
+}
+
+void pile_slow_explain_next(struct pile_slow *s, uint32_t next)
+{
+	pthread_mutex_lock(&s->lock);
+	s->explain_next = next;
+	s->explain_next_wanted = true;
 	pthread_cond_signal(&s->wake);
 	pthread_mutex_unlock(&s->lock);
 }

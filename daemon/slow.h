@@ -53,6 +53,8 @@ struct pile_slow {
 	bool learned_wanted;
 	uint32_t n_learned;
 	struct pile_baseline_record learned[PILE_GROUPS_MAX];
+	bool explain_next_wanted;
+	uint32_t explain_next;
 	int store_error; /* negative errno of the last write; 0 = fine */
 };
 
@@ -89,3 +91,12 @@ void pile_slow_learned(struct pile_slow *s, const struct pile_baseline_record *r
 /** pile_slow_learned_load - what was kept; start only. Returns how many records were read. */
 uint32_t pile_slow_learned_load(const char *state_dir, struct pile_baseline_record *ret,
 				uint32_t max);
+
+/**
+ * pile_slow_explain_next - keep the number of the next episode: after a restart none of them, in an
+ * old journal line, means another one.
+ */
+void pile_slow_explain_next(struct pile_slow *s, uint32_t next);
+
+/** pile_slow_explain_next_load - what was kept, or 1; start only. */
+uint32_t pile_slow_explain_next_load(const char *state_dir);

@@ -221,6 +221,14 @@ static void losses_say(struct pile_guard *g)
 	g->store_error_said = g->slow.store_error;
 }
 
+static void explain_next_keep(struct pile_guard *g)
+{
+	if (g->decide.next_explain_id == g->explain_next_kept)
+		return;
+	g->explain_next_kept = g->decide.next_explain_id;
+	pile_slow_explain_next(&g->slow, g->explain_next_kept);
+}
+
 void pile_tick(struct pile_guard *g)
 {
 	uint64_t now_ns = pile_clock_ns(CLOCK_MONOTONIC),
@@ -242,6 +250,7 @@ void pile_tick(struct pile_guard *g)
 	pile_act_probe_tick(&g->act, now_ns, &g->sample);
 	pile_tick_view(g, false);
 	pile_decide_tick(&g->decide, &g->view, &g->sample, g->intents, &g->n_intents);
+	explain_next_keep(g);
 	effects_update(g); /* before a close drops the gate's counts */
 	pile_act_carry_out(&g->act, &g->kernel, g->intents, g->n_intents, &g->sense,
 			   g->groups.own_netns, now_ns);

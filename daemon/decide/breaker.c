@@ -9,6 +9,8 @@
 
 #define PROBE_MIN_NS (200 * NS_PER_MS) /* policy.h: probe_every 200 ms .. 2 s */
 #define JITTER_PERMILLE 200	       /* product.md: +-20 % */
+/* the 64 episodes kept are ten minutes of these */
+#define FOREIGN_EVERY_NS (10 * NS_PER_SEC)
 
 static const struct pile_sample_dependency nothing_seen;
 
@@ -446,6 +448,20 @@ static void ask_end(struct pile_proof *p, struct pile_intents *out)
 	p->asked = false;
 }
 
+/*
+ * Nothing is ever done for another manager's groups, and whoever has a login can stage an outage in
+ * one: their episodes must not push the others' out of the records.
+ */
+static bool may_record(struct pile_breakers *breakers, enum pile_blocked blocked, uint64_t now_ns)
+{
+	if (blocked != PILE_BLOCKED_FOREIGN)
+		return true;
+	if (breakers->foreign_ns && since(now_ns, breakers->foreign_ns) < FOREIGN_EVERY_NS)
+		return false;
+	breakers->foreign_ns = now_ns;
+	return true;
+}
+
 static void follow_proofs(struct pile_breakers *breakers,
 			  const struct pile_breaker_context *context, struct pile_intents *out)
 {
@@ -454,6 +470,7 @@ static void follow_proofs(struct pile_breakers *breakers,
 	for (unsigned int i = 0; i < PILE_PROOFS_MAX; i++) {
 		struct pile_proof *p = &breakers->proofs.table[i];
 		const struct pile_policy_group *config = &context->view->groups[p->group].config;
+		enum pile_blocked blocked;
 		struct pile_why why;
 
 		if (p->used && p->asked && !p->lacks_syn)
@@ -473,11 +490,12 @@ static void follow_proofs(struct pile_breakers *breakers,
 			continue;
 		if (find(breakers, p->group, &p->endpoint))
 			continue;
+		blocked = pile_breaker_blocked(breakers, context->view, context->network, p->group,
+					       &p->endpoint, context->now_ns);
+		if (!may_record(breakers, blocked, context->now_ns))
+			continue;
 		explain_proof(p, context, &why);
-		open_episode(breakers, context, p->group, &p->endpoint,
-			     pile_breaker_blocked(breakers, context->view, context->network,
-						  p->group, &p->endpoint, context->now_ns),
-			     &why, out);
+		open_episode(breakers, context, p->group, &p->endpoint, blocked, &why, out);
 	}
 }
 

@@ -77,6 +77,7 @@ struct pile_breakers {
 	struct pile_breaker_memory closed[PILE_BREAKERS_MAX];
 	struct pile_proofs proofs;
 	struct pile_hands hands;
+	uint64_t foreign_ns; /* when an episode of another manager's group was recorded last */
 	uint64_t opened, would_open, closed_total, flaps; /* totals; opened: carried out */
 };
 

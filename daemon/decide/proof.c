@@ -112,10 +112,7 @@ void pile_proofs_forget(struct pile_proofs *proofs, uint32_t group)
 	proofs->watched_ns[group] = 0;
 }
 
-/*
- * A place for @dep: a free one, or that of the destination with the fewest connects, if it has
- * fewer.
- */
+/* A place for @dep: a free one, or that of a destination that this sample does not have (any more). */
 static struct pile_proof *add(struct pile_proofs *proofs, uint32_t key,
 			      const struct pile_sample_dependency *dep)
 {
@@ -128,7 +125,7 @@ static struct pile_proof *add(struct pile_proofs *proofs, uint32_t key,
 			place = p;
 			break;
 		}
-		if (p->connecting < (place ? place->connecting : dep->connecting))
+		if (!p->sampled && (!place || p->seen_ns < place->seen_ns))
 			place = p;
 	}
 	if (!place)
@@ -291,6 +288,7 @@ static void follow(struct pile_proofs *proofs, struct pile_proof *p,
 {
 	uint64_t now_ns = sample->now_ns, edge, lost_ns;
 
+	p->sampled = true;
 	follow_probe(p, sample);
 	follow_totals(p, dep, now_ns);
 	p->connecting = dep->connecting;
@@ -337,7 +335,7 @@ static void begin_tick(struct pile_proofs *proofs,
 			continue;
 		p->connecting = p->stuck = p->share_permille = 0;
 		p->oldest_ns = p->elapsed_ns = p->attempts = 0;
-		p->suspect = p->dead = p->lacks_syn = p->own_probe = false;
+		p->suspect = p->dead = p->lacks_syn = p->own_probe = p->sampled = false;
 		if (lost_ns) /* these were marked against an edge that has moved */
 			p->retried_ns = p->fresh_ns = 0;
 		if (!config[p->group])
@@ -350,20 +348,29 @@ void pile_proofs_update(struct pile_proofs *proofs,
 			const struct pile_risk *risk, const struct pile_sample *sample,
 			uint64_t lost_ns)
 {
-	uint32_t n = MIN(sample->n_dependencies, PILE_SAMPLE_DEPENDENCIES_MAX);
+	uint32_t n = MIN(sample->n_dependencies, PILE_SAMPLE_DEPENDENCIES_MAX), n_fresh = 0;
+	uint32_t keys[PILE_SAMPLE_DEPENDENCIES_MAX];
+	uint16_t fresh[PILE_SAMPLE_DEPENDENCIES_MAX];
 
 	begin_tick(proofs, config, sample, lost_ns);
 	for (uint32_t i = 0; i < n; i++) {
 		const struct pile_sample_dependency *dep = &sample->dependencies[i];
 		struct pile_proof *p;
-		uint32_t key;
 
 		if (dep->group >= PILE_GROUPS_MAX || !config[dep->group])
 			continue;
-		key = pile_proof_key(dep->group, &dep->endpoint);
-		p = find(proofs, key, dep->group, &dep->endpoint);
-		if (!p && dep->connecting)
-			p = add(proofs, key, dep);
+		keys[i] = pile_proof_key(dep->group, &dep->endpoint);
+		p = find(proofs, keys[i], dep->group, &dep->endpoint);
+		if (p)
+			follow(proofs, p, dep, config[dep->group], sample, risk[dep->group].hurry);
+		else if (dep->connecting)
+			fresh[n_fresh++] = (uint16_t)i;
+	}
+	/* when all that is known has been followed it is clear whose place may be taken */
+	for (uint32_t j = 0; j < n_fresh; j++) {
+		const struct pile_sample_dependency *dep = &sample->dependencies[fresh[j]];
+		struct pile_proof *p = add(proofs, keys[fresh[j]], dep);
+
 		if (p)
 			follow(proofs, p, dep, config[dep->group], sample, risk[dep->group].hurry);
 	}

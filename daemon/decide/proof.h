@@ -57,6 +57,7 @@ struct pile_proof {
 	uint64_t fresh_ns;   /* first begun since onset + blip */
 	uint64_t probe_ns;   /* the guard's own connect that is pending now was begun; 0 = none */
 	/* now */
+	bool sampled; /* the sample has this destination */
 	uint32_t connecting, stuck, share_permille;
 	uint64_t oldest_ns;
 	uint64_t elapsed_ns; /* on the clock */

@@ -49,6 +49,22 @@ int64_t pile_kernel_wheel_settle(struct pile_kernel *k, uint32_t group)
 	return left;
 }
 
+void pile_kernel_named_set(struct pile_kernel *k, const bool named[PILE_GROUPS_MAX])
+{
+	for (uint32_t i = 0; i < PILE_GROUPS_MAX / 32; i++) {
+		uint32_t bits = 0;
+
+		for (uint32_t j = 0; j < 32; j++)
+			bits |= (uint32_t)named[i * 32 + j] << j;
+		__atomic_store_n(&k->control->named[i], bits, __ATOMIC_RELAXED);
+	}
+}
+
+void pile_kernel_unnamed_allow(struct pile_kernel *k, uint64_t added_max)
+{
+	__atomic_store_n(&k->control->unnamed_added_max, added_max, __ATOMIC_RELAXED);
+}
+
 void pile_kernel_group_reset(struct pile_kernel *k, uint32_t group)
 {
 	memset(shards_of(k, group), 0, sizeof(struct pile_bpf_shard) * k->n_shards);

@@ -159,6 +159,12 @@ int pile_kernel_destination_get(struct pile_kernel *k, const struct pile_bpf_des
 				struct pile_bpf_destination_counts *ret);
 int pile_kernel_destination_remove(struct pile_kernel *k, const struct pile_bpf_destination *key);
 
+/** pile_kernel_named_set - which groups the policy names: only their destinations may take all the room there is. */
+void pile_kernel_named_set(struct pile_kernel *k, const bool named[PILE_GROUPS_MAX]);
+
+/** pile_kernel_unnamed_allow - up to which value totals->unnamed_added may grow. */
+void pile_kernel_unnamed_allow(struct pile_kernel *k, uint64_t added_max);
+
 /**
  * pile_kernel_destination_next - iterate the destination counters
  * @prev: NULL for the first. Returns 0 with *ret, or -ENOENT at the end.

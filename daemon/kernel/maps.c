@@ -41,6 +41,7 @@ int pile_maps_open(struct pile_kernel *k, const struct bpf_object *maps)
 		return -ENOMEM;
 	k->control->n_shards = k->n_shards;
 	k->control->guard_tgid = (uint32_t)getpid();
+	k->control->unnamed_added_max = PILE_DESTINATIONS_UNNAMED_MAX;
 	return 0;
 }
 

@@ -30,12 +30,15 @@ static struct pile_sample_dependency *known_find(struct pile_sense *s, uint32_t 
 }
 
 /*
- * What matters least: nobody waits for it, fewest connections, longest unused. A mail-out to
- * thousands of addresses must not push the database out, so recency comes last.
+ * What matters least: its group is not named by the policy (whoever has a login can open connects),
+ * nobody waits for it, fewest connections, longest unused. A mail-out to thousands of addresses must
+ * not push the database out, so recency comes last.
  */
-static bool matters_less(const struct pile_sample_dependency *a,
+static bool matters_less(const struct pile_sense *s, const struct pile_sample_dependency *a,
 			 const struct pile_sample_dependency *b)
 {
+	if (s->named[a->group] != s->named[b->group])
+		return s->named[b->group];
 	if (a->connecting != b->connecting)
 		return a->connecting < b->connecting;
 	if (a->open != b->open)
@@ -45,7 +48,8 @@ static bool matters_less(const struct pile_sample_dependency *a,
 	return a->last_started_ns < b->last_started_ns;
 }
 
-static struct pile_sample_dependency *known_take(struct pile_sense *s, struct pile_kernel *k)
+static struct pile_sample_dependency *known_take(struct pile_sense *s, struct pile_kernel *k,
+						 uint32_t group)
 {
 	struct pile_sample_dependency *least = NULL;
 	struct pile_bpf_destination key;
@@ -53,10 +57,12 @@ static struct pile_sample_dependency *known_take(struct pile_sense *s, struct pi
 	if (s->n_known < PILE_SAMPLE_DEPENDENCIES_MAX)
 		return &s->known[s->n_known++];
 	for (uint32_t i = 0; i < s->n_known; i++)
-		if (!least || matters_less(&s->known[i], least))
+		if (!least || matters_less(s, &s->known[i], least))
 			least = &s->known[i];
 	s->destinations_lost++;
-	if (least->connecting > 1 || least->open > 0)
+	if (!s->named[group] && s->named[least->group])
+		return NULL;
+	if (s->named[group] == s->named[least->group] && (least->connecting > 1 || least->open > 0))
 		return NULL;
 	pile_kernel_destination_key(least->group, &least->endpoint, &key);
 	pile_kernel_destination_remove(k, &key);
@@ -71,7 +77,7 @@ static struct pile_sample_dependency *known_get(struct pile_sense *s, struct pil
 
 	if (d)
 		return d;
-	d = known_take(s, k);
+	d = known_take(s, k, group);
 	if (!d)
 		return NULL;
 	memset(d, 0, sizeof(*d));
@@ -131,7 +137,8 @@ static void connect_see(const struct pile_bpf_record *record, void *arg)
 	d->connecting++;
 	d->stuck += age >= STUCK_NS;
 	d->oldest_ns = MAX(d->oldest_ns, MAX(age, 1));
-	pending_add(sweep->s, rec, d);
+	if (sweep->s->named[rec->group]) /* others are observed only: nobody will end these */
+		pending_add(sweep->s, rec, d);
 }
 
 static bool sweep_due(const struct pile_sense *s, const struct pile_kernel *k, uint64_t now_ns)
@@ -190,18 +197,28 @@ static void totals_refresh(struct pile_kernel *k, struct pile_sample_dependency 
 	d->last_failed_ns = c.last_failed_ns;
 }
 
-/* Connects that are over within a tick are never met by the sweep: their counters tell of them. */
+/*
+ * Connects that are over within a tick are never met by the sweep: their counters tell of them. What
+ * has no place here need not be counted there. Says how many more the groups that the policy does
+ * not name may have.
+ */
 static void destinations_learn(struct pile_sense *s, struct pile_kernel *k)
 {
-	struct pile_bpf_destination key, *prev = NULL;
+	uint64_t added = __atomic_load_n(&k->totals->unnamed_added, __ATOMIC_RELAXED);
+	struct pile_bpf_destination key, next;
+	uint32_t unnamed = 0;
+	bool more = pile_kernel_destination_next(k, NULL, &next) == 0;
 
-	for (int i = 0; i < PILE_DESTINATIONS_MAX; i++) {
-		if (pile_kernel_destination_next(k, prev, &key) < 0)
-			return;
-		prev = &key;
-		if (key.group < PILE_GROUPS_MAX)
-			known_get(s, k, key.group, key.addr, key.port);
+	for (int i = 0; more && i < PILE_DESTINATIONS_MAX; i++) {
+		key = next;
+		more = pile_kernel_destination_next(k, &key, &next) == 0;
+		if (key.group >= PILE_GROUPS_MAX || !known_get(s, k, key.group, key.addr, key.port))
+			pile_kernel_destination_remove(k, &key);
+		else
+			unnamed += !s->named[key.group];
 	}
+	pile_kernel_unnamed_allow(k, added + PILE_DESTINATIONS_UNNAMED_MAX -
+					     MIN(unnamed, PILE_DESTINATIONS_UNNAMED_MAX));
 }
 
 static void destinations_forget(struct pile_sense *s, struct pile_kernel *k, uint64_t now_ns)
@@ -223,9 +240,17 @@ static void destinations_forget(struct pile_sense *s, struct pile_kernel *k, uin
 	}
 }
 
-void pile_dependencies_sample(struct pile_sense *s, struct pile_kernel *k, uint64_t now_ns,
-			      struct pile_sample *ret)
+static void names_take(struct pile_sense *s, struct pile_kernel *k, const struct pile_groups *g)
 {
+	for (uint32_t i = 0; i < PILE_GROUPS_MAX; i++)
+		s->named[i] = i < g->n_groups && g->groups[i].used && g->groups[i].configured;
+	pile_kernel_named_set(k, s->named);
+}
+
+void pile_dependencies_sample(struct pile_sense *s, struct pile_kernel *k,
+			      const struct pile_groups *g, uint64_t now_ns, struct pile_sample *ret)
+{
+	names_take(s, k, g);
 	if (sweep_due(s, k, now_ns))
 		connects_sweep(s, k, now_ns);
 	if (s->tick % 10 == 5)

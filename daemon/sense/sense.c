@@ -78,7 +78,7 @@ void pile_sense_tick(struct pile_sense *s, struct pile_kernel *k, struct pile_gr
 	ret->n_cpus = s->n_cpus;
 	truth_step(s, k, g);
 	pile_requests_sample(s, k, g, now_ns, ret);
-	pile_dependencies_sample(s, k, now_ns, ret);
+	pile_dependencies_sample(s, k, g, now_ns, ret);
 	pile_memory_sample(s, g, now_ns, ret);
 	s->tick++;
 }

@@ -61,6 +61,7 @@ struct pile_sense {
 	uint32_t second;    /* index into the windows */
 	uint32_t n_cpus;
 	struct pile_sense_group groups[PILE_GROUPS_MAX];
+	bool named[PILE_GROUPS_MAX]; /* by the policy: what these connect to is never crowded out */
 	/* results of the last sweeps */
 	uint32_t n_pending;
 	uint64_t pending_lost;
@@ -97,7 +98,8 @@ void pile_requests_sample(struct pile_sense *s, struct pile_kernel *k, struct pi
 			  uint64_t now_ns, struct pile_sample *ret);
 /** pile_requests_sweep - returns 0, or negative errno: then not every socket was met. */
 int pile_requests_sweep(struct pile_sense *s, struct pile_kernel *k, struct pile_groups *g);
-void pile_dependencies_sample(struct pile_sense *s, struct pile_kernel *k, uint64_t now_ns,
+void pile_dependencies_sample(struct pile_sense *s, struct pile_kernel *k,
+			      const struct pile_groups *g, uint64_t now_ns,
 			      struct pile_sample *ret);
 void pile_memory_sample(struct pile_sense *s, struct pile_groups *g, uint64_t now_ns,
 			struct pile_sample *ret);

@@ -94,6 +94,9 @@ struct pile_bpf_control {
 		sweep; /* its number: a socket that several walks meet is met once; low byte never 0 */
 	pile_u32 retired[PILE_GROUPS_MAX /
 			 32]; /* bit set: the next sweeps forget this group's sockets */
+	pile_u32 named[PILE_GROUPS_MAX / 32]; /* bit set: the policy names this group */
+	/* totals.unnamed_added may grow to this: the others' share of "destinations" */
+	pile_u64 unnamed_added_max;
 };
 
 /** ARRAY "totals" [0], mmapable. Kernel adds. */
@@ -102,6 +105,7 @@ struct pile_bpf_totals {
 	pile_u64 connects_established;
 	pile_u64 connects_failed;
 	pile_u64 destinations_lost; /* no room for a counter */
+	pile_u64 unnamed_added;	    /* counters made for groups that the policy does not name */
 	pile_u64 storage_lost;	    /* no memory for a socket's state */
 	pile_u64 workers_lost;
 };
@@ -239,7 +243,7 @@ struct pile_bpf_record_connect {
 	pile_u64 started_ns;
 };
 
-_Static_assert(PILE_GROUPS_MAX == 128, "is_retired in bpf/sweep.h masks by 3");
+_Static_assert(PILE_GROUPS_MAX == 128, "group_bit in bpf/maps.h masks by 3");
 _Static_assert(sizeof(struct pile_bpf_socket) == 24, "abi");
 _Static_assert(sizeof(struct pile_bpf_connect) == 32, "abi");
 _Static_assert(sizeof(struct pile_bpf_destination) == 24, "abi");

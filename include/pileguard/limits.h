@@ -15,7 +15,9 @@
 #define PILE_EXEMPT_MAX 16	   /* destinations that a group never refuses */
 #define PILE_LISTENERS_MAX 512	   /* listeners followed at once */
 #define PILE_DESTINATIONS_MAX 1024 /* (group, destination) pairs counted in the kernel */
-#define PILE_WORKERS_MAX 16384	   /* workers followed in the kernel */
+/* of those, as many as groups that the policy does not name may hold: anybody can open connects */
+#define PILE_DESTINATIONS_UNNAMED_MAX 512
+#define PILE_WORKERS_MAX 16384 /* workers followed in the kernel */
 
 /* 2^28 ns = 268 ms: design.md's 250 ms, by a shift instead of a division */
 #define PILE_WHEEL_SLOT_SHIFT 28

@@ -139,6 +139,26 @@ class LettingGo(Fixture):
         self.assertEqual(cgroup_programs(self.cgroup), [])
         self.world.nothing_left()
 
+    def test_a_number_means_one_episode_for_ever(self):
+        """Also after a death: the number in an old journal line is not given to another one."""
+        self.hold(60)
+        first = self.guard.episode("www", self.endpoint)["id"]
+        until(lambda: os.path.exists(f"{self.guard.state}/explain.next"), 2, "kept")
+        self.guard.p.kill()
+        self.guard.p.wait()
+        self.guard = self.world.guard()
+        until(lambda: self.guard.group("www")["gate_ready"], 5, "www is guarded")
+        self.hold(60)
+        self.assertEqual(self.guard.episode("www", self.endpoint)["id"], first + 1)
+        self.assertEqual(self.guard.http("GET", f"/v1/explain/{first}")[0], 404)
+        self.guard.stop()
+        with open(f"{self.guard.state}/explain.next", "w", encoding="ascii") as f:
+            f.write("-7 \0 nonsense")
+        self.guard = self.world.guard()
+        until(lambda: self.guard.group("www")["gate_ready"], 5, "a file that makes no sense costs only the number")
+        self.hold(60)
+        self.assertEqual(self.guard.episode("www", self.endpoint)["id"], 1)
+
     def files(self):
         """Every file of the cgroup by name, and what is in its knobs; the others count by themselves."""
         seen = {}
@@ -173,7 +193,6 @@ class LettingGo(Fixture):
         self.peer.drop(self.port, False)
         load.stop()
         self.assertIn("pileguard stops: everything is open", guard.said())
-
 
 
 if __name__ == "__main__":

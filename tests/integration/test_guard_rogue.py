@@ -12,7 +12,7 @@ import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 # pylint: disable=wrong-import-position
-from guardlib import BUILD, World, policy, until
+from guardlib import BUILD, Load, Process, World, policy, until
 
 ROGUE = """#!{python}
 import json, os, socket, struct
@@ -80,6 +80,63 @@ class Rogue(unittest.TestCase):
         self.assertEqual(results.pop("root_client"), 0, "control: what root asks for is done")
         self.assertLess(results.pop("descriptors_left"), 5, "of 20; the guard may have a file open for a moment")
         self.assertEqual(set(results.values()), {-errno.EACCES}, results)
+
+
+CROWD = """
+import resource, socket, sys
+cgroup, path, host, first, n, each = *sys.argv[1:4], *map(int, sys.argv[4:])
+resource.setrlimit(resource.RLIMIT_NOFILE, (10000, 10000))
+with open(cgroup + "/cgroup.procs", "w") as f:
+    f.write("0")
+listener = socket.socket(socket.AF_UNIX)    # so that the guard follows this group
+listener.bind(path)
+listener.listen(1)
+print("ready", flush=True)
+sys.stdin.readline()
+kept = []
+for i in range(n * each):
+    s = socket.socket()
+    s.setblocking(False)
+    s.connect_ex((host, first + i % n))
+    kept.append(s)
+print("ready", flush=True)
+sys.stdin.readline()
+"""
+
+
+class Crowd(unittest.TestCase):
+    """Connects are for everybody: a neighbour's thousand dead destinations hide no service's database."""
+
+    def test_a_thousand_dead_destinations(self):
+        world = World()
+        self.addCleanup(world.close)
+        peer = world.peer()
+        port = peer.tell("listen")
+        peer.drop("30000:31099", True)
+        www = world.service("www", 24)
+        crowd = Process([sys.executable, "-c", CROWD, world.cgroup("crowd"), f"{world.dir}/crowd.sock", peer.v4, "30000",
+                         "1100", "3"])
+        world.ends.append(crowd)
+        guard = world.guard(policy({"www": {"cgroup": world.cgroup_name("www"), "workers": "prefork", "workers_max": 24,
+                                            "enforce": "[fail_fast]"}}))
+        until(lambda: guard.group(world.cgroup_name("crowd")[1:]), 5, "the crowd is followed")
+        until(lambda: guard.group("www")["gate_ready"], 5, "www is guarded")
+        crowd.p.stdin.write("go\n")
+        crowd.p.stdin.flush()
+        self.assertEqual(crowd.p.stdout.readline(), "ready\n")
+        seen = until(lambda: [d for d in guard.get("dependencies") if d["connecting"] >= 3][200:], 10,
+                     "control: the crowd is seen, as far as there is room")
+        self.assertNotIn("www", {d["group"] for d in seen})
+        peer.drop(port, True)       # www has never connected there before
+        load = Load(8, lambda n: (lambda: www.connect(peer.v4, port, seconds=6), n))
+        opened = until(lambda: guard.episode("www", f"{peer.v4}:{port}"), 8, "opened all the same")
+        until(lambda: guard.episode("www", f"{peer.v4}:{port}")["did"]["connects_refused"], 5, "connects are refused")
+        peer.drop(port, False)
+        results = [r[2] for r in load.stop() if isinstance(r[2], list)]
+        self.assertTrue(opened["acted"])
+        ended = [r for r in results if r[0] == "ECONNABORTED"]
+        self.assertGreater(len(ended), 10, "those that waited were ended")
+        self.assertLess(max(r[2] for r in ended), 3.5)
 
 
 class Names(unittest.TestCase):

@@ -69,6 +69,46 @@ static void test_blocked_by_foreign_hands(void **state)
 	check_blocked(f, PILE_BLOCKED_FOREIGN);
 }
 
+/* Whoever has a login can stage outages in a session of his own, one after the other. */
+static void test_foreign_episodes_do_not_crowd_the_records(void **state)
+{
+	struct fixture *f = *state;
+	const struct pile_sample_dependency whole = *dep(f);
+	uint32_t said_in_all = 0, ours = 0;
+
+	f->view.groups[1] = f->view.groups[0];
+	f->sample.groups[1] = f->sample.groups[0];
+	f->view.groups[1].foreign = true;
+	for (uint32_t i = 0; i < 40; i++) {
+		f->sample.dependencies[1 + i] = whole;
+		f->sample.dependencies[1 + i].group = 1;
+		f->sample.dependencies[1 + i].endpoint.port = (uint16_t)(4000 + i);
+	}
+	f->sample.n_dependencies = 41;
+	f->hole = true;
+	for (unsigned int t = 0; t < 290; t++) {
+		for (uint32_t i = 0; i < 40; i++) {
+			struct pile_sample_dependency *d = &f->sample.dependencies[1 + i];
+
+			d->started++;
+			d->connecting = d->stuck = 10;
+			d->oldest_ns = t * PILE_TICK_NS + 600 * MS;
+			d->last_started_ns = f->sample.now_ns;
+		}
+		tick(f);
+		for (uint32_t i = 0; i < f->n; i++) {
+			const struct pile_intent *intent = &f->intents[i];
+
+			if (intent->kind != PILE_INTENT_BREAKER_OPEN)
+				continue;
+			said_in_all += intent->group == 1;
+			ours += intent->group == 0 && !intent->blocked;
+		}
+	}
+	assert_in_range(said_in_all, 1, 3); /* one in ten seconds */
+	assert_int_equal(ours, 1);
+}
+
 static void test_blocked_by_exemption_of_any_port(void **state)
 {
 	struct fixture *f = *state;
@@ -553,6 +593,7 @@ int main(void)
 		T(test_blocked_by_rung),
 		T(test_blocked_by_kernel),
 		T(test_blocked_by_foreign_hands),
+		T(test_foreign_episodes_do_not_crowd_the_records),
 		T(test_blocked_by_exemption_of_any_port),
 		T(test_a_switch_that_is_turned_opens_for_real),
 		T(test_a_virtual_episode_ends_when_nobody_tries),

@@ -365,6 +365,44 @@ static void test_hurry_shortens_the_proof_to_a_second(void **state)
 	assert_in_range(took, 1000 * MS, 1400 * MS);
 }
 
+/*
+ * A full table, and in each tick one destination that is gone and a new one: it takes the place of
+ * that, not of the database, which comes behind it in the sample. Its clients give up after a second:
+ * only the table knows since when.
+ */
+static void test_a_new_destination_takes_the_place_of_one_that_is_gone(void **state)
+{
+	struct fixture *f = *state;
+	const struct pile_sample_dependency whole = *dep(f);
+	struct pile_sample_dependency *db = &f->sample.dependencies[PILE_PROOFS_MAX - 1];
+	uint64_t begun_ns = f->sample.now_ns + PILE_TICK_NS;
+	uint16_t port = 10000;
+	uint32_t ticks = 0;
+
+	f->sample.n_dependencies = PILE_PROOFS_MAX;
+	for (uint32_t i = 0; i < PILE_PROOFS_MAX; i++) {
+		f->sample.dependencies[i] = whole;
+		if (&f->sample.dependencies[i] == db)
+			break;
+		f->sample.dependencies[i].endpoint.port = port++;
+	}
+	do {
+		f->sample.now_ns += PILE_TICK_NS;
+		for (uint32_t i = 0; ticks && &f->sample.dependencies[i] != db; i++)
+			f->sample.dependencies[i].connecting = 1; /* after the database */
+		f->sample.dependencies[ticks].endpoint.port = port++;
+		db->started++;
+		ticks++;
+		db->connecting = MIN(ticks, 10);
+		db->last_started_ns = f->sample.now_ns;
+		db->oldest_ns = MIN(f->sample.now_ns - begun_ns, NS_PER_SEC);
+		db->stuck = ticks > 6 ? MIN(ticks - 6, 4) : 0;
+		pile_decide_tick(&f->state, &f->view, &f->sample, f->intents, &f->n);
+	} while (ticks < 60 && !said(f, PILE_INTENT_BREAKER_OPEN));
+	assert_in_range(ticks, 24, 28);
+	assert_int_equal(said(f, PILE_INTENT_BREAKER_OPEN)->endpoint.port, whole.endpoint.port);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -390,6 +428,7 @@ int main(void)
 		T(test_own_connect_from_before_the_edge_is_no_evidence),
 		T(test_nobody_is_asked_where_nothing_would_open),
 		T(test_hurry_shortens_the_proof_to_a_second),
+		T(test_a_new_destination_takes_the_place_of_one_that_is_gone),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
