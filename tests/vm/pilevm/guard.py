@@ -2,6 +2,7 @@
 """Installs the guard into a running guest, and asks it what it did."""
 import json
 import os
+import shutil
 import subprocess
 import tempfile
 from datetime import datetime, timezone
@@ -24,12 +25,17 @@ groups:
 ASKED = ("status", "groups", "dependencies", "workers", "events")
 
 
-def stage(folder, tree=TREE):
-    """Installs the build of the tree into folder, as a package would be made."""
+TRACE = "/var/lib/pileguard/trace.tsv"
+
+
+def stage(folder, tree=TREE, record=False):
+    """Installs the build of the tree into folder, as a package would be made; record: with the guard that writes TRACE."""
     done = subprocess.run(["make", "-C", str(tree), "install", f"DESTDIR={folder}"], capture_output=True, text=True,
                           env=os.environ | {"MAKEFLAGS": ""})
     if done.returncode:
         raise MachineError(f"make install failed:\n{(done.stdout + done.stderr)[-2000:]}")
+    if record:
+        shutil.copy(tree / "build/tests/pileguardd-record", f"{folder}/usr/sbin/pileguardd")
     return Path(folder)
 
 
