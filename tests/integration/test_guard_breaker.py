@@ -13,6 +13,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from guardlib import FIGURES, Load, World, figures_print, moment, policy, quantile, until
 
 WORKERS = 48
+SLOW = float(os.environ.get("PILE_SLOW", "1"))      # emulated processors: what is promised natively, so many times slower
 MODES = [{"family": "v4"}, {"family": "v4", "nonblocking": True}, {"family": "mapped"},
          {"family": "v6"}, {"family": "v6", "nonblocking": True}]
 
@@ -136,8 +137,8 @@ class Incident(unittest.TestCase):
             self.assertGreater(len(late), 8)
             FIGURES[f"{family} waits ended after opening, ms (median, worst of {len(late)})"] = (
                 round(quantile(late, 0.5) * 1e3, 1), round(max(late) * 1e3, 1))
-            self.assertLess(quantile(late, 0.5), 0.05)
-            self.assertLess(max(late), 0.25)
+            self.assertLess(quantile(late, 0.5), 0.05 * SLOW)
+            self.assertLess(max(late), 0.25 * SLOW)
             kinds = {(r[0]["family"], bool(r[0].get("nonblocking"))) for r in ended}
             self.assertEqual(kinds, {("v6", False), ("v6", True)} if family == "v6" else
                              {("v4", False), ("v4", True), ("mapped", False)})
@@ -151,8 +152,8 @@ class Incident(unittest.TestCase):
             p99 = min(quantile(took(run), 0.99) for run in runs)
             FIGURES[f"refused {name}, us (median, p99)"] = (round(quantile(took(everything), 0.5) * 1e6),
                                                             round(p99 * 1e6))
-            self.assertLess(quantile(took(everything), 0.5), 0.001, name)
-            self.assertLess(p99, 0.001, name)
+            self.assertLess(quantile(took(everything), 0.5), 0.001 * SLOW, name)
+            self.assertLess(p99, 0.001 * SLOW, name)
 
     def test_neighbour_is_untouched(self):
         self.assertEqual(self.neighbour_fresh[0], "EAGAIN", "not refused: it waits")
