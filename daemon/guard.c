@@ -27,11 +27,35 @@
 
 #define PILE_APP_ID SD_ID128_MAKE(6c, 1f, 5e, 0d, 9a, 7b, 4e, 43, 8d, 2c, 51, 70, a9, e4, 0b, 36)
 
+/* Once, so many from now. */
+static void drain_schedule(struct pile_guard *g)
+{
+	uint64_t next = (pile_clock_ns(CLOCK_MONOTONIC) + PILE_ACT_DRAIN_PASS_NS) / NS_PER_US;
+
+	sd_event_source_set_time(g->drain, next);
+	sd_event_source_set_enabled(g->drain, SD_EVENT_ONESHOT);
+}
+
+static int on_drain(sd_event_source *source, uint64_t usec, void *arg)
+{
+	struct pile_guard *g = arg;
+
+	(void)source;
+	(void)usec;
+	if (pile_act_drain_pass(&g->act, &g->kernel, &g->sense, g->groups.own_netns,
+				pile_clock_ns(CLOCK_MONOTONIC)))
+		drain_schedule(g);
+	return 0;
+}
+
 static int on_tick(sd_event_source *source, uint64_t usec, void *arg)
 {
 	uint64_t now = 0, next = usec + PILE_TICK_NS / NS_PER_US;
+	struct pile_guard *g = arg;
 
-	pile_tick(arg);
+	pile_tick(g);
+	if (g->act.draining)
+		drain_schedule(g);
 	sd_event_now(sd_event_source_get_event(source), CLOCK_MONOTONIC, &now);
 	/* after a stall: no burst of ticks to catch up */
 	if (next < now)
@@ -201,8 +225,8 @@ static int signals_open(struct pile_guard *g)
 	return r;
 }
 
-/* The tick's timer must go on after its first shot. */
-static int timer_open(struct pile_guard *g)
+/* The tick's timer must go on after its first shot; the drain's is set when there is something to end. */
+static int timers_open(struct pile_guard *g)
 {
 	sd_event_source *timer = NULL;
 	int r;
@@ -214,6 +238,10 @@ static int timer_open(struct pile_guard *g)
 	if (r >= 0)
 		r = sd_event_source_set_floating(timer, true);
 	sd_event_source_unref(timer);
+	if (r >= 0)
+		r = sd_event_add_time(g->event, &g->drain, CLOCK_MONOTONIC, 0, 1000, on_drain, g);
+	if (r >= 0)
+		r = sd_event_source_set_enabled(g->drain, SD_EVENT_OFF);
 	return r;
 }
 
@@ -317,7 +345,7 @@ static int events_open(struct pile_guard *g, struct pile_error *err)
 	if (r >= 0)
 		r = sd_event_add_io(g->event, NULL, g->slow.event_fd, EPOLLIN, on_loaded, g);
 	if (r >= 0)
-		r = timer_open(g);
+		r = timers_open(g);
 	if (r < 0)
 		return pile_error_set(err, r, "cannot set up the event loop: %s", strerror(-r));
 	return 0;
@@ -348,6 +376,7 @@ static void stop(struct pile_guard *g)
 	pile_slow_stop(&g->slow);
 	pile_kernel_close(&g->kernel);
 	pile_sense_fini(&g->sense);
+	sd_event_source_unref(g->drain);
 	sd_event_unref(g->event);
 }
 

@@ -47,6 +47,7 @@ struct pile_reload {
 struct pile_guard {
 	struct pile_options options;
 	sd_event *event;
+	sd_event_source *drain; /* the next pass of act's ending of waits */
 	struct pile_kernel kernel;
 	struct pile_groups groups;
 	struct pile_sense sense;

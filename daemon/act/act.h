@@ -2,8 +2,8 @@
 /*
  * act.h: the only room that changes the world, and only by what an intent says. Rung 1:
  * posture.c keeps the programs attached to the cgroups whose policy names them; breaker.c shuts and
- * opens gates; destroy.c ends pending connects; probe.c makes the guard's own connects, to what is
- * held and, one each, to what is nearly proved dead.
+ * opens gates; drain.c ends the waits behind them, a few at a time, through destroy.c; probe.c makes
+ * the guard's own connects, to what is held and, one each, to what is nearly proved dead.
  * Owned by the guard; control loop only; no allocation after start; non-blocking sockets only.
  * Never logs: results are in the sample, the gates' counters, and struct pile_act's totals.
  * Fail open: every gate carries a lease of PILE_ACT_LEASE_NS in the kernel, renewed each tick.
@@ -22,8 +22,12 @@
 #define PILE_ACT_LEASE_NS (5 * NS_PER_SEC) /* product.md: gates */
 #define PILE_ACT_PROBES_IN_FLIGHT 3	   /* a fresh SYN a second, each given up after 3 s */
 #define PILE_ACT_PROBE_TIMEOUT_NS (3 * NS_PER_SEC)
-#define PILE_ACT_ENDS_PER_TICK 512
-#define PILE_ACT_PAST_MAX 256 /* destinations shown at once: PILE_SNAPSHOT_DEPENDENCIES */
+#define PILE_ACT_ENDS_PER_PASS 512
+#define PILE_ACT_DRAIN_PASS_NS (5 * NS_PER_MS)
+/* Woken at once, for each CPU: enough to keep it busy, few enough that a login's turn comes soon. */
+#define PILE_ACT_WOKEN_PER_CPU 4
+#define PILE_ACT_DRAIN_TICKS 20 /* whatever the workers do, a backlog is gone in so many ticks */
+#define PILE_ACT_PAST_MAX 256	/* destinations shown at once: PILE_SNAPSHOT_DEPENDENCIES */
 /* half open: an admitted connect this old has failed */
 #define PILE_ACT_STUCK_NS (500 * NS_PER_MS)
 
@@ -66,10 +70,24 @@ struct pile_act_past {
 	uint64_t dropped; /* order of dropping; 0 = free */
 };
 
+/** How far the ending of a group's waits has come; all zero while there is nothing to end. */
+struct pile_act_drain {
+	bool draining;
+	uint64_t answered_base; /* requests of the group over when it began */
+	uint32_t woken;		/* waits ended since */
+	uint32_t most;		/* waits that were left at one time */
+};
+
 struct pile_act {
 	int diag_fd; /* NETLINK_SOCK_DIAG; -1 = pending connects cannot be ended */
 	uint32_t diag_seq;
 	uint32_t asked; /* questions whose answer has not come yet */
+	struct pile_act_drain drains[PILE_GROUPS_MAX];
+	bool draining; /* some waits are left for the next pass */
+	/* of the pending connects that the sweep at this time found: which are asked for already; this pass's gate */
+	uint64_t drain_swept_ns;
+	bool drain_asked[PILE_SENSE_PENDING_MAX];
+	struct pile_act_gate *drain_gate[PILE_SENSE_PENDING_MAX];
 	struct pile_act_gate gates[PILE_ACT_GATES_MAX];
 	struct pile_act_past past[PILE_ACT_PAST_MAX];
 	struct pile_act_scout scouts[PILE_SCOUTS_MAX];
@@ -125,11 +143,37 @@ void pile_act_sample(struct pile_act *a, struct pile_kernel *k, struct pile_samp
 /** pile_act_group_reset - the slot now holds another group: what was done to the old one is not shown for it. */
 void pile_act_group_reset(struct pile_act *a, uint32_t group);
 
+/**
+ * pile_act_drain_pass - between two ticks: end as many more waits as answers have come since
+ * Returns whether some are left that may be ended soon: call again after PILE_ACT_DRAIN_PASS_NS.
+ */
+bool pile_act_drain_pass(struct pile_act *a, struct pile_kernel *k, const struct pile_sense *sense,
+			 uint32_t own_netns, uint64_t now_ns);
+
 /** pile_act_gate_find - borrowed, or NULL. */
 const struct pile_act_gate *pile_act_gate_find(const struct pile_act *a, uint32_t group,
 					       const struct pile_endpoint *endpoint);
 
 /* parts */
+
+/** pile_drain_tick - the first pass of a tick: also those that no answer has made room for. */
+void pile_drain_tick(struct pile_act *a, struct pile_kernel *k, const struct pile_sense *sense,
+		     uint32_t own_netns, uint64_t now_ns);
+
+/**
+ * pile_drain_quota - how many waits of one group may be ended now
+ * @answered: requests of the group that are over since its drain began
+ * @woken: waits ended since then
+ * @left: waits that are still to be ended
+ * @most: the largest that @left has been
+ * @n_cpus: 1 or more
+ * @tick: the first pass of a tick: some in any case, so that all are out after PILE_ACT_DRAIN_TICKS
+ * As TCP's congestion window: one more for each that is through (Jacobson, "Congestion avoidance and
+ * control", 1988, self-clocking); here the window is what the CPUs can work at.
+ */
+uint32_t pile_drain_quota(uint64_t answered, uint32_t woken, uint32_t left, uint32_t most,
+			  uint32_t n_cpus, bool tick);
+
 int pile_destroy_open(void);
 
 /**

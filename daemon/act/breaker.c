@@ -1,17 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/*
- * breaker.c: gates, as the intents say: shut, renewed, half open, open again; and the waits that
- * they end.
- */
+/* breaker.c: gates, as the intents say: shut, renewed, half open, open again. */
 #include <errno.h>
 #include <string.h>
 
 #include "act/act.h"
 #include "util/clock.h"
-
-/* A netlink sequence number carries the gate it is for. */
-#define SEQ_GATE_SHIFT 24
-#define SEQ_MASK ((1u << SEQ_GATE_SHIFT) - 1)
 
 int pile_act_open(struct pile_act *a)
 {
@@ -92,6 +85,7 @@ static void past_add(struct pile_act *a, const struct pile_act_gate *gate)
 
 void pile_act_group_reset(struct pile_act *a, uint32_t group)
 {
+	a->drains[group].draining = false;
 	for (int i = 0; i < PILE_ACT_PAST_MAX; i++)
 		if (a->past[i].key.group == group)
 			a->past[i].refused = a->past[i].ended = 0;
@@ -136,71 +130,11 @@ static int gate_write(struct pile_act_gate *gate, struct pile_kernel *k,
 	return pile_kernel_gate_set(k, &gate->key, &gate->value);
 }
 
-/* The time of an effect is taken when it is known, not when the tick began. */
-static void answers_collect(struct pile_act *a)
-{
-	uint32_t seq;
-	int error;
-
-	if (a->diag_fd < 0 || !a->asked)
-		return;
-	for (int i = 0; i < 2 * PILE_ACT_ENDS_PER_TICK; i++) {
-		struct pile_act_gate *gate;
-
-		if (pile_destroy_receive(a->diag_fd, &seq, &error) == 0)
-			return;
-		a->asked--;
-		gate = &a->gates[(seq >> SEQ_GATE_SHIFT) % PILE_ACT_GATES_MAX];
-		if (error == 0) {
-			a->ended++;
-			gate->ended++;
-			if (!gate->first_ended_ns)
-				gate->first_ended_ns = pile_clock_ns(CLOCK_MONOTONIC);
-		} else if (error != -ENOENT) {
-			a->ends_failed++; /* ENOENT: it ended by itself meanwhile */
-		}
-	}
-}
-
-/*
- * Ends the pending connects behind a gate; half open, only those that are stuck: the others were
- * let through.
- */
-static void pending_end(struct pile_act *a, struct pile_act_gate *gate,
-			const struct pile_sense *sense, uint32_t own_netns, uint64_t now_ns)
-{
-	uint32_t index = (uint32_t)(gate - a->gates), sent = 0;
-
-	for (uint32_t i = 0; i < sense->n_pending && sent < PILE_ACT_ENDS_PER_TICK; i++) {
-		const struct pile_sense_pending *p = &sense->pending[i];
-
-		if (p->group != gate->group || !pile_endpoint_equal(&p->endpoint, &gate->endpoint))
-			continue;
-		if (gate->value.allow > gate->half_base &&
-		    now_ns - p->started_ns < PILE_ACT_STUCK_NS)
-			continue;
-		if (p->netns != own_netns) {
-			a->out_of_reach++;
-			continue;
-		}
-		if (a->diag_fd < 0 ||
-		    pile_destroy_send(a->diag_fd,
-				      index << SEQ_GATE_SHIFT | (a->diag_seq++ & SEQ_MASK), p) < 0)
-			return;
-		a->asked++;
-		sent++;
-		/* explain's "first effect" is held against clients: not after all the others */
-		if (!gate->first_ended_ns)
-			answers_collect(a);
-	}
-}
-
 static int intent_carry_out(struct pile_act *a, struct pile_kernel *k,
 			    const struct pile_intent *intent, const struct pile_sense *sense,
 			    uint32_t own_netns, uint64_t now_ns)
 {
 	struct pile_act_gate *gate = gate_find(a, intent->group, &intent->endpoint);
-	int r;
 
 	if (intent->kind == PILE_INTENT_PROBE) {
 		pile_scout_send(a, intent, sense, own_netns, now_ns);
@@ -218,11 +152,7 @@ static int intent_carry_out(struct pile_act *a, struct pile_kernel *k,
 		gate = gate_take(a, intent, now_ns);
 	if (!gate)
 		return -ENOSPC;
-	r = gate_write(gate, k, intent, now_ns);
-	if (r < 0)
-		return r;
-	pending_end(a, gate, sense, own_netns, now_ns);
-	return 0;
+	return gate_write(gate, k, intent, now_ns);
 }
 
 int pile_act_carry_out(struct pile_act *a, struct pile_kernel *k, const struct pile_intent *intents,
@@ -238,7 +168,7 @@ int pile_act_carry_out(struct pile_act *a, struct pile_kernel *k, const struct p
 		if (r < 0 && first == 0)
 			first = r;
 	}
-	answers_collect(a);
+	pile_drain_tick(a, k, sense, own_netns, now_ns);
 	return first;
 }
 

@@ -74,6 +74,11 @@ def answer(line):
         results = []
         for _ in range(q.get("n", 1)):
             results.append(connect_once(q))
+            if "work" in q:  # what the failure costs it: seconds of processor time; told: when that was over
+                until = time.process_time() + q["work"]
+                while time.process_time() < until:
+                    pass
+                results[-1].append(time.time())
         return results
     if q["op"] == "udp":
         with socket.socket(FAMILY[q["family"]], socket.SOCK_DGRAM) as s:

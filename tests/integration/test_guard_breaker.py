@@ -246,6 +246,40 @@ class StuckPool(unittest.TestCase):
         self.assertEqual({r[0] for r in results}, {"EAGAIN"})
 
 
+class Crowd(unittest.TestCase):
+    """Workers that have work to do when their wait ends: not all of them at once, and yet all of them soon."""
+    WORKERS = 60
+    WORK = 0.02
+
+    def test_woken_by_and_by(self):
+        world = World()
+        self.addCleanup(world.close)
+        peer = world.peer()
+        port = peer.tell("listen")
+        www = world.service("www", self.WORKERS)
+        guard = world.guard(policy({"www": {"cgroup": world.cgroup_name("www"), "workers": "prefork",
+                                            "workers_max": self.WORKERS, "enforce": "[fail_fast]"}}))
+        until(lambda: guard.group("www")["gate_ready"], 5, "www is guarded")
+        self.assertIsNone(www.connect(peer.v4, port)[0])
+        peer.drop(port, True)
+        with ThreadPoolExecutor(self.WORKERS) as callers:
+            calls = [callers.submit(www.connect, peer.v4, port, seconds=8, work=self.WORK) for _ in range(self.WORKERS)]
+            results = [call.result() for call in calls]
+        self.assertEqual({r[0] for r in results}, {"ECONNABORTED"})
+        woken, over = sorted(r[1] + r[2] for r in results), sorted(r[3] for r in results)
+        most = max(sum(w <= at for w in woken) - sum(o < at for o in over) for at in woken)
+        FIGURES[f"{self.WORKERS} waits, {self.WORK} s of work each: most at once, all over after, s"] = (
+            most, round(over[-1] - woken[0], 2))
+        # all at once would be 60; the window of 4 a CPU, a tick's share, and who has not been seen to be through
+        self.assertLessEqual(most, 8 * os.cpu_count() + self.WORKERS // 4)
+        self.assertLess(over[-1] - woken[0], 2.5 * SLOW)
+        first = guard.episode("www", f"{peer.v4}:{port}")
+        until(lambda: guard.episode("www", f"{peer.v4}:{port}")["did"]["waits_ended"] == self.WORKERS, 2, f"all counted: {first}")
+        begins = [(r[1], r[1] + r[2]) for r in results]
+        self.assertGreater(sum(a[1] <= b[1] for a, b in zip(sorted(begins), sorted(begins)[1:])), self.WORKERS * 0.6,
+                           "the oldest first")
+
+
 class Settings(unittest.TestCase):
     """refuse_with, exempt, connect_deadline."""
 

@@ -27,6 +27,8 @@
 
 #define PORT "/dev/virtio-ports/pile.agent"
 #define FPM_GROUP "/sys/fs/cgroup/system.slice/php8.2-fpm.service/"
+#define NGINX_GROUP "/sys/fs/cgroup/system.slice/nginx.service/"
+#define SSH_GROUP "/sys/fs/cgroup/system.slice/ssh.service/"
 #define GUARD_GROUP "/sys/fs/cgroup/system.slice/pileguard.service/"
 #define FPM_SOCKET "/run/php/php8.2-fpm.sock"
 #define WORKERS_UID 33 /* www-data, in every Debian */
@@ -147,6 +149,13 @@ static void sample(void)
 		{ "fpm_memory", FPM_GROUP "memory.current", "" },
 		{ "fpm_memory_peak", FPM_GROUP "memory.peak", "" },
 		{ "fpm_oom_kills", FPM_GROUP "memory.events", "oom_kill " },
+		{ "host_cpu_us", "/sys/fs/cgroup/cpu.stat", "usage_usec " },
+		{ "fpm_cpu_us", FPM_GROUP "cpu.stat", "usage_usec " },
+		{ "nginx_cpu_us", NGINX_GROUP "cpu.stat", "usage_usec " },
+		{ "ssh_cpu_us", SSH_GROUP "cpu.stat", "usage_usec " },
+		{ "page_faults", "/proc/vmstat", "pgfault " },
+		{ "huge_faults", "/proc/vmstat", "thp_fault_alloc " },
+		{ "huge_fallbacks", "/proc/vmstat", "thp_fault_fallback " },
 		{ "guard_memory", GUARD_GROUP "memory.current", "" },
 		{ "guard_cpu_us", GUARD_GROUP "cpu.stat", "usage_usec " },
 	};

@@ -25,9 +25,9 @@ DISK_BYTES = 4 << 30
 # byte: 6 MiB cost 50-70 ms instead of 7-25, and the stack could not even refuse 40 requests a second.
 # version -> (suite that has it besides the release's own, package, qemu's -cpu)
 KERNELS = {
-    "6.1": (None, "linux-image-cloud-amd64", "max,erms=off"),
+    "6.1": (None, "linux-image-cloud-amd64", "max,erms=off,la57=off"),
     # QEMU 7.2 emulates cmpxchg16b wrongly for this one: random oopses without cx16=off
-    "6.12": ("bookworm-backports", "linux-image-cloud-amd64/bookworm-backports", "max,erms=off,cx16=off"),
+    "6.12": ("bookworm-backports", "linux-image-cloud-amd64/bookworm-backports", "max,erms=off,la57=off,cx16=off"),
 }
 
 # what the initrd needs: without it, every driver would be packed and unpacked

@@ -12,6 +12,7 @@ IDLE_FACTOR = 3
 STUCK_S = 1.0           # an authenticated request that waits longer than that is stuck
 PEAK_BYTES = 300e6
 OTHERS_CORES = .35      # more than that of two processors for other work: nothing was measured (tried: 0.1 good, 0.9 not)
+WORST_CORES = .6        # the same over its worst ten seconds (tried: 0.4 good, 0.7 bad, 0.9 lost)
 HEALTHY_LEAD_S = 2      # requests this close to the fault may be hit by it
 MEGABYTE = 1e6
 
@@ -142,7 +143,8 @@ def measure(data, phases):
         "send_lag_p99_s": quantile([record["started"] - record["planned"] for record in requests], .99),
         "fuse_answered": of_count(*[pick(kind_of(between(requests, phases["lost"], phases["storm"]), "auth"))
                                     for pick in (good, list)]),
-        "others_cores": data["others_cores"], "collected_by": data["found"]["by"], "explain_agrees_s": explain_agreement(data, effect),
+        "others_cores": data["others_cores"], "others_worst_cores": data["others_worst_cores"],
+        "collected_by": data["found"]["by"], "explain_agrees_s": explain_agreement(data, effect),
     }
 
 
@@ -177,7 +179,12 @@ def healthy_checks(data, phases):
     return [(quiet and (share(good(warm), warm) or 0) >= .99 and at_most(median, 1),
              "healthy before the fault, or the run says nothing (is this host busy with other work?)",
              f"{percent(share(good(warm), warm))} good, median {seconds(median)}; other work took "
-             f"{data['others_cores']:.2f} processors")]
+             f"{data['others_cores']:.2f} processors, {data['others_worst_cores']:.2f} in its worst ten seconds")]
+
+
+def host_was_quiet(figures):
+    """Whether this host left the guest what it needs, at every moment of the run."""
+    return figures["others_cores"] <= OTHERS_CORES and figures["others_worst_cores"] <= WORST_CORES
 
 
 def red_checks(figures):

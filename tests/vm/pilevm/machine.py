@@ -19,7 +19,7 @@ SSH_READY_S = 180       # boots take 10-25 s on an idle host, more on a busy one
 TURN_S = 2400           # the longest scenario is a quarter of an hour of outage and its surroundings
 STOP_S = 40             # orderly shutdown, then the process is ended
 WEB_PORTS = 16          # forwards to port 80: each listens with a backlog of 1 only
-COMMAND_LINE = "root=/dev/vda rw console=ttyS0 psi=1 net.ifnames=0 loglevel=4 panic=-1 mitigations=off"
+COMMAND_LINE = "root=/dev/vda rw console=ttyS0 psi=1 net.ifnames=0 loglevel=4 panic=-1 mitigations=off tsc=reliable"
 
 
 class MachineError(Exception):

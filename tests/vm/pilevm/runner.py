@@ -98,20 +98,22 @@ class Run:
     def drive(self, segments, seed, timeline):
         """Runs the load with probes beside it; timeline is [(seconds, text, call)], sorted."""
         duration = sum(segment.duration_s for segment in segments)
-        self.others = Others(self.vm.state["pid"])
         self.start = records.now() + LEAD_S
         ports = [word for port in self.vm.web_ports for word in ("--port", port)]
         parts = [word for segment in segments for word in ("--segment", segment)]
         load = self.spawn("load", *ports, *parts, "--seed", seed, "--start-at", self.start,
                           "--out", self.path("requests"))
         probe = self.probe("probes", "--seconds", duration + LEAD_S)
+        self.others = Others([self.vm.state["pid"], load.pid, probe.pid])
+        self.others.start()
         for offset, text, call in timeline:
             time.sleep(max(0, self.start + offset - records.now()))
             say(f"{self.label}: {text}")
             call()
-        load.wait(max(1, self.start + duration - records.now()) + TAIL_S)
+        time.sleep(max(0, self.start + duration - records.now()))
+        self.others.close()
+        load.wait(TAIL_S)
         probe.wait(30)
-        self.others_cores = self.others.cores()
 
     def fault(self, word, mark=None):
         """A call for the timeline: the agent's command, its time kept as a mark."""
@@ -136,4 +138,5 @@ class Run:
         return {"label": self.label, "with_guard": self.with_guard, "start": self.start, "marks": self.marks,
                 "wall_offset": self.agent.offset("realtime_ns"), "idle": records.read(self.path("idle")),
                 "probes": records.read(self.path("probes")), "requests": records.read(self.path("requests")),
-                "samples": list(self.agent.samples), "found": found, "others_cores": self.others_cores, "folder": str(self.vm.folder)}
+                "samples": list(self.agent.samples), "found": found, "others_cores": self.others.cores(),
+                "others_worst_cores": self.others.worst_cores(), "folder": str(self.vm.folder)}

@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * drain.c: ends the waits behind the gates. Not all at once: a thousand workers that wake in the same
+ * moment are a load of a thousand, and nobody logs in for as long as that takes. First as many as the
+ * CPUs can work at, the oldest first, then one for each request that is over.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "act/act.h"
+#include "util/clock.h"
+
+/* A netlink sequence number carries the gate it is for. */
+#define SEQ_GATE_SHIFT 24
+#define SEQ_MASK ((1u << SEQ_GATE_SHIFT) - 1)
+
+uint32_t pile_drain_quota(uint64_t answered, uint32_t woken, uint32_t left, uint32_t most,
+			  uint32_t n_cpus, bool tick)
+{
+	uint64_t window = (uint64_t)PILE_ACT_WOKEN_PER_CPU * n_cpus + answered;
+	uint32_t quota = window > woken ? (uint32_t)MIN(window - woken, UINT32_MAX) : 0;
+
+	/* workers that answer nothing, or much later, clock nothing */
+	if (tick)
+		quota = MAX(quota, most / PILE_ACT_DRAIN_TICKS + 1);
+	return MIN(quota, MIN(left, PILE_ACT_ENDS_PER_PASS));
+}
+
+/* The time of an effect is taken when it is known, not when the tick began. */
+static void answers_collect(struct pile_act *a)
+{
+	uint32_t seq;
+	int error;
+
+	if (a->diag_fd < 0 || !a->asked)
+		return;
+	for (int i = 0; i < 2 * PILE_ACT_ENDS_PER_PASS; i++) {
+		struct pile_act_gate *gate;
+
+		if (pile_destroy_receive(a->diag_fd, &seq, &error) == 0)
+			return;
+		a->asked--;
+		gate = &a->gates[(seq >> SEQ_GATE_SHIFT) % PILE_ACT_GATES_MAX];
+		if (error == 0) {
+			a->ended++;
+			gate->ended++;
+			if (!gate->first_ended_ns)
+				gate->first_ended_ns = pile_clock_ns(CLOCK_MONOTONIC);
+		} else if (error != -ENOENT) {
+			a->ends_failed++; /* ENOENT: it ended by itself meanwhile */
+		}
+	}
+}
+
+/*
+ * The gate that @p waits behind, if its wait is to be ended; half open, only what is stuck: the others were let through.
+ */
+static struct pile_act_gate *gate_of(struct pile_act *a, const struct pile_sense_pending *p,
+				     uint64_t now_ns)
+{
+	for (int i = 0; i < PILE_ACT_GATES_MAX; i++) {
+		struct pile_act_gate *gate = &a->gates[i];
+
+		if (!gate->used || gate->group != p->group ||
+		    !pile_endpoint_equal(&gate->endpoint, &p->endpoint))
+			continue;
+		if (gate->value.allow > gate->half_base &&
+		    now_ns - p->started_ns < PILE_ACT_STUCK_NS)
+			return NULL;
+		return gate;
+	}
+	return NULL;
+}
+
+/* Returns 0, or negative errno: no more in this pass. */
+static int wait_end(struct pile_act *a, struct pile_act_gate *gate,
+		    const struct pile_sense_pending *p)
+{
+	uint32_t seq = (uint32_t)(gate - a->gates) << SEQ_GATE_SHIFT | (a->diag_seq++ & SEQ_MASK);
+	int r = a->diag_fd < 0 ? -EBADF : pile_destroy_send(a->diag_fd, seq, p);
+
+	if (r < 0)
+		return r;
+	a->asked++;
+	/* explain's "first effect" is held against clients: not after all the others */
+	if (!gate->first_ended_ns)
+		answers_collect(a);
+	return 0;
+}
+
+/* Which waits are to be ended, and how many of each group; those out of reach are counted and passed over. */
+static void waits_mark(struct pile_act *a, const struct pile_sense *sense, uint32_t own_netns,
+		       uint64_t now_ns, uint32_t left[PILE_GROUPS_MAX])
+{
+	if (a->drain_swept_ns != sense->connects_swept_ns) {
+		a->drain_swept_ns = sense->connects_swept_ns;
+		memset(a->drain_asked, 0, sizeof(a->drain_asked));
+	}
+	for (uint32_t i = 0; i < sense->n_pending; i++) {
+		const struct pile_sense_pending *p = &sense->pending[i];
+
+		a->drain_gate[i] = a->drain_asked[i] ? NULL : gate_of(a, p, now_ns);
+		if (!a->drain_gate[i])
+			continue;
+		if (p->netns == own_netns) {
+			left[p->group]++;
+			continue;
+		}
+		a->out_of_reach++;
+		a->drain_asked[i] = true;
+		a->drain_gate[i] = NULL;
+	}
+}
+
+/* Who waits longest of @group's marked ones; sense->n_pending: nobody. */
+static uint32_t oldest_find(const struct pile_act *a, const struct pile_sense *sense,
+			    uint32_t group)
+{
+	uint32_t oldest = sense->n_pending;
+
+	for (uint32_t i = 0; i < sense->n_pending; i++)
+		if (a->drain_gate[i] && sense->pending[i].group == group &&
+		    (oldest == sense->n_pending ||
+		     sense->pending[i].started_ns < sense->pending[oldest].started_ns))
+			oldest = i;
+	return oldest;
+}
+
+/* Returns how many are left. */
+static uint32_t group_drain(struct pile_act *a, struct pile_kernel *k,
+			    const struct pile_sense *sense, uint32_t group, uint32_t left,
+			    bool tick)
+{
+	struct pile_act_drain *drain = &a->drains[group];
+	struct pile_kernel_counts counts;
+	uint64_t over;
+	uint32_t quota;
+
+	pile_kernel_counts_read(k, group, &counts);
+	over = counts.answered + counts.closed;
+	if (!drain->draining)
+		*drain = (struct pile_act_drain){ .draining = true, .answered_base = over };
+	drain->most = MAX(drain->most, left);
+	/* a group without requests, or a slot that was given away: no clock, so no pace */
+	if (!counts.opened || over < drain->answered_base)
+		quota = MIN(left, PILE_ACT_ENDS_PER_PASS);
+	else
+		quota = pile_drain_quota(over - drain->answered_base, drain->woken, left,
+					 drain->most, sense->n_cpus, tick);
+	for (; quota; quota--, left--) {
+		uint32_t i = oldest_find(a, sense, group);
+
+		if (i == sense->n_pending || !a->drain_gate[i] ||
+		    wait_end(a, a->drain_gate[i], &sense->pending[i]) < 0)
+			break;
+		a->drain_asked[i] = true;
+		a->drain_gate[i] = NULL;
+		drain->woken++;
+	}
+	return left;
+}
+
+static bool drain(struct pile_act *a, struct pile_kernel *k, const struct pile_sense *sense,
+		  uint32_t own_netns, bool tick, uint64_t now_ns)
+{
+	uint32_t left[PILE_GROUPS_MAX] = { 0 };
+	bool more = false;
+
+	waits_mark(a, sense, own_netns, now_ns, left);
+	for (uint32_t group = 0; group < PILE_GROUPS_MAX; group++) {
+		if (left[group])
+			more |= group_drain(a, k, sense, group, left[group], tick) > 0;
+		else if (tick)
+			a->drains[group].draining = false;
+	}
+	answers_collect(a);
+	return more;
+}
+
+void pile_drain_tick(struct pile_act *a, struct pile_kernel *k, const struct pile_sense *sense,
+		     uint32_t own_netns, uint64_t now_ns)
+{
+	a->draining = drain(a, k, sense, own_netns, true, now_ns);
+}
+
+bool pile_act_drain_pass(struct pile_act *a, struct pile_kernel *k, const struct pile_sense *sense,
+			 uint32_t own_netns, uint64_t now_ns)
+{
+	a->draining = a->draining && drain(a, k, sense, own_netns, false, now_ns);
+	return a->draining;
+}
