@@ -53,7 +53,7 @@ DAEMON_OBJ := $(patsubst %.c,$(BUILD)/%.o,$(DAEMON_SRC))
 CTL_SRC := $(wildcard ctl/*.c daemon/policy/*.c daemon/util/*.c)
 CTL_OBJ := $(patsubst %.c,$(BUILD)/%.o,$(CTL_SRC))
 
-.PHONY: FORCE all deps check check-long check-unit demo install uninstall clean bench lint format help
+.PHONY: FORCE all deb deps check check-long check-unit demo install uninstall clean bench lint format help
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -108,6 +108,7 @@ install: all
 	$(INSTALL) -m 755 $(BUILD)/pileguardctl $(DESTDIR)$(bindir)/pileguardctl
 	$(INSTALL) -d -m 700 $(DESTDIR)$(localstatedir)/lib/pileguard
 	sed -e 's,@sbindir@,$(sbindir),g' -e 's,@bindir@,$(bindir),g' -e 's,@localstatedir@,$(localstatedir),g' \
+		-e 's,@sysconfdir@,$(sysconfdir),g' \
 		dist/pileguard.service.in \
 		> $(DESTDIR)$(unitdir)/pileguard.service
 	chmod 644 $(DESTDIR)$(unitdir)/pileguard.service
@@ -130,6 +131,17 @@ uninstall:
 		$(DESTDIR)$(datadir)/pileguard/prometheus/pileguard.rules.yml
 	@echo "kept: $(DESTDIR)$(sysconfdir)/pileguard (your policy), $(DESTDIR)$(localstatedir)/lib/pileguard (what was learned)"
 
+# Debian's package, from the sources alone, in $(BUILD)/deb. DEB_VERSION=1.0+2 makes another version of the same.
+DEB_VERSION ?=
+deb:
+	rm -rf $(BUILD)/deb/pileguard && mkdir -p $(BUILD)/deb/pileguard
+	cp -a bpf ctl daemon dist docs include tests Makefile LICENSE README.md $(BUILD)/deb/pileguard/
+	mv $(BUILD)/deb/pileguard/dist/debian $(BUILD)/deb/pileguard/debian
+	test -z "$(DEB_VERSION)" || sed -i '1s/(.*)/($(DEB_VERSION))/' $(BUILD)/deb/pileguard/debian/changelog
+	cd $(BUILD)/deb/pileguard && MAKEFLAGS= dpkg-buildpackage --build=binary --no-sign > ../build.log 2>&1 || \
+		{ tail -n 30 ../build.log >&2; exit 1; }
+	@ls $(BUILD)/deb/*.deb
+
 clean:
 	rm -rf $(BUILD)
 
@@ -143,6 +155,7 @@ help:
 	@echo "sudo make bench        what the guard costs: nanoseconds an event, requests a second, memory"
 	@echo "make lint              clang-format, clang-tidy, shell and Python checks; changes nothing"
 	@echo "make format            formats the C files"
+	@echo "make deb               Debian's package, in $(BUILD)/deb (tests/deps package brings what it needs)"
 	@echo "sudo make install      [DESTDIR=] [prefix=$(prefix)] and the other variables of README.md"
 	@echo "sudo make uninstall    with the same variables; keeps your policy"
 	@echo "make clean             removes $(BUILD)/"

@@ -3,6 +3,7 @@
  * guard.c: start, reload, stop: the page to read first; tick.c is the second.
  *
  *   tick:   groups_check -> sense -> decide -> act -> record -> publish     (every 100 ms)
+ *   drain:  act alone: more of the waits behind the gates are ended        (every 5 ms while some are left)
  *   reload: slow thread reads and checks -> commit here, in one step -> slow thread keeps it
  */
 #include "guard.h"
@@ -71,6 +72,7 @@ static void policy_commit(struct pile_guard *g, const struct pile_policy *policy
 {
 	uint64_t now_ns = pile_clock_ns(CLOCK_MONOTONIC);
 
+	g->act.draining = false; /* by the old policy: no more before the next tick */
 	pile_policy_copy(&g->policy, policy);
 	snprintf(g->policy_text, sizeof(g->policy_text), "%s", text);
 	g->committed_realtime_ns = pile_clock_ns(CLOCK_REALTIME);

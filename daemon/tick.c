@@ -112,6 +112,7 @@ void pile_tick_view(struct pile_guard *g, bool whole)
 		if (!to->used)
 			continue;
 		to->foreign = from->foreign;
+		to->named = from->configured;
 		if (whole)
 			to->config = from->config;
 		to->gate_ready = pile_act_gate_ready(&g->act, &g->groups, i);

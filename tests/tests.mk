@@ -13,6 +13,7 @@ UNIT_verdict := $(DECIDE_SRC)
 UNIT_breaker := $(DECIDE_SRC) tests/unit/breaker_fixture.c
 UNIT_proof := $(DECIDE_SRC) tests/unit/breaker_fixture.c
 UNIT_decide := $(DECIDE_SRC)
+UNIT_network := $(DECIDE_SRC)
 TEXT_SRC := daemon/api/text.c daemon/record/explain_text.c daemon/record/explain_line.c $(wildcard daemon/util/*.c)
 UNIT_drain := daemon/act/drain.c daemon/act/destroy.c daemon/kernel/counters.c $(wildcard daemon/util/*.c)
 UNIT_snapshot := daemon/api/snapshot.c $(wildcard daemon/util/*.c)
@@ -67,13 +68,13 @@ check:
 	./tests/deps
 	$(MAKE) all
 	$(MAKE) -s $(UNIT_BIN) $(UNIT_SAN) $(TEST_PROGRAMS)
-	./tests/runner --build $(BUILD) unit sanitized fuzz lint integration vm
+	./tests/runner --build $(BUILD) unit sanitized fuzz lint package integration vm
 
 check-long:
 	./tests/deps
 	$(MAKE) all
 	$(MAKE) -s $(UNIT_BIN) $(UNIT_SAN) $(TEST_PROGRAMS)
-	./tests/runner --build $(BUILD) unit sanitized fuzz lint integration vm vm-long
+	./tests/runner --build $(BUILD) unit sanitized fuzz lint package integration vm vm-long
 
 bench: all
 	$(MAKE) -s $(BENCH_PROGRAMS)

@@ -23,6 +23,8 @@
 #define PILE_ACT_PROBES_IN_FLIGHT 3	   /* a fresh SYN a second, each given up after 3 s */
 #define PILE_ACT_PROBE_TIMEOUT_NS (3 * NS_PER_SEC)
 #define PILE_ACT_ENDS_PER_PASS 512
+#define PILE_ACT_DRAIN_STALE_NS \
+	(400 * NS_PER_MS) /* between ticks: what an older sweep found may have connected */
 #define PILE_ACT_DRAIN_PASS_NS (5 * NS_PER_MS)
 /* Woken at once, for each CPU: enough to keep it busy, few enough that a login's turn comes soon. */
 #define PILE_ACT_WOKEN_PER_CPU 4
@@ -43,9 +45,12 @@ struct pile_act_gate {
 	uint32_t explain_id;
 	struct pile_endpoint endpoint;
 	struct pile_bpf_destination key;
-	struct pile_bpf_gate value;	    /* as last written */
+	struct pile_bpf_gate value; /* as last written */
+	bool written;		    /* ... and the kernel has it */
+	bool answered; /* the destination has, since the sweep that the drain works from */
 	struct pile_bpf_gate_counts counts; /* as last read */
 	uint64_t half_base;		    /* admitted when this half-open began */
+	uint64_t half_ns;		    /* when it began; 0 = shut */
 	uint64_t probe_every_ns;
 	uint64_t next_probe_ns;
 	uint64_t probes;
@@ -70,10 +75,10 @@ struct pile_act_past {
 	uint64_t dropped; /* order of dropping; 0 = free */
 };
 
-/** How far the ending of a group's waits has come; all zero while there is nothing to end. */
+/** How far the ending of a group's waits has come; not draining: the rest means nothing. */
 struct pile_act_drain {
 	bool draining;
-	uint64_t answered_base; /* requests of the group over when it began */
+	uint64_t answered_base; /* requests of the group answered when it began */
 	uint32_t woken;		/* waits ended since */
 	uint32_t most;		/* waits that were left at one time */
 };
@@ -162,14 +167,15 @@ void pile_drain_tick(struct pile_act *a, struct pile_kernel *k, const struct pil
 
 /**
  * pile_drain_quota - how many waits of one group may be ended now
- * @answered: requests of the group that are over since its drain began
+ * @answered: requests of the group that were answered since its drain began
  * @woken: waits ended since then
  * @left: waits that are still to be ended
  * @most: the largest that @left has been
  * @n_cpus: 1 or more
  * @tick: the first pass of a tick: some in any case, so that all are out after PILE_ACT_DRAIN_TICKS
  * As TCP's congestion window: one more for each that is through (Jacobson, "Congestion avoidance and
- * control", 1988, self-clocking); here the window is what the CPUs can work at.
+ * control", 1988, self-clocking); here the window is what the CPUs can work at, and never more in one
+ * pass, however much is answered by others.
  */
 uint32_t pile_drain_quota(uint64_t answered, uint32_t woken, uint32_t left, uint32_t most,
 			  uint32_t n_cpus, bool tick);
@@ -180,7 +186,7 @@ int pile_destroy_open(void);
  * pile_destroy_send - ask the kernel to end one pending connect (SOCK_DESTROY): connect() returns
  * ECONNABORTED
  * @seq: comes back with the answer. Returns 0, or negative errno; -EAGAIN: the queue is full, next
- * tick.
+ * pass.
  */
 int pile_destroy_send(int fd, uint32_t seq, const struct pile_sense_pending *pending);
 

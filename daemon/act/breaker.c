@@ -86,6 +86,7 @@ static void past_add(struct pile_act *a, const struct pile_act_gate *gate)
 void pile_act_group_reset(struct pile_act *a, uint32_t group)
 {
 	a->drains[group].draining = false;
+	a->draining = false; /* nothing more before the next tick has looked again */
 	for (int i = 0; i < PILE_ACT_PAST_MAX; i++)
 		if (a->past[i].key.group == group)
 			a->past[i].refused = a->past[i].ended = 0;
@@ -119,15 +120,23 @@ void pile_act_close(struct pile_act *a, struct pile_kernel *k)
 static int gate_write(struct pile_act_gate *gate, struct pile_kernel *k,
 		      const struct pile_intent *intent, uint64_t now_ns)
 {
+	int r;
+
 	/* shut: what was let through before is over; half open: so many more than then */
-	if (!intent->allow)
+	if (!intent->allow) {
 		gate->half_base = gate->counts.admitted;
+		gate->half_ns = 0;
+	} else if (!gate->half_ns) {
+		gate->half_ns = now_ns;
+	}
 	gate->value.allow = gate->half_base + intent->allow;
 	gate->value.lease_ns = now_ns + PILE_ACT_LEASE_NS;
 	gate->value.refuse_errno = (uint32_t)intent->refuse_errno;
 	gate->value.explain_id = intent->explain_id;
 	gate->probe_every_ns = intent->probe_every_ns;
-	return pile_kernel_gate_set(k, &gate->key, &gate->value);
+	r = pile_kernel_gate_set(k, &gate->key, &gate->value);
+	gate->written |= r == 0;
+	return r;
 }
 
 static int intent_carry_out(struct pile_act *a, struct pile_kernel *k,

@@ -40,7 +40,7 @@ int pile_destroy_send(int fd, uint32_t seq, const struct pile_sense_pending *pen
 			  .nlmsg_seq = seq },
 		.req = { .sdiag_family = (uint8_t)pending->family,
 			 .sdiag_protocol = IPPROTO_TCP,
-			 .idiag_states = 1u << 2 /* TCP_SYN_SENT */ },
+			 .idiag_states = 1u << 2 /* TCP_SYN_SENT: said, not heard (drain.c) */ },
 	};
 
 	msg.req.id.idiag_sport = htons(pending->source_port);

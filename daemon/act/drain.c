@@ -13,13 +13,14 @@
 /* A netlink sequence number carries the gate it is for. */
 #define SEQ_GATE_SHIFT 24
 #define SEQ_MASK ((1u << SEQ_GATE_SHIFT) - 1)
+#define ANSWERS_MAX 64 /* collected after so many questions at the latest */
 
 uint32_t pile_drain_quota(uint64_t answered, uint32_t woken, uint32_t left, uint32_t most,
 			  uint32_t n_cpus, bool tick)
 {
-	uint64_t window = (uint64_t)PILE_ACT_WOKEN_PER_CPU * n_cpus + answered;
-	uint32_t quota = window > woken ? (uint32_t)MIN(window - woken, UINT32_MAX) : 0;
+	uint32_t window = PILE_ACT_WOKEN_PER_CPU * n_cpus, quota;
 
+	quota = window + answered > woken ? (uint32_t)MIN(window + answered - woken, window) : 0;
 	/* workers that answer nothing, or much later, clock nothing */
 	if (tick)
 		quota = MAX(quota, most / PILE_ACT_DRAIN_TICKS + 1);
@@ -53,21 +54,47 @@ static void answers_collect(struct pile_act *a)
 }
 
 /*
- * The gate that @p waits behind, if its wait is to be ended; half open, only what is stuck: the others were let through.
+ * SOCK_DESTROY takes a socket in whatever state it is (tcp_diag_destroy() goes by addresses and cookie), and the
+ * list is as old as the sweep: where the destination has answered somebody since then, nobody is ended before the
+ * next sweep.
  */
+static void gates_ask(struct pile_act *a, struct pile_kernel *k, const struct pile_sense *sense)
+{
+	for (int i = 0; i < PILE_ACT_GATES_MAX; i++) {
+		struct pile_act_gate *gate = &a->gates[i];
+		struct pile_bpf_destination_counts counts;
+
+		if (gate->used)
+			gate->answered = pile_kernel_destination_get(k, &gate->key, &counts) == 0 &&
+					 counts.last_established_ns >= sense->connects_swept_ns;
+	}
+}
+
+/*
+ * Half open, what waited before is left alone: the destination answers, and so it will their next SYN. What was
+ * let through and is stuck is ended.
+ */
+static bool is_to_end(const struct pile_act_gate *gate, const struct pile_sense_pending *p,
+		      uint64_t now_ns)
+{
+	if (!gate->written || gate->answered)
+		return false;
+	if (gate->value.allow <= gate->half_base)
+		return true;
+	return p->started_ns >= gate->half_ns && p->started_ns < now_ns &&
+	       now_ns - p->started_ns >= PILE_ACT_STUCK_NS;
+}
+
+/* The gate that @p waits behind, if its wait is to be ended. */
 static struct pile_act_gate *gate_of(struct pile_act *a, const struct pile_sense_pending *p,
 				     uint64_t now_ns)
 {
 	for (int i = 0; i < PILE_ACT_GATES_MAX; i++) {
 		struct pile_act_gate *gate = &a->gates[i];
 
-		if (!gate->used || gate->group != p->group ||
-		    !pile_endpoint_equal(&gate->endpoint, &p->endpoint))
-			continue;
-		if (gate->value.allow > gate->half_base &&
-		    now_ns - p->started_ns < PILE_ACT_STUCK_NS)
-			return NULL;
-		return gate;
+		if (gate->used && gate->group == p->group &&
+		    pile_endpoint_equal(&gate->endpoint, &p->endpoint))
+			return is_to_end(gate, p, now_ns) ? gate : NULL;
 	}
 	return NULL;
 }
@@ -77,13 +104,18 @@ static int wait_end(struct pile_act *a, struct pile_act_gate *gate,
 		    const struct pile_sense_pending *p)
 {
 	uint32_t seq = (uint32_t)(gate - a->gates) << SEQ_GATE_SHIFT | (a->diag_seq++ & SEQ_MASK);
-	int r = a->diag_fd < 0 ? -EBADF : pile_destroy_send(a->diag_fd, seq, p);
+	int r = pile_destroy_send(a->diag_fd, seq, p);
 
-	if (r < 0)
+	if (r < 0) {
+		a->ends_failed += r != -EAGAIN;
 		return r;
+	}
 	a->asked++;
-	/* explain's "first effect" is held against clients: not after all the others */
-	if (!gate->first_ended_ns)
+	/*
+	 * explain's "first effect" is held against clients: not after all the others. And the socket's buffer has
+	 * room for 277 answers.
+	 */
+	if (!gate->first_ended_ns || a->asked >= ANSWERS_MAX)
 		answers_collect(a);
 	return 0;
 }
@@ -126,28 +158,24 @@ static uint32_t oldest_find(const struct pile_act *a, const struct pile_sense *s
 	return oldest;
 }
 
-/* Returns how many are left. */
+/* @budget: what may be ended in this pass yet. Returns how many are left. */
 static uint32_t group_drain(struct pile_act *a, struct pile_kernel *k,
 			    const struct pile_sense *sense, uint32_t group, uint32_t left,
-			    bool tick)
+			    bool tick, uint32_t *budget)
 {
 	struct pile_act_drain *drain = &a->drains[group];
-	struct pile_kernel_counts counts;
-	uint64_t over;
-	uint32_t quota;
+	uint64_t opened, answered;
+	uint32_t quota = left;
 
-	pile_kernel_counts_read(k, group, &counts);
-	over = counts.answered + counts.closed;
+	pile_kernel_answers_read(k, group, &opened, &answered);
 	if (!drain->draining)
-		*drain = (struct pile_act_drain){ .draining = true, .answered_base = over };
+		*drain = (struct pile_act_drain){ .draining = true, .answered_base = answered };
 	drain->most = MAX(drain->most, left);
 	/* a group without requests, or a slot that was given away: no clock, so no pace */
-	if (!counts.opened || over < drain->answered_base)
-		quota = MIN(left, PILE_ACT_ENDS_PER_PASS);
-	else
-		quota = pile_drain_quota(over - drain->answered_base, drain->woken, left,
+	if (opened && answered >= drain->answered_base)
+		quota = pile_drain_quota(answered - drain->answered_base, drain->woken, left,
 					 drain->most, sense->n_cpus, tick);
-	for (; quota; quota--, left--) {
+	for (quota = MIN(quota, *budget); quota; quota--, left--, (*budget)--) {
 		uint32_t i = oldest_find(a, sense, group);
 
 		if (i == sense->n_pending || !a->drain_gate[i] ||
@@ -163,13 +191,17 @@ static uint32_t group_drain(struct pile_act *a, struct pile_kernel *k,
 static bool drain(struct pile_act *a, struct pile_kernel *k, const struct pile_sense *sense,
 		  uint32_t own_netns, bool tick, uint64_t now_ns)
 {
-	uint32_t left[PILE_GROUPS_MAX] = { 0 };
+	uint32_t left[PILE_GROUPS_MAX] = { 0 }, budget = PILE_ACT_ENDS_PER_PASS;
 	bool more = false;
 
+	if (a->diag_fd < 0 ||
+	    (!tick && now_ns - sense->connects_swept_ns > PILE_ACT_DRAIN_STALE_NS))
+		return false;
+	gates_ask(a, k, sense);
 	waits_mark(a, sense, own_netns, now_ns, left);
 	for (uint32_t group = 0; group < PILE_GROUPS_MAX; group++) {
 		if (left[group])
-			more |= group_drain(a, k, sense, group, left[group], tick) > 0;
+			more |= group_drain(a, k, sense, group, left[group], tick, &budget) > 0;
 		else if (tick)
 			a->drains[group].draining = false;
 	}

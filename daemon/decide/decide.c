@@ -103,17 +103,28 @@ static void update_risks(struct pile_decide *state,
 	}
 }
 
+/* Those that the policy names; where it names none, nothing can be done, and what is found tells. */
+static void groups_that_count(const struct pile_decide_view *view, bool counted[PILE_GROUPS_MAX])
+{
+	bool any_named = false;
+
+	for (uint32_t i = 0; i < PILE_GROUPS_MAX; i++)
+		any_named |= view->groups[i].used && view->groups[i].named;
+	for (uint32_t i = 0; i < PILE_GROUPS_MAX; i++)
+		counted[i] = view->groups[i].used && !view->groups[i].foreign &&
+			     (view->groups[i].named || !any_named);
+}
+
 static void update_network(struct pile_decide *state, const struct pile_decide_view *view,
 			   const struct pile_sample *sample, uint64_t dead_after_ns,
 			   struct pile_intents *out)
 {
-	bool foreign[PILE_GROUPS_MAX];
+	bool counted[PILE_GROUPS_MAX];
 	struct pile_intent *intent;
 	int change;
 
-	for (uint32_t i = 0; i < PILE_GROUPS_MAX; i++)
-		foreign[i] = view->groups[i].foreign;
-	change = pile_network_update(&state->network, &state->breakers.proofs, sample, foreign,
+	groups_that_count(view, counted);
+	change = pile_network_update(&state->network, &state->breakers.proofs, sample, counted,
 				     dead_after_ns);
 	if (!change)
 		return;

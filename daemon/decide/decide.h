@@ -24,6 +24,7 @@
 struct pile_decide_group {
 	bool used;
 	bool foreign;	 /* another manager's cgroup: observed only */
+	bool named;	 /* by the policy, not merely found listening */
 	bool gate_ready; /* the kernel side of rung 1 is attached and works for this group */
 	struct pile_policy_group
 		config; /* policy entry, or product defaults for an observed service */

@@ -26,13 +26,13 @@ static bool is_local(const struct pile_endpoint *ep)
 }
 
 /* No earlier entry of the table counts for the same address. */
-static bool is_first(const struct pile_proofs *proofs, const bool *foreign, unsigned int index,
+static bool is_first(const struct pile_proofs *proofs, const bool *counted, unsigned int index,
 		     bool dead_only)
 {
 	for (unsigned int i = 0; i < index; i++) {
 		const struct pile_proof *p = &proofs->table[i];
 
-		if (p->used && !foreign[p->group] &&
+		if (p->used && counted[p->group] && p->established &&
 		    (dead_only ? p->dead : p->dead || p->suspect) &&
 		    !memcmp(p->endpoint.addr, proofs->table[index].endpoint.addr,
 			    sizeof(p->endpoint.addr)))
@@ -41,31 +41,34 @@ static bool is_first(const struct pile_proofs *proofs, const bool *foreign, unsi
 	return true;
 }
 
-/* Distinct addresses off this host that are dead (or, with !@dead_only, at least suspect). */
-static uint32_t count(const struct pile_proofs *proofs, const bool *foreign, bool dead_only)
+/*
+ * Distinct addresses off this host that are dead (or, with !@dead_only, at least suspect), and answered before: to
+ * connect to what was never there is easily done.
+ */
+static uint32_t count(const struct pile_proofs *proofs, const bool *counted, bool dead_only)
 {
 	uint32_t n = 0;
 
 	for (unsigned int i = 0; i < PILE_PROOFS_MAX; i++) {
 		const struct pile_proof *p = &proofs->table[i];
 
-		if (p->used && !foreign[p->group] &&
+		if (p->used && counted[p->group] && p->established &&
 		    (dead_only ? p->dead : p->dead || p->suspect) && !is_local(&p->endpoint) &&
-		    is_first(proofs, foreign, i, dead_only))
+		    is_first(proofs, counted, i, dead_only))
 			n++;
 	}
 	return n;
 }
 
 static void follow_successes(struct pile_network *network, const struct pile_sample *sample,
-			     const bool *foreign)
+			     const bool *counted)
 {
 	uint32_t n = MIN(sample->n_dependencies, PILE_SAMPLE_DEPENDENCIES_MAX);
 
 	for (uint32_t i = 0; i < n; i++) {
 		const struct pile_sample_dependency *dep = &sample->dependencies[i];
 
-		if (!foreign[dep->group] && !is_local(&dep->endpoint))
+		if (counted[dep->group] && !is_local(&dep->endpoint))
 			network->success_ns = MAX(network->success_ns,
 						  MIN(dep->last_established_ns, sample->now_ns));
 	}
@@ -76,15 +79,15 @@ static void follow_successes(struct pile_network *network, const struct pile_sam
 }
 
 int pile_network_update(struct pile_network *network, const struct pile_proofs *proofs,
-			const struct pile_sample *sample, const bool foreign[PILE_GROUPS_MAX],
+			const struct pile_sample *sample, const bool counted[PILE_GROUPS_MAX],
 			uint64_t dead_after_ns)
 {
 	uint64_t now_ns = sample->now_ns, silence_ns;
-	uint32_t troubled = count(proofs, foreign, false);
+	uint32_t troubled = count(proofs, counted, false);
 
 	if (!network->watched_ns)
 		network->watched_ns = now_ns;
-	follow_successes(network, sample, foreign);
+	follow_successes(network, sample, counted);
 	silence_ns = now_ns - MAX(network->success_ns, MIN(network->watched_ns, now_ns));
 	network->dead = troubled;
 	network->forming =
@@ -102,7 +105,7 @@ int pile_network_update(struct pile_network *network, const struct pile_proofs *
 	 * one proof, two more in the same trouble, and silence everywhere: waiting for their proofs
 	 * would open the first
 	 */
-	if (troubled < PILE_NETWORK_ADDRESSES_MIN || !count(proofs, foreign, true) ||
+	if (troubled < PILE_NETWORK_ADDRESSES_MIN || !count(proofs, counted, true) ||
 	    silence_ns < dead_after_ns)
 		return 0;
 	network->suspect = true;

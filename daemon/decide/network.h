@@ -41,12 +41,14 @@ void pile_network_init(struct pile_network *network);
  * suspect (proof.h), and nothing off this host was established for @dead_after_ns. Over at the
  * first success, or when nobody tries for 10 s. Loopback destinations neither count as dead nor as
  * a success: they say nothing about the network. Destinations with < 10 % of their group's waiting
- * do not count (a mail-out to 5,000 dead addresses).
- * @foreign: per group; what a user's session or a container tries says nothing about this host.
+ * do not count (a mail-out to 5,000 dead addresses), nor do those that have never answered: whoever has
+ * a login, or an API that fetches what its clients name, can connect to three addresses where nobody is.
+ * @counted: per group; what a user's session, a container, or anybody but the groups that the policy names
+ * tries says nothing about this host.
  * @dead_after_ns: the longest of the groups concerned; no success anywhere for that long is part of
  * the proof.
  * Returns +1 when named now, -1 when over now, 0 otherwise.
  */
 int pile_network_update(struct pile_network *network, const struct pile_proofs *proofs,
-			const struct pile_sample *sample, const bool foreign[PILE_GROUPS_MAX],
+			const struct pile_sample *sample, const bool counted[PILE_GROUPS_MAX],
 			uint64_t dead_after_ns);

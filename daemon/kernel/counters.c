@@ -30,6 +30,18 @@ void pile_kernel_counts_read(const struct pile_kernel *k, uint32_t group,
 		ret->waiting += ret->wheel[slot];
 }
 
+void pile_kernel_answers_read(const struct pile_kernel *k, uint32_t group, uint64_t *ret_opened,
+			      uint64_t *ret_answered)
+{
+	struct pile_bpf_shard *shard = shards_of(k, group);
+
+	*ret_opened = *ret_answered = 0;
+	for (uint32_t cpu = 0; cpu < k->n_shards; cpu++, shard++) {
+		*ret_opened += __atomic_load_n(&shard->opened, __ATOMIC_RELAXED);
+		*ret_answered += __atomic_load_n(&shard->answered, __ATOMIC_RELAXED);
+	}
+}
+
 void pile_kernel_generation_flip(struct pile_kernel *k)
 {
 	__atomic_store_n(&k->control->generation, !k->control->generation, __ATOMIC_SEQ_CST);

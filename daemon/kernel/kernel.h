@@ -94,6 +94,10 @@ void pile_kernel_cost(const struct pile_kernel *k, struct pile_kernel_cost *ret)
 void pile_kernel_counts_read(const struct pile_kernel *k, uint32_t group,
 			     struct pile_kernel_counts *ret);
 
+/** pile_kernel_answers_read - requests of a group that were opened, and answered, since the slot was taken. */
+void pile_kernel_answers_read(const struct pile_kernel *k, uint32_t group, uint64_t *ret_opened,
+			      uint64_t *ret_answered);
+
 /** pile_kernel_generation_flip - from now on new requests are counted in the other wheel. */
 void pile_kernel_generation_flip(struct pile_kernel *k);
 

@@ -8,6 +8,16 @@
 
 #include "act/act.h"
 
+/* The kernel's side is not asked here. */
+int pile_kernel_destination_get(struct pile_kernel *k, const struct pile_bpf_destination *key,
+				struct pile_bpf_destination_counts *ret)
+{
+	(void)k;
+	(void)key;
+	(void)ret;
+	return -1;
+}
+
 static void a_window_for_each_cpu(void **state)
 {
 	(void)state;
@@ -22,8 +32,8 @@ static void one_more_for_each_that_is_through(void **state)
 	(void)state;
 	assert_int_equal(pile_drain_quota(0, 8, 100, 100, 2, false), 0);
 	assert_int_equal(pile_drain_quota(5, 8, 100, 100, 2, false), 5);
-	/* answers of others than those that were woken make room as well, never the other way round */
-	assert_int_equal(pile_drain_quota(UINT64_MAX / 2, 8, 100, 100, 2, false), 100);
+	/* answers of others than those that were woken make room as well: for a window, not for all */
+	assert_int_equal(pile_drain_quota(UINT64_MAX / 2, 8, 100, 100, 2, false), 8);
 	assert_int_equal(pile_drain_quota(0, UINT32_MAX, 100, 100, 2, false), 0);
 }
 

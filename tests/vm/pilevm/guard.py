@@ -35,6 +35,7 @@ def stage(folder, tree=TREE, record=False):
     if done.returncode:
         raise MachineError(f"make install failed:\n{(done.stdout + done.stderr)[-2000:]}")
     if record:
+        subprocess.run(["make", "-s", "-C", str(tree), "build/tests/pileguardd-record"], check=True, env=os.environ | {"MAKEFLAGS": ""})
         shutil.copy(tree / "build/tests/pileguardd-record", f"{folder}/usr/sbin/pileguardd")
     return Path(folder)
 

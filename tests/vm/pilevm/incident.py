@@ -223,26 +223,32 @@ def at_most(value, limit):
     return value is not None and value <= limit
 
 
-def aim(reached):
-    """True, or None where an aim is missed that docs/ARCHITECTURE.md explains: told as SHORT, no failure.
+def aim(reached, bearable=True):
+    """True, or None where an aim is missed that docs/ARCHITECTURE.md explains: told as SHORT, no failure while it is bearable.
 
-    A blip of 2 s must open nothing, so the proof takes 2.4 s; in that time 32 requests a second hold 6 MiB each, and all
-    of them get their error at the same moment on two emulated processors.
+    A blip of 2 s must open nothing, so the proof takes 2.4 s; in that time 20 requests a second hold 6 MiB each, and two
+    emulated processors need a second or two to refuse all of them.
     """
-    return True if reached else None
+    return True if reached else None if bearable else False
+
+
+def aim_at_most(value, limit, bearable):
+    """The same of a figure, which must exist."""
+    return aim(at_most(value, limit), at_most(value, bearable))
 
 
 def green_checks(data, figures, phases):
     """What is asked of a run with the guard."""
     service, back = figures["service"], figures["recovery"]
+    agrees = None if figures["explain_agrees_s"] is None else abs(figures["explain_agrees_s"])
     unlike = figures["auth_outage"] - figures["auth_good"] - figures["auth_own_errors"]
     checks = reach_checks(data, figures, phases) + [
         ((figures["plain_share"] or 0) >= .99, ">= 99 % of the requests that need no database answered",
          percent(figures["plain_share"])),
         (unlike == 0 and figures["auth_own_errors"] > 0, "authenticated ones get the application's own error",
          f"{figures['auth_own_errors']:,} do, {unlike} get something else"),
-        (aim(at_most(figures["auth_error_p99_s"], 2)), "that error's p99 < 2 s", seconds(figures["auth_error_p99_s"])),
-        (aim(at_most(service["peak_bytes"], PEAK_BYTES)), "peak of the group's memory < 300 MB",
+        (aim_at_most(figures["auth_error_p99_s"], 2, 10), "that error's p99 < 2 s", seconds(figures["auth_error_p99_s"])),
+        (aim_at_most(service["peak_bytes"], PEAK_BYTES, 2 * PEAK_BYTES), "peak of the group's memory < 300 MB",
          f"{(service['peak_bytes'] or 0) / MEGABYTE:.0f} MB"),
         (service["alive"] and len(service["main_pids"]) == 1, "php-fpm's main process unchanged",
          f"pids {service['main_pids']}"),
@@ -250,9 +256,9 @@ def green_checks(data, figures, phases):
          f"{service['killed'] or 'none'} (pid, signal, sender), {service['oom_kills']} by the kernel; idle ones that php-fpm "
          f"ended itself: {service['killed_by_itself'] or 'none'}"),
         (figures["refused_clients"] == 0, "no client refused or left without an answer", figures["refused_clients"]),
-        (aim(at_most(figures["first_stuck_to_effect_s"], 3)), "first effect within 3 s of the first stuck request",
+        (aim_at_most(figures["first_stuck_to_effect_s"], 3, 5), "first effect within 3 s of the first stuck request",
          seconds(figures["first_stuck_to_effect_s"])),
-        (aim(at_most(abs(figures["explain_agrees_s"] or 9), .1)), "explain's first effect agrees within 100 ms",
+        (aim_at_most(agrees, .1, .5), "explain's first effect agrees within 100 ms",
          seconds(figures["explain_agrees_s"])),
         (at_most(back["first_s"], 3), "first good answer within 3 s of the return", seconds(back["first_s"])),
         (at_most(back["settled_s"], 10), ">= 95 % good within 10 s of the return", seconds(back["settled_s"])),
