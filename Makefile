@@ -138,7 +138,7 @@ deb:
 	cp -a bpf ctl daemon dist docs include tests Makefile LICENSE README.md $(BUILD)/deb/pileguard/
 	mv $(BUILD)/deb/pileguard/dist/debian $(BUILD)/deb/pileguard/debian
 	test -z "$(DEB_VERSION)" || sed -i '1s/(.*)/($(DEB_VERSION))/' $(BUILD)/deb/pileguard/debian/changelog
-	cd $(BUILD)/deb/pileguard && MAKEFLAGS= dpkg-buildpackage --build=binary --no-sign > ../build.log 2>&1 || \
+	cd $(BUILD)/deb/pileguard && env -u BUILD -u DESTDIR -u CFLAGS MAKEFLAGS= dpkg-buildpackage --build=binary --no-sign > ../build.log 2>&1 || \
 		{ tail -n 30 ../build.log >&2; exit 1; }
 	@ls $(BUILD)/deb/*.deb
 

@@ -246,25 +246,34 @@ class StuckPool(unittest.TestCase):
         self.assertEqual({r[0] for r in results}, {"EAGAIN"})
 
 
-class Crowd(unittest.TestCase):
+class Stuck:
+    """WORKERS workers, all of which will wait for a host that is gone, each with so much WORK when its wait is over."""
+
+    def setUp(self):
+        self.world = World()
+        self.addCleanup(self.world.close)
+        self.peer = self.world.peer()
+        self.port = self.peer.tell("listen")
+        self.endpoint = f"{self.peer.v4}:{self.port}"
+        self.www = self.world.service("www", self.WORKERS)
+        self.guard = self.world.guard(policy({"www": {"cgroup": self.world.cgroup_name("www"), "workers": "prefork",
+                                                      "workers_max": self.WORKERS, "enforce": "[fail_fast]"}}))
+        until(lambda: self.guard.group("www")["gate_ready"], 5, "www is guarded")
+        self.assertIsNone(self.www.connect(self.peer.v4, self.port)[0])
+        self.peer.drop(self.port, True)
+
+    def stuck(self, callers, **q):
+        return [callers.submit(self.www.connect, self.peer.v4, self.port, seconds=8, work=self.WORK, **q) for _ in range(self.WORKERS)]
+
+
+class Crowd(Stuck, unittest.TestCase):
     """Workers that have work to do when their wait ends: not all of them at once, and yet all of them soon."""
     WORKERS = 60
     WORK = 0.02
 
     def test_woken_by_and_by(self):
-        world = World()
-        self.addCleanup(world.close)
-        peer = world.peer()
-        port = peer.tell("listen")
-        www = world.service("www", self.WORKERS)
-        guard = world.guard(policy({"www": {"cgroup": world.cgroup_name("www"), "workers": "prefork",
-                                            "workers_max": self.WORKERS, "enforce": "[fail_fast]"}}))
-        until(lambda: guard.group("www")["gate_ready"], 5, "www is guarded")
-        self.assertIsNone(www.connect(peer.v4, port)[0])
-        peer.drop(port, True)
         with ThreadPoolExecutor(self.WORKERS) as callers:
-            calls = [callers.submit(www.connect, peer.v4, port, seconds=8, work=self.WORK) for _ in range(self.WORKERS)]
-            results = [call.result() for call in calls]
+            results = [call.result() for call in self.stuck(callers)]
         self.assertEqual({r[0] for r in results}, {"ECONNABORTED"})
         woken, over = sorted(r[1] + r[2] for r in results), sorted(r[3] for r in results)
         most = max(sum(w <= at for w in woken) - sum(o < at for o in over) for at in woken)
@@ -273,11 +282,32 @@ class Crowd(unittest.TestCase):
         # all at once would be 60; the window of 4 a CPU, a tick's share, and who has not been seen to be through
         self.assertLessEqual(most, 8 * os.cpu_count() + self.WORKERS // 4)
         self.assertLess(over[-1] - woken[0], 2.5 * SLOW)
-        first = guard.episode("www", f"{peer.v4}:{port}")
-        until(lambda: guard.episode("www", f"{peer.v4}:{port}")["did"]["waits_ended"] == self.WORKERS, 2, f"all counted: {first}")
+        until(lambda: self.guard.episode("www", self.endpoint)["did"]["waits_ended"] == self.WORKERS, 2, "all are counted")
         begins = [(r[1], r[1] + r[2]) for r in results]
         self.assertGreater(sum(a[1] <= b[1] for a, b in zip(sorted(begins), sorted(begins)[1:])), self.WORKERS * 0.6,
                            "the oldest first")
+
+
+class Return(Stuck, unittest.TestCase):
+    """The host is back while the waits of many are still being ended."""
+    WORKERS = 240 if SLOW == 1 else 60
+    WORK = 0.012
+
+    def test_who_got_through_meanwhile_is_left_alone(self):
+        """Their SYNs of 3 s are answered, and those connections live: red, up to 47 of them were ended."""
+        with ThreadPoolExecutor(self.WORKERS) as callers:
+            calls = self.stuck(callers, read=True)
+            until(lambda: (self.guard.dependency("www", self.endpoint) or {}).get("gate") == "open", 6, "refused")
+            self.peer.tell("delay", port=self.port, seconds=0.5)
+            self.peer.drop(self.port, False)
+            results = [call.exception() or call.result() for call in calls]
+        broken = [r for r in results if not isinstance(r, list)]
+        through = [r for r in results if isinstance(r, list) and r[0] is None]
+        FIGURES["host back while waits are ended: ended, through, broken afterwards"] = (
+            len(results) - len(through) - len(broken), len(through), len(broken))
+        self.assertGreater(len(through), 5, "else this says nothing")
+        self.assertEqual(broken, [], "no connection that stood was ended")
+        self.assertEqual({r[0] for r in results if r not in through}, {"ECONNABORTED"})
 
 
 class Settings(unittest.TestCase):
