@@ -160,10 +160,8 @@ static void command_hand(struct pile_guard *g, const struct pile_command *c)
 	else
 		snprintf(text, sizeof(text), "%s: %s %s by hand for %u s", c->group, c->endpoint,
 			 hold ? "is refused" : "is not refused", c->seconds);
-	if (r == 0) {
-		g->act.draining = false; /* "is not refused": from now on */
+	if (r == 0)
 		pile_guard_say(g, PILE_EVENT_COMMAND, group, "%s", text);
-	}
 	pile_child_reply(g, c->id, r, text);
 }
 

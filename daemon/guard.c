@@ -72,7 +72,6 @@ static void policy_commit(struct pile_guard *g, const struct pile_policy *policy
 {
 	uint64_t now_ns = pile_clock_ns(CLOCK_MONOTONIC);
 
-	g->act.draining = false; /* by the old policy: no more before the next tick */
 	pile_policy_copy(&g->policy, policy);
 	snprintf(g->policy_text, sizeof(g->policy_text), "%s", text);
 	g->committed_realtime_ns = pile_clock_ns(CLOCK_REALTIME);

@@ -46,8 +46,8 @@ struct pile_act_gate {
 	struct pile_endpoint endpoint;
 	struct pile_bpf_destination key;
 	struct pile_bpf_gate value; /* as last written */
-	bool written;		    /* ... and the kernel has it */
-	bool answered; /* the destination has, since the sweep that the drain works from */
+	uint64_t lease_ns; /* until then the kernel honours it: the last that could be written */
+	bool answered;	   /* the destination has, since the sweep that the drain works from */
 	struct pile_bpf_gate_counts counts; /* as last read */
 	uint64_t half_base;		    /* admitted when this half-open began */
 	uint64_t half_ns;		    /* when it began; 0 = shut */

@@ -135,7 +135,8 @@ static int gate_write(struct pile_act_gate *gate, struct pile_kernel *k,
 	gate->value.explain_id = intent->explain_id;
 	gate->probe_every_ns = intent->probe_every_ns;
 	r = pile_kernel_gate_set(k, &gate->key, &gate->value);
-	gate->written |= r == 0;
+	if (r == 0)
+		gate->lease_ns = gate->value.lease_ns;
 	return r;
 }
 

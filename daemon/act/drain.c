@@ -2,7 +2,8 @@
 /*
  * drain.c: ends the waits behind the gates. Not all at once: a thousand workers that wake in the same
  * moment are a load of a thousand, and nobody logs in for as long as that takes. First as many as the
- * CPUs can work at, the oldest first, then one for each request that is over.
+ * CPUs can work at, the oldest first, then one for each request that is answered. As the gate, so the
+ * ending: without a lease that the kernel still honours nobody's wait is ended.
  */
 #include <errno.h>
 #include <string.h>
@@ -77,7 +78,7 @@ static void gates_ask(struct pile_act *a, struct pile_kernel *k, const struct pi
 static bool is_to_end(const struct pile_act_gate *gate, const struct pile_sense_pending *p,
 		      uint64_t now_ns)
 {
-	if (!gate->written || gate->answered)
+	if (now_ns >= gate->lease_ns || gate->answered)
 		return false;
 	if (gate->value.allow <= gate->half_base)
 		return true;

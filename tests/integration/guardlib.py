@@ -205,6 +205,23 @@ class Service(Process):
         return self.ask(op="connect", host=host, port=port, family=family, n=n, timeout=10, **q)
 
 
+class Stage:
+    """Before each test: a world, a host with one database, and a service "www" that connects to it. For a TestCase."""
+    WORKERS = 8
+
+    def setUp(self):
+        self.world = World()
+        self.addCleanup(self.world.close)
+        self.peer = self.world.peer()
+        self.port = self.peer.tell("listen")
+        self.endpoint = f"{self.peer.v4}:{self.port}"
+        self.www = self.world.service("www", self.WORKERS)
+
+    def error(self, seconds=2):
+        """What became of a connect by a worker: an errno's name, or None."""
+        return self.www.connect(self.peer.v4, self.port, seconds=seconds)[0]
+
+
 class Load:
     """Requests at a rate, each on a thread of its own; `results` are (sent, what, answer or exception, seconds)."""
 

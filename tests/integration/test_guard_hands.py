@@ -11,30 +11,20 @@ import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 # pylint: disable=wrong-import-position
-from guardlib import BUILD, FIGURES, Load, World, bpf_objects, cgroup_programs, figures_print, for_others, policy, until
+from guardlib import BUILD, FIGURES, Load, Stage, bpf_objects, cgroup_programs, figures_print, for_others, policy, until
 
 
 def setUpModule():
     unittest.addModuleCleanup(figures_print)
 
 
-class Fixture(unittest.TestCase):
-    WORKERS = 8
-
+class Fixture(Stage, unittest.TestCase):
     def setUp(self):
-        self.world = World()
-        self.addCleanup(self.world.close)
-        self.peer = self.world.peer()
-        self.port = self.peer.tell("listen")
-        self.endpoint = f"{self.peer.v4}:{self.port}"
-        self.www = self.world.service("www", self.WORKERS)
+        super().setUp()
         self.cgroup = self.world.cgroup("www")
         self.guard = self.world.guard(policy({"www": {
             "cgroup": self.world.cgroup_name("www"), "enforce": "[fail_fast]", "fail_fast": "always"}}))
         until(lambda: self.guard.group("www")["gate_ready"], 5, "www is guarded")
-
-    def error(self, seconds=2):
-        return self.www.connect(self.peer.v4, self.port, seconds=seconds)[0]
 
     def hold(self, seconds):
         status, text = self.guard.post("hold", group="www", endpoint=self.endpoint, seconds=seconds)

@@ -10,7 +10,7 @@ import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 # pylint: disable=wrong-import-position
-from guardlib import BUILD, FIGURES, World, bpf_held_by, bpf_objects, cgroup_programs, figures_print, policy, until
+from guardlib import BUILD, FIGURES, Stage, bpf_held_by, bpf_objects, cgroup_programs, figures_print, policy, until
 
 BROKEN = "mode: enforce\ngroups:\n  - name: www\n    cgroup: /x\n    dead_after: soon\n"
 PLACE = re.compile(r"policy\.yaml:5:\d+")
@@ -20,14 +20,8 @@ def setUpModule():
     unittest.addModuleCleanup(figures_print)
 
 
-class Fixture(unittest.TestCase):
-    def setUp(self):
-        self.world = World()
-        self.addCleanup(self.world.close)
-        self.peer = self.world.peer()
-        self.port = self.peer.tell("listen")
-        self.endpoint = f"{self.peer.v4}:{self.port}"
-        self.www = self.world.service("www", 4)
+class Fixture(Stage, unittest.TestCase):
+    WORKERS = 4
 
     def text(self, mode="enforce", **keys):
         keys = {"cgroup": self.world.cgroup_name("www"), "enforce": "[fail_fast]", "fail_fast": "always", **keys}
@@ -37,9 +31,6 @@ class Fixture(unittest.TestCase):
         guard = self.world.guard(self.text())
         until(lambda: guard.group("www")["gate_ready"], 5, "www is guarded")
         return guard
-
-    def error(self, seconds=2):
-        return self.www.connect(self.peer.v4, self.port, seconds=seconds)[0]
 
     def hold(self, guard):
         status, text = guard.post("hold", group="www", endpoint=self.endpoint, seconds=600)

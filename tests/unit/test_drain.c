@@ -5,17 +5,213 @@
 #include <stddef.h>
 
 #include <cmocka.h>
+#include <errno.h>
+#include <linux/inet_diag.h>
+#include <linux/netlink.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "act/act.h"
+#include "util/endpoint.h"
 
-/* The kernel's side is not asked here. */
+#define GROUP 3
+#define NETNS 7
+#define NOW_NS (100 * NS_PER_SEC)
+#define SWEPT_NS (NOW_NS - 50 * NS_PER_MS)
+
+/* One gate, shut and under lease; the kernel's end of netlink is a socket pair. */
+static struct pile_act act;
+static struct pile_act_gate *const gate = &act.gates[5];
+static struct pile_sense sense;
+static struct pile_kernel kernel;
+static struct pile_bpf_shard shards[PILE_GROUPS_MAX];
+static struct pile_bpf_destination_counts destination;
+static int netlink = -1;
+
 int pile_kernel_destination_get(struct pile_kernel *k, const struct pile_bpf_destination *key,
 				struct pile_bpf_destination_counts *ret)
 {
 	(void)k;
 	(void)key;
-	(void)ret;
-	return -1;
+	*ret = destination;
+	return 0;
+}
+
+static int fresh(void **state)
+{
+	int pair[2];
+
+	(void)state;
+	memset(&act, 0, sizeof(act));
+	memset(&sense, 0, sizeof(sense));
+	memset(shards, 0, sizeof(shards));
+	memset(&destination, 0, sizeof(destination));
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, pair), 0);
+	act.diag_fd = pair[0];
+	netlink = pair[1];
+	kernel.shards = shards;
+	kernel.n_shards = 1;
+	shards[GROUP].opened = 1;
+	sense.n_cpus = 2;
+	sense.connects_swept_ns = SWEPT_NS;
+	gate->used = true;
+	gate->group = GROUP;
+	gate->lease_ns = NOW_NS + PILE_ACT_LEASE_NS;
+	assert_int_equal(pile_endpoint_parse("10.9.0.2:3306", false, &gate->endpoint), 0);
+	return 0;
+}
+
+static int over(void **state)
+{
+	(void)state;
+	close(act.diag_fd);
+	close(netlink);
+	return 0;
+}
+
+/* Its source port is its name. */
+static void waits(uint16_t port, uint64_t for_ns)
+{
+	sense.pending[sense.n_pending++] = (struct pile_sense_pending){
+		.group = GROUP,
+		.netns = NETNS,
+		.endpoint = gate->endpoint,
+		.source_port = port,
+		.family = AF_INET,
+		.started_ns = NOW_NS - for_ns,
+	};
+}
+
+/* The source port of the next wait that the kernel is asked to end; 0: of none. */
+static uint16_t asked(void)
+{
+	struct {
+		struct nlmsghdr head;
+		struct inet_diag_req_v2 req;
+	} msg;
+
+	if (recv(netlink, &msg, sizeof(msg), 0) != (ssize_t)sizeof(msg))
+		return 0;
+	return (uint16_t)(msg.req.id.idiag_sport >> 8 | msg.req.id.idiag_sport << 8);
+}
+
+static unsigned int asked_in_all(void)
+{
+	unsigned int n = 0;
+
+	while (asked())
+		n++;
+	return n;
+}
+
+static void tick(void)
+{
+	pile_drain_tick(&act, &kernel, &sense, NETNS, NOW_NS);
+}
+
+static bool pass(uint64_t now_ns)
+{
+	return pile_act_drain_pass(&act, &kernel, &sense, NETNS, now_ns);
+}
+
+static void the_oldest_first_and_not_all(void **state)
+{
+	(void)state;
+	for (uint16_t i = 1; i <= 20; i++)
+		waits(i, (2 + (i * 7) % 20) * NS_PER_SEC);
+	tick();
+	assert_true(act.draining);
+	assert_int_equal(asked(), 17); /* 17 * 7 % 20 is 19 */
+	assert_int_equal(asked(), 14);
+	assert_int_equal(asked_in_all(), 6); /* eight at once, on two CPUs */
+	assert_true(pass(NOW_NS + PILE_ACT_DRAIN_PASS_NS));
+	assert_int_equal(asked_in_all(), 0); /* none is through */
+	shards[GROUP].answered = 3;
+	assert_true(pass(NOW_NS + 2 * PILE_ACT_DRAIN_PASS_NS));
+	assert_int_equal(asked_in_all(), 3);
+	shards[GROUP].answered = 100;
+	assert_true(pass(NOW_NS + 3 * PILE_ACT_DRAIN_PASS_NS));
+	assert_int_equal(asked_in_all(), 8);
+	assert_false(pass(NOW_NS + 4 * PILE_ACT_DRAIN_PASS_NS));
+	assert_int_equal(asked_in_all(), 1); /* twenty, and none of them twice */
+}
+
+static void a_group_without_requests_has_no_pace(void **state)
+{
+	(void)state;
+	shards[GROUP].opened = 0;
+	for (uint16_t i = 1; i <= 100; i++)
+		waits(i, NS_PER_SEC);
+	tick();
+	assert_int_equal(asked_in_all(), 100);
+}
+
+static void nobody_without_a_lease(void **state)
+{
+	(void)state;
+	waits(1, 2 * NS_PER_SEC);
+	gate->lease_ns = NOW_NS;
+	tick();
+	assert_int_equal(asked_in_all(), 0);
+	gate->lease_ns = NOW_NS + 1;
+	tick();
+	assert_int_equal(asked(), 1);
+}
+
+/* SOCK_DESTROY would take an established socket as well. */
+static void nobody_whose_destination_has_answered(void **state)
+{
+	(void)state;
+	waits(1, 2 * NS_PER_SEC);
+	destination.last_established_ns = SWEPT_NS;
+	tick();
+	assert_int_equal(asked_in_all(), 0);
+	destination.last_established_ns = SWEPT_NS - 1;
+	tick();
+	assert_int_equal(asked(), 1);
+}
+
+static void nobody_by_an_old_sweep(void **state)
+{
+	(void)state;
+	for (uint16_t i = 1; i <= 20; i++)
+		waits(i, 2 * NS_PER_SEC);
+	tick();
+	assert_int_equal(asked_in_all(), 8);
+	shards[GROUP].answered = 8;
+	assert_false(pass(SWEPT_NS + PILE_ACT_DRAIN_STALE_NS + 1));
+	assert_int_equal(asked_in_all(), 0);
+}
+
+/* Half open: who waited before is left to his next SYN, who was let through and is stuck is not. */
+static void half_open_only_what_came_since(void **state)
+{
+	(void)state;
+	gate->value.allow = 1;
+	gate->half_ns = NOW_NS - NS_PER_SEC;
+	waits(1, 2 * NS_PER_SEC);
+	waits(2, 800 * NS_PER_MS);
+	waits(3, 300 * NS_PER_MS);
+	waits(4, 0);
+	sense.pending[3].started_ns = NOW_NS + 1; /* begun after the tick's clock was read */
+	tick();
+	assert_int_equal(asked(), 2);
+	assert_int_equal(asked(), 0);
+}
+
+static void out_of_reach_is_counted(void **state)
+{
+	(void)state;
+	waits(1, 2 * NS_PER_SEC);
+	waits(2, 2 * NS_PER_SEC);
+	sense.pending[0].netns = NETNS + 1;
+	tick();
+	assert_int_equal(asked(), 2);
+	assert_int_equal(asked(), 0);
+	assert_int_equal(act.out_of_reach, 1);
+	tick();
+	assert_int_equal(act.out_of_reach, 1); /* once each sweep */
 }
 
 static void a_window_for_each_cpu(void **state)
@@ -71,6 +267,13 @@ int main(void)
 		cmocka_unit_test(one_more_for_each_that_is_through),
 		cmocka_unit_test(all_are_out_in_time_whatever_is_answered),
 		cmocka_unit_test(a_pass_is_bounded),
+		cmocka_unit_test_setup_teardown(the_oldest_first_and_not_all, fresh, over),
+		cmocka_unit_test_setup_teardown(a_group_without_requests_has_no_pace, fresh, over),
+		cmocka_unit_test_setup_teardown(nobody_without_a_lease, fresh, over),
+		cmocka_unit_test_setup_teardown(nobody_whose_destination_has_answered, fresh, over),
+		cmocka_unit_test_setup_teardown(nobody_by_an_old_sweep, fresh, over),
+		cmocka_unit_test_setup_teardown(half_open_only_what_came_since, fresh, over),
+		cmocka_unit_test_setup_teardown(out_of_reach_is_counted, fresh, over),
 	};
 
 	return cmocka_run_group_tests_name("drain", tests, NULL, NULL);
