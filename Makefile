@@ -101,7 +101,7 @@ deps:
 
 install: all
 	$(INSTALL) -d $(DESTDIR)$(sbindir) $(DESTDIR)$(bindir) $(DESTDIR)$(unitdir) $(DESTDIR)$(sysusersdir) \
-		$(DESTDIR)$(sysconfdir)/pileguard $(DESTDIR)$(completionsdir)
+		$(DESTDIR)$(sysconfdir)/pileguard/policy.d $(DESTDIR)$(completionsdir)
 	$(INSTALL) -m 755 $(BUILD)/pileguardd $(DESTDIR)$(sbindir)/pileguardd
 	$(INSTALL) -d $(DESTDIR)$(libexecdir)/pileguard
 	$(INSTALL) -m 755 $(BUILD)/pileguard-api $(DESTDIR)$(libexecdir)/pileguard/pileguard-api
@@ -120,6 +120,7 @@ install: all
 	$(INSTALL) -m 644 docs/pileguard.policy.5 $(DESTDIR)$(mandir)/man5/
 	$(INSTALL) -m 644 docs/pileguardd.8 $(DESTDIR)$(mandir)/man8/
 	$(INSTALL) -m 644 dist/prometheus/pileguard.rules.yml $(DESTDIR)$(datadir)/pileguard/prometheus/
+	$(INSTALL) -m 644 dist/policy.schema.json $(DESTDIR)$(datadir)/pileguard/
 	test -e $(DESTDIR)$(sysconfdir)/pileguard/policy.yaml || \
 		$(INSTALL) -m 644 dist/policy.yaml $(DESTDIR)$(sysconfdir)/pileguard/policy.yaml
 
@@ -128,7 +129,7 @@ uninstall:
 		$(DESTDIR)$(libexecdir)/pileguard/pileguard-api $(DESTDIR)$(unitdir)/pileguard.service $(DESTDIR)$(sysusersdir)/pileguard.conf \
 		$(DESTDIR)$(completionsdir)/pileguardctl $(DESTDIR)$(mandir)/man1/pileguardctl.1 \
 		$(DESTDIR)$(mandir)/man5/pileguard.policy.5 $(DESTDIR)$(mandir)/man8/pileguardd.8 \
-		$(DESTDIR)$(datadir)/pileguard/prometheus/pileguard.rules.yml
+		$(DESTDIR)$(datadir)/pileguard/prometheus/pileguard.rules.yml $(DESTDIR)$(datadir)/pileguard/policy.schema.json
 	@echo "kept: $(DESTDIR)$(sysconfdir)/pileguard (your policy), $(DESTDIR)$(localstatedir)/lib/pileguard (what was learned)"
 
 # Debian's package, from the sources alone, in $(BUILD)/deb. DEB_VERSION=1.0+2 makes another version of the same.

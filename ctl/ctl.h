@@ -10,10 +10,15 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "policy/files.h"
+#include "policy/policy.h"
+
 #ifndef PILE_SYSCONFDIR
 #define PILE_SYSCONFDIR "/etc"
 #endif
 #define PILE_CTL_POLICY_FILE PILE_SYSCONFDIR "/pileguard/policy.yaml"
+
+#define PILE_CTL_WITH_MAX 16 /* files of one push */
 
 /** What the command line said. */
 struct pile_ctl {
@@ -21,6 +26,8 @@ struct pile_ctl {
 	const char *file;  /* --file: the policy on disk */
 	const char *group; /* --group, or NULL */
 	uint64_t for_ns;   /* --for; 0 = not given */
+	size_t n_with;	   /* --with, as often as it was given */
+	struct pile_files_with with[PILE_CTL_WITH_MAX];
 	bool json;
 	bool follow;
 	bool color;
@@ -41,6 +48,14 @@ int pile_events_show(const struct pile_ctl *ctl);
 int pile_explain_show(const struct pile_ctl *ctl);
 /* policy.c */
 int pile_policy_command(const struct pile_ctl *ctl);
+/**
+ * pile_policy_read - the policy that the files at @path are, fragments and --with included
+ * Returns 0; 1 when their revisions disagree; negative errno; with @err.
+ */
+int pile_policy_read(const struct pile_ctl *ctl, const char *path, struct pile_policy *ret,
+		     struct pile_error *err);
+/* init.c */
+int pile_init_show(const struct pile_ctl *ctl);
 /* hand.c */
 int pile_hand_reload(const struct pile_ctl *ctl);
 int pile_hand_hold(const struct pile_ctl *ctl);

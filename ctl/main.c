@@ -18,6 +18,7 @@
 #define OPT_FOR (1u << 1)
 #define OPT_GROUP (1u << 2)
 #define OPT_FILE (1u << 3)
+#define OPT_WITH (1u << 4)
 
 static int help_show(const struct pile_ctl *ctl);
 static int version_show(const struct pile_ctl *ctl);
@@ -44,8 +45,9 @@ static const struct command commands[] = {
 	  "what was decided, done, and undone" },
 	{ "explain", 1, 1, 0, pile_explain_show, "explain ID",
 	  "one decision: why, did, did not, cost, undo" },
-	{ "policy", 1, 2, OPT_FILE, pile_policy_command, "policy show|check|diff [FILE]",
-	  "the policy in force; a file, checked or compared with it" },
+	{ "policy", 1, 2, OPT_FILE | OPT_WITH, pile_policy_command,
+	  "policy show|check|diff|init [FILE]",
+	  "in force; on disk, checked, or compared with it; a first one" },
 	{ "reload", 0, 0, 0, pile_hand_reload, "reload",
 	  "take the policy on disk, whole or not at all (root)" },
 	{ "hold", 2, 2, OPT_FOR, pile_hand_hold, "hold GROUP DESTINATION [--for 10min]",
@@ -68,9 +70,11 @@ static int help_show(const struct pile_ctl *ctl)
 	       "  --socket PATH    default %s\n"
 	       "  --group NAME     groups, workers, dependencies: only this group\n"
 	       "  --file PATH      status, policy: the policy on disk (%s)\n"
+	       "  --with NAME=FILE policy check, diff: as if FILE stood in the place of policy.yaml or a\n"
+	       "                   fragment, like 50-api.yaml=new.yaml; 50-api.yaml= : as if it were gone\n"
 	       "  --for TIME       hold, release: how long, 1s to 24h (10min)\n\n"
-	       "exit status: 0 done, 1 refused or failed, 2 usage, 3 pileguard does not answer, 78 "
-	       "policy not valid\n",
+	       "exit status: 0 done, 1 refused or failed, 2 usage, 3 pileguard does not answer,\n"
+	       "4 the policy's files are not the policy in force (status, policy diff), 78 policy not valid\n",
 	       PILE_API_SOCKET, PILE_CTL_POLICY_FILE);
 	return PILE_EXIT_OK;
 }
@@ -110,6 +114,22 @@ static bool color_wanted(void)
 	return isatty(STDOUT_FILENO) && term && strcmp(term, "dumb") != 0 && !(no && no[0]);
 }
 
+/** NAME=FILE; FILE may be empty. Cuts the argument at its '='. */
+static bool with_add(struct pile_ctl *ctl, char *arg)
+{
+	char *equal = strchr(arg, '=');
+
+	if (!equal || equal == arg || ctl->n_with == ARRAY_LEN(ctl->with)) {
+		fprintf(stderr,
+			"--with %s: give NAME=FILE, like 50-api.yaml=new.yaml, at most %zu times\n",
+			arg, ARRAY_LEN(ctl->with));
+		return false;
+	}
+	*equal = '\0';
+	ctl->with[ctl->n_with++] = (struct pile_files_with){ .name = arg, .path = equal + 1 };
+	return true;
+}
+
 /** Reads the options into @ctl and what was used of the special ones into @used. Returns an exit
  * status. */
 static int options_parse(int argc, char **argv, struct pile_ctl *ctl, unsigned int *used)
@@ -121,6 +141,7 @@ static int options_parse(int argc, char **argv, struct pile_ctl *ctl, unsigned i
 		{ "for", required_argument, NULL, 't' },
 		{ "group", required_argument, NULL, 'g' },
 		{ "file", required_argument, NULL, 'p' },
+		{ "with", required_argument, NULL, 'w' },
 		{ "help", no_argument, NULL, 'h' },
 		{ "version", no_argument, NULL, 'V' },
 		{ 0 },
@@ -146,6 +167,11 @@ static int options_parse(int argc, char **argv, struct pile_ctl *ctl, unsigned i
 		case 'p':
 			ctl->file = optarg;
 			*used |= OPT_FILE;
+			break;
+		case 'w':
+			if (!with_add(ctl, optarg))
+				return PILE_EXIT_USAGE;
+			*used |= OPT_WITH;
 			break;
 		case 't':
 			if (pile_quantity_parse_duration(optarg, &ctl->for_ns) != 0 ||

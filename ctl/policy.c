@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* pileguardctl policy show|check|diff. check works without the daemon: it is the daemon's own
+/* pileguardctl policy show|check|diff|init. check works without the daemon: it is the daemon's own
  * loader. */
 #include <errno.h>
 #include <stdio.h>
@@ -50,13 +50,37 @@ static void complain(const struct pile_ctl *ctl, const struct pile_error *err)
 	json_decref(value);
 }
 
-/** Loads the file that the arguments name, or the usual one. Returns an exit status. */
+int pile_policy_read(const struct pile_ctl *ctl, const char *path, struct pile_policy *ret,
+		     struct pile_error *err)
+{
+	_cleanup_free_ struct pile_files *files = calloc(1, sizeof(*files));
+	int r = -ENOMEM;
+
+	if (files)
+		r = pile_files_read(path, ctl->with, ctl->n_with, files, err);
+	if (r < 0)
+		return r;
+	r = pile_load_files(files, ret, err);
+	pile_files_fini(files);
+	return r;
+}
+
+/**
+ * Loads what the arguments name: a file by itself, or the usual files together. Of files that are to come, revisions
+ * may disagree until all are there; of what lies on disk they may not. Returns an exit status.
+ */
 static int candidate_load(const struct pile_ctl *ctl)
 {
 	const char *path = ctl->n_args > 1 ? ctl->args[1] : ctl->file;
 	struct pile_error err = { 0 };
-	int r = pile_load_file(path, &candidate, &err);
+	char text[1024];
+	int r = ctl->n_args > 1 ? pile_load_file(path, &candidate, &err)
+				: pile_policy_read(ctl, path, &candidate, &err);
 
+	if (r == 1 && ctl->n_with) {
+		fprintf(stderr, "note: %s\n", pile_error_format(&err, text, sizeof(text)));
+		r = 0;
+	}
 	if (r == 0)
 		return PILE_EXIT_OK;
 	if (!err.text[0])
@@ -66,7 +90,7 @@ static int candidate_load(const struct pile_ctl *ctl)
 }
 
 /** What would change, when the daemon can be asked. Returns 0, or negative errno. */
-static int changes_find(const struct pile_ctl *ctl, char *buf, size_t size)
+static int changes_find(const struct pile_ctl *ctl, char *buf, size_t size, bool *ret_same)
 {
 	struct pile_http_answer answer = { 0 };
 	_cleanup_free_ char *body = NULL;
@@ -86,7 +110,7 @@ static int changes_find(const struct pile_ctl *ctl, char *buf, size_t size)
 		r = pile_load_text(text, strlen(text), "policy in force", &in_force, &err);
 	json_decref(policy);
 	if (r == 0)
-		pile_diff_format(&in_force, &candidate, buf, size);
+		*ret_same = pile_diff_format(&in_force, &candidate, buf, size) == 0;
 	return r;
 }
 
@@ -124,11 +148,12 @@ static void ok_print(const struct pile_ctl *ctl, int r, const char *changes)
 static int check(const struct pile_ctl *ctl)
 {
 	char changes[2048];
+	bool same;
 	int r = candidate_load(ctl);
 
 	if (r != PILE_EXIT_OK)
 		return r;
-	r = changes_find(ctl, changes, sizeof(changes));
+	r = changes_find(ctl, changes, sizeof(changes), &same);
 	ok_print(ctl, r, r == 0 ? changes : NULL);
 	return PILE_EXIT_OK;
 }
@@ -136,18 +161,19 @@ static int check(const struct pile_ctl *ctl)
 static int diff(const struct pile_ctl *ctl)
 {
 	char changes[4096];
+	bool same = false;
 	int r = candidate_load(ctl);
 
 	if (r != PILE_EXIT_OK)
 		return r;
-	r = changes_find(ctl, changes, sizeof(changes));
+	r = changes_find(ctl, changes, sizeof(changes), &same);
 	if (r != 0)
 		return pile_http_complain(ctl, r);
 	if (ctl->json)
 		ok_print(ctl, 0, changes);
 	else
 		printf("%s\n", changes);
-	return PILE_EXIT_OK;
+	return same ? PILE_EXIT_OK : PILE_EXIT_DIFFERS;
 }
 
 int pile_policy_command(const struct pile_ctl *ctl)
@@ -160,11 +186,17 @@ int pile_policy_command(const struct pile_ctl *ctl)
 		{ "show", 1, show },
 		{ "check", 2, check },
 		{ "diff", 2, diff },
+		{ "init", 1, pile_init_show },
 	};
 
-	for (size_t i = 0; i < ARRAY_LEN(verbs); i++)
-		if (strcmp(ctl->args[0], verbs[i].name) == 0 && ctl->n_args <= verbs[i].n_args)
+	for (size_t i = 0; i < ARRAY_LEN(verbs); i++) {
+		bool usual = verbs[i].n_args > 1 && ctl->n_args == 1;
+
+		if (strcmp(ctl->args[0], verbs[i].name) == 0 && ctl->n_args <= verbs[i].n_args &&
+		    (!ctl->n_with || usual))
 			return verbs[i].run(ctl);
-	fprintf(stderr, "usage: pileguardctl policy show | check [FILE] | diff [FILE]\n");
+	}
+	fprintf(stderr, "usage: pileguardctl policy show | init | check [FILE] | diff [FILE] | "
+			"check or diff --with NAME=FILE ...\n");
 	return PILE_EXIT_USAGE;
 }

@@ -8,7 +8,6 @@
 #include "ctl.h"
 #include "http.h"
 #include "pileguard/api.h"
-#include "policy/load.h"
 #include "table.h"
 #include "util/macro.h"
 #include "value.h"
@@ -154,9 +153,13 @@ static void head_show(const json_t *status)
 	const json_t *one;
 	size_t index;
 
-	printf("%s   %s   up %s\n", pile_value_format_text(status, "host", host, sizeof(host)),
+	printf("%s   %s   up %s", pile_value_format_text(status, "host", host, sizeof(host)),
 	       pile_value_text(status, "mode"),
 	       pile_value_format_seconds(status, "uptime_seconds", up, sizeof(up)));
+	if (pile_value_is(status, "policy.outside_share"))
+		printf("   the policy says enforce; enforce_share %.3g%% leaves this host out",
+		       pile_value_number(status, "policy.enforce_share_ratio") * 100);
+	putchar('\n');
 	printf("kernel %s   sensors: tier %s, %s",
 	       pile_value_format_text(status, "kernel", kernel, sizeof(kernel)),
 	       pile_value_format_text(status, "tier", tier, sizeof(tier)),
@@ -170,61 +173,90 @@ static void head_show(const json_t *status)
 		       pile_value_format_text(status, "missing", missing, sizeof(missing)));
 }
 
-/** What is on disk, against what is in force. Writes a phrase for the head, and a line of trouble
- * or "". */
-static void disk_compare(const struct pile_ctl *ctl, const json_t *status, char *phrase,
-			 char *trouble, size_t size)
+/** What is on disk, against what is in force. */
+struct disk {
+	bool same; /* or nothing is wrong with its being absent */
+	char phrase[600];
+	char trouble[1200]; /* "" = none */
+};
+
+static void disk_invalid(const struct pile_error *err, const char *phrase, struct disk *ret)
+{
+	char text[1100];
+
+	snprintf(ret->phrase, sizeof(ret->phrase), "%s", phrase);
+	snprintf(ret->trouble, sizeof(ret->trouble), "%s",
+		 pile_error_format(err, text, sizeof(text)));
+}
+
+/** Not all may read the files: then what the guard saw some seconds ago. */
+static void disk_told(const json_t *status, struct disk *ret)
+{
+	char text[600];
+
+	ret->same = !pile_value_known(status, "policy.trouble");
+	snprintf(ret->phrase, sizeof(ret->phrase), "%s on disk, as the guard sees it",
+		 pile_value_format_text(status, "policy.files", text, sizeof(text)));
+	if (!ret->same)
+		snprintf(ret->trouble, sizeof(ret->trouble), "policy: %s",
+			 pile_value_format_text(status, "policy.trouble", text, sizeof(text)));
+}
+
+static void disk_compare(const struct pile_ctl *ctl, const json_t *status, struct disk *ret)
 {
 	static struct pile_policy policy;
-	const char *source = pile_value_text(status, "policy.source");
-	bool built_in = strcmp(source, "built in") == 0;
-	bool elsewhere = source[0] == '/' && !pile_value_is(status, "policy.from_store");
-	const char *path = elsewhere ? source : ctl->file; /* pileguardd --policy */
+	const char *daemons = pile_value_text(status, "policy.path");
+	const char *path =
+		daemons[0] && !strcmp(ctl->file, PILE_CTL_POLICY_FILE) ? daemons : ctl->file;
 	struct pile_error err = { 0 };
-	char text[900];
-	int r = pile_load_file(path, &policy, &err);
+	int r = pile_policy_read(ctl, path, &policy, &err);
 
-	trouble[0] = '\0';
-	if (r == -ENOENT && built_in) {
-		snprintf(phrase, size, "no file on disk");
+	memset(ret, 0, sizeof(*ret));
+	if (r == -ENOENT &&
+	    !strcmp(pile_value_text(status, "policy.source"), PILE_POLICY_BUILT_IN)) {
+		ret->same = true;
+		snprintf(ret->phrase, sizeof(ret->phrase), "no file on disk");
 	} else if (r == -ENOENT) {
-		snprintf(phrase, size, "gone from disk");
-		snprintf(trouble, size, "%s is gone; the policy in force came from it", path);
+		snprintf(ret->phrase, sizeof(ret->phrase), "gone from disk");
+		snprintf(ret->trouble, sizeof(ret->trouble),
+			 "%s is gone; in force is the last committed policy", path);
 	} else if (r == -EACCES) {
-		snprintf(phrase, size, "%s may not be read by you", path);
-	} else if (r != 0) {
-		snprintf(phrase, size, "not valid on disk");
-		snprintf(trouble, size, "%s", pile_error_format(&err, text, sizeof(text)));
+		disk_told(status, ret);
+	} else if (r < 0) {
+		disk_invalid(&err, "not valid on disk", ret);
+	} else if (r > 0) {
+		disk_invalid(&err, "mixed on disk", ret);
 	} else if (strcmp(policy.hash, pile_value_text(status, "policy.hash")) != 0) {
-		snprintf(phrase, size, "differs on disk");
-		snprintf(trouble, size,
-			 "%s is not the policy in force. See: pileguardctl policy diff   Take it: "
-			 "sudo systemctl reload pileguard",
-			 path);
+		snprintf(ret->phrase, sizeof(ret->phrase), "differs on disk");
+		snprintf(
+			ret->trouble, sizeof(ret->trouble),
+			"%s is not the policy in force. See: pileguardctl policy diff   Take it: sudo systemctl "
+			"reload pileguard",
+			policy.source);
 	} else {
-		snprintf(phrase, size, "same as on disk");
+		ret->same = true;
+		snprintf(ret->phrase, sizeof(ret->phrase), "same as on disk");
 	}
 }
 
-static void policy_show(const struct pile_ctl *ctl, const json_t *status)
+/** Returns an exit status. */
+static int policy_show(const struct pile_ctl *ctl, const json_t *status)
 {
-	char source[280], phrase[1024], trouble[1024], text[600], line[1100];
+	char source[280], revision[80], line[1300];
+	struct disk disk;
 
-	disk_compare(ctl, status, phrase, trouble, sizeof(trouble));
-	printf("policy: %s, hash %.*s, %s%s\n",
-	       pile_value_format_text(status, "policy.source", source, sizeof(source)), HASH_SHOWN,
-	       pile_value_text(status, "policy.hash"), phrase,
-	       pile_value_is(status, "policy.from_store")
-		       ? " (the last committed one, kept from before)"
-		       : "");
-	if (trouble[0]) {
-		snprintf(line, sizeof(line), "! %s", trouble);
-		pile_table_loud(ctl, line);
-	} else if (pile_value_known(status, "policy.trouble")) {
-		snprintf(line, sizeof(line), "! policy: %s",
-			 pile_value_format_text(status, "policy.trouble", text, sizeof(text)));
+	disk_compare(ctl, status, &disk);
+	printf("policy: %s, ",
+	       pile_value_format_text(status, "policy.source", source, sizeof(source)));
+	if (pile_value_known(status, "policy.revision"))
+		printf("revision %s, ", pile_value_format_text(status, "policy.revision", revision,
+							       sizeof(revision)));
+	printf("hash %.*s, %s\n", HASH_SHOWN, pile_value_text(status, "policy.hash"), disk.phrase);
+	if (disk.trouble[0]) {
+		snprintf(line, sizeof(line), "! %s", disk.trouble);
 		pile_table_loud(ctl, line);
 	}
+	return disk.same ? PILE_EXIT_OK : PILE_EXIT_DIFFERS;
 }
 
 /* ---- what is odd ---- */
@@ -354,9 +386,9 @@ int pile_status_show(const struct pile_ctl *ctl)
 	if (!status)
 		return r;
 	head_show(status);
-	policy_show(ctl, status);
+	r = policy_show(ctl, status);
 	table_show(ctl, pile_value_get(status, "groups"));
 	oddities_show(ctl, status);
 	json_decref(status);
-	return PILE_EXIT_OK;
+	return r;
 }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * guard.c: start, reload, stop: the page to read first; tick.c is the second.
+ * guard.c: start and stop: the page to read first; tick.c is the second.
  *
  *   tick:   groups_check -> sense -> decide -> act -> record -> publish     (every 100 ms)
  *   drain:  act alone: more of the waits behind the gates are ended        (every 5 ms while some are left)
- *   reload: slow thread reads and checks -> commit here, in one step -> slow thread keeps it
+ *   reload: slow thread reads and checks -> commit, in one step -> slow thread keeps it    (reload.c)
  */
 #include "guard.h"
 
@@ -21,9 +21,6 @@
 #include <systemd/sd-id128.h>
 
 #include "pileguard/api.h"
-#include "policy/diff.h"
-#include "policy/load.h"
-#include "policy/store.h"
 #include "util/clock.h"
 
 #define PILE_APP_ID SD_ID128_MAKE(6c, 1f, 5e, 0d, 9a, 7b, 4e, 43, 8d, 2c, 51, 70, a9, e4, 0b, 36)
@@ -62,131 +59,6 @@ static int on_tick(sd_event_source *source, uint64_t usec, void *arg)
 	if (next < now)
 		next = now + PILE_TICK_NS / NS_PER_US;
 	sd_event_source_set_time(source, next);
-	return 0;
-}
-
-/* ---- policy ---- */
-
-/* In force from here on, as a whole. */
-static void policy_commit(struct pile_guard *g, const struct pile_policy *policy, const char *text)
-{
-	uint64_t now_ns = pile_clock_ns(CLOCK_MONOTONIC);
-
-	pile_policy_copy(&g->policy, policy);
-	snprintf(g->policy_text, sizeof(g->policy_text), "%s", text);
-	g->committed_realtime_ns = pile_clock_ns(CLOCK_REALTIME);
-	g->view.mode = policy->mode;
-	g->view.memory_reserve_bytes = policy->memory_reserve_bytes;
-	pile_groups_apply(&g->groups, &g->kernel, &g->policy, now_ns, pile_tick_group, g);
-	g->posture_due = true;
-	pile_tick_view(g, true);
-}
-
-/* The line of `systemctl status`. */
-static void status_tell(const struct pile_guard *g, const char *first)
-{
-	sd_notifyf(0, "%sSTATUS=%s mode, policy %.7s", first,
-		   g->policy.mode == PILE_MODE_ENFORCE ? "enforce" : "observe", g->policy.hash);
-}
-
-static void reload_refuse(struct pile_guard *g)
-{
-	char text[768];
-
-	pile_error_format(&g->loaded.error, text, sizeof(text));
-	snprintf(g->policy_trouble, sizeof(g->policy_trouble), "%.500s", text);
-	g->reloads_refused++;
-	pile_guard_say(g, PILE_EVENT_POLICY, PILE_NO_GROUP,
-		       "policy refused, nothing changed: %.200s", text);
-	pile_child_reply(g, g->reload.command_id, g->loaded.result, text);
-}
-
-static void reload_take(struct pile_guard *g)
-{
-	char text[256];
-
-	if (pile_diff_format(&g->policy, &g->loaded.policy, text, sizeof(text)) == 0)
-		snprintf(text, sizeof(text), "nothing changes");
-	g->generation++;
-	g->policy_trouble[0] = '\0';
-	g->policy_from_store = false;
-	policy_commit(g, &g->loaded.policy, g->loaded.text);
-	pile_slow_commit(&g->slow, &g->policy, g->generation);
-	g->reloads++;
-	status_tell(g, "");
-	pile_guard_say(g, PILE_EVENT_POLICY, PILE_NO_GROUP,
-		       "policy %.7s in force (generation %llu): %.180s", g->policy.hash,
-		       (unsigned long long)g->generation, text);
-	pile_child_reply(g, g->reload.command_id, 0, text);
-}
-
-int pile_guard_reload(struct pile_guard *g, uint32_t command_id)
-{
-	int r;
-
-	if (g->reload.waiting) {
-		if (!command_id)
-			g->reload.again = true;
-		return -EBUSY;
-	}
-	r = pile_slow_load(&g->slow, ++g->reload.ticket);
-	if (r < 0)
-		return r;
-	g->reload.waiting = true;
-	g->reload.command_id = command_id;
-	return 0;
-}
-
-static int on_loaded(sd_event_source *source, int fd, uint32_t revents, void *arg)
-{
-	struct pile_guard *g = arg;
-
-	(void)source;
-	(void)fd;
-	(void)revents;
-	if (!pile_slow_loaded(&g->slow, &g->loaded))
-		return 0;
-	if (g->loaded.result < 0)
-		reload_refuse(g);
-	else
-		reload_take(g);
-	g->reload.waiting = false;
-	g->reload.command_id = 0;
-	if (g->reload.again) {
-		g->reload.again = false;
-		pile_guard_reload(g, 0);
-	}
-	return 0;
-}
-
-/*
- * At boot: the file; when it is broken, the last committed one; when there is none, no start at
- * all.
- */
-static int policy_boot(struct pile_guard *g, struct pile_policy *policy, struct pile_error *err)
-{
-	struct pile_error store_err = {};
-	uint64_t generation = 0;
-	int r, s;
-
-	s = pile_store_load(g->options.state_dir, policy, &generation, &store_err);
-	if (s == 0)
-		g->generation = generation;
-	r = pile_load_file(g->options.policy_path, &g->loaded.policy, err);
-	if (r == 0) {
-		if (s < 0 || strcmp(policy->hash, g->loaded.policy.hash) != 0)
-			g->generation++;
-		pile_policy_copy(policy, &g->loaded.policy);
-		return 0;
-	}
-	if (r == -ENOENT) {
-		g->generation++;
-		return pile_load_builtin(policy);
-	}
-	if (s < 0)
-		return r;
-	pile_error_format(err, g->policy_trouble, sizeof(g->policy_trouble));
-	g->policy_from_store = true;
 	return 0;
 }
 
@@ -285,16 +157,21 @@ static void priority_raise(struct pile_guard *g)
 		missing_add(g, "no real-time priority: ticks may come late under load");
 }
 
-static uint32_t host_seed(void)
+/* For jitter, and for enforce_share: a host keeps its place as long as it keeps its machine id. */
+static void host_place(struct pile_guard *g)
 {
 	sd_id128_t id;
 	uint32_t seed = 2166136261u;
 
-	if (sd_id128_get_machine_app_specific(PILE_APP_ID, &id) < 0)
-		return (uint32_t)pile_clock_ns(CLOCK_REALTIME);
+	if (sd_id128_get_machine_app_specific(PILE_APP_ID, &id) < 0) {
+		g->host_seed = (uint32_t)pile_clock_ns(CLOCK_REALTIME);
+		g->host_share_permille = 1000;
+		return;
+	}
 	for (size_t i = 0; i < sizeof(id.bytes); i++)
 		seed = (seed ^ id.bytes[i]) * 16777619u;
-	return seed;
+	g->host_seed = seed;
+	g->host_share_permille = seed % 1000;
 }
 
 static int start(struct pile_guard *g, struct pile_error *err)
@@ -303,7 +180,7 @@ static int start(struct pile_guard *g, struct pile_error *err)
 	struct pile_hierarchy hierarchy;
 	int r, diag;
 
-	r = policy_boot(g, &policy, err);
+	r = pile_reload_boot(g, &policy, err);
 	if (r < 0)
 		return -EBADMSG;
 	r = pile_groups_hierarchy_find(&hierarchy, err);
@@ -322,10 +199,7 @@ static int start(struct pile_guard *g, struct pile_error *err)
 	if (r < 0)
 		return pile_error_set(err, r, "cannot start the slow thread: %s", strerror(-r));
 	g->n_learned = pile_slow_learned_load(g->options.state_dir, g->learned, PILE_GROUPS_MAX);
-	pile_slow_policy_text(&policy, g->loaded.text);
-	policy_commit(g, &policy, g->loaded.text);
-	if (!g->policy_from_store)
-		pile_slow_commit(&g->slow, &g->policy, g->generation);
+	pile_reload_start(g, &policy);
 	r = pile_publish_open(g);
 	if (r < 0)
 		return pile_error_set(err, r, "cannot make the snapshot: %s", strerror(-r));
@@ -344,7 +218,7 @@ static int events_open(struct pile_guard *g, struct pile_error *err)
 	if (r >= 0)
 		r = signals_open(g);
 	if (r >= 0)
-		r = sd_event_add_io(g->event, NULL, g->slow.event_fd, EPOLLIN, on_loaded, g);
+		r = sd_event_add_io(g->event, NULL, g->slow.event_fd, EPOLLIN, pile_reload_done, g);
 	if (r >= 0)
 		r = timers_open(g);
 	if (r < 0)
@@ -387,21 +261,15 @@ static void hello(struct pile_guard *g)
 
 	pile_guard_say(g, PILE_EVENT_START, PILE_NO_GROUP,
 		       "pileguard %s in %s mode, sensors: tier %s; policy %s, hash %.7s",
-		       PILE_VERSION, g->policy.mode == PILE_MODE_ENFORCE ? "ENFORCE" : "OBSERVE",
-		       pile_kernel_tier_name(g->kernel.tier),
-		       g->policy_from_store ? "as last committed" : g->policy.source,
-		       g->policy.hash);
+		       PILE_VERSION, g->view.mode == PILE_MODE_ENFORCE ? "ENFORCE" : "OBSERVE",
+		       pile_kernel_tier_name(g->kernel.tier), g->policy.source, g->policy.hash);
 	for (const char *at = g->missing; at[0]; at += strspn(at, "; ")) {
 		len = strcspn(at, ";");
 		pile_guard_say(g, PILE_EVENT_START, PILE_NO_GROUP, "missing on this host: %.*s",
 			       (int)len, at);
 		at += len;
 	}
-	if (g->policy_from_store)
-		pile_guard_say(
-			g, PILE_EVENT_TROUBLE, PILE_NO_GROUP,
-			"the policy file is broken, the last committed one is in force: %.160s",
-			g->policy_trouble);
+	pile_reload_files_say(g);
 }
 
 int pile_guard_run(const struct pile_options *options)
@@ -418,7 +286,7 @@ int pile_guard_run(const struct pile_options *options)
 	g->act.diag_fd = g->sense.meminfo_fd = -1;
 	g->started_ns = pile_clock_ns(CLOCK_MONOTONIC);
 	g->started_realtime_ns = pile_clock_ns(CLOCK_REALTIME);
-	g->host_seed = host_seed();
+	host_place(g);
 	g->view.host_seed = g->host_seed;
 	g->watchdog = sd_watchdog_enabled(0, NULL) > 0;
 	pile_record_init(&g->record);
@@ -441,7 +309,7 @@ int pile_guard_run(const struct pile_options *options)
 	if (r < 0)
 		pile_guard_say(g, PILE_EVENT_TROUBLE, PILE_NO_GROUP, "no stats socket: %s",
 			       strerror(-r));
-	status_tell(g, "READY=1\n");
+	pile_reload_status_tell(g, "READY=1\n");
 	r = sd_event_loop(g->event);
 	sd_notify(0, "STOPPING=1");
 	stop(g);

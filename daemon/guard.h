@@ -66,8 +66,12 @@ struct pile_guard {
 	char policy_text[PILE_SLOW_TEXT_MAX];
 	uint64_t generation;
 	uint64_t committed_realtime_ns;
-	bool policy_from_store;
-	char policy_trouble[PILE_ERROR_TEXT_MAX];
+	struct pile_watch watch;		  /* what stands on disk, as last seen */
+	enum pile_files_state files_state;	  /* ... against what is in force */
+	char policy_trouble[PILE_ERROR_TEXT_MAX]; /* why they are not the same; "" when they are */
+	bool commit_due; /* at start: what is in force was not committed yet */
+	char store_trouble
+		[PILE_ERROR_TEXT_MAX]; /* at start: why the committed policy is not used */
 	uint64_t reloads, reloads_refused;
 	struct pile_slow_policy loaded;
 	struct pile_baseline_record learned[PILE_GROUPS_MAX];
@@ -82,6 +86,8 @@ struct pile_guard {
 	int store_error_said;
 	uint32_t explain_next_kept;
 	uint32_t host_seed;
+	uint32_t
+		host_share_permille; /* where it stands for enforce_share: 0..999; 1000 = nowhere */
 	struct utsname host;
 	bool watchdog;
 	char missing[512];
@@ -101,11 +107,25 @@ int pile_guard_run(const struct pile_options *options);
 void pile_guard_say(struct pile_guard *g, enum pile_event_kind kind, uint32_t group,
 		    const char *fmt, ...) _printf_(4, 5);
 
+/* reload.c */
 /**
  * pile_guard_reload - start a reload; @command_id: 0 = nobody waits for the result. Returns 0 or
  * -EBUSY.
  */
 int pile_guard_reload(struct pile_guard *g, uint32_t command_id);
+/** pile_reload_done - the slow thread has read the files (event_fd of slow.h; @arg: the guard). */
+int pile_reload_done(sd_event_source *source, int fd, uint32_t revents, void *arg);
+/**
+ * pile_reload_boot - the policy to begin with: the last committed one; without one, the files; without any, observe
+ * Before the slow thread is started: reads files. Returns 0; negative errno, with @err, when there is none.
+ */
+int pile_reload_boot(struct pile_guard *g, struct pile_policy *policy, struct pile_error *err);
+/** pile_reload_start - it comes into force, after the slow thread was started. */
+void pile_reload_start(struct pile_guard *g, const struct pile_policy *policy);
+/** pile_reload_files_say - that the files on disk are not what is in force, when they are not. */
+void pile_reload_files_say(struct pile_guard *g);
+/** pile_reload_status_tell - the line of `systemctl status`; @first: other fields, each with its line feed. */
+void pile_reload_status_tell(const struct pile_guard *g, const char *first);
 
 /* tick.c */
 void pile_tick(struct pile_guard *g);

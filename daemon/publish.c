@@ -61,10 +61,22 @@ static void host_policy(const struct pile_guard *g, struct pile_snapshot_host *h
 	snprintf(h->policy_hash, sizeof(h->policy_hash), "%s", g->policy.hash);
 	snprintf(h->policy_trouble, sizeof(h->policy_trouble), "%s", g->policy_trouble);
 	h->policy_generation = g->generation;
-	h->policy_from_store = g->policy_from_store;
+	snprintf(h->policy_path, sizeof(h->policy_path), "%s", g->options.policy_path);
+	snprintf(h->policy_revision, sizeof(h->policy_revision), "%s", g->policy.revision);
+	h->policy_files = g->files_state;
+	h->enforce_share_permille = g->policy.enforce_share_permille;
+	h->outside_share = g->view.outside_share;
 	h->policy_committed_realtime_ns = g->committed_realtime_ns;
 	h->reloads = g->reloads;
 	h->reloads_refused = g->reloads_refused;
+	h->n_fingerprints = g->watch.n_fingerprints;
+	for (uint32_t i = 0; i < h->n_fingerprints; i++) {
+		const struct pile_watch_fingerprint *from = &g->watch.fingerprints[i];
+		struct pile_snapshot_fingerprint *to = &h->fingerprints[i];
+
+		snprintf(to->path, sizeof(to->path), "%s", from->path);
+		snprintf(to->sha256, sizeof(to->sha256), "%s", from->sha256);
+	}
 }
 
 static void host_fill(const struct pile_guard *g, struct pile_snapshot_host *h)
@@ -74,7 +86,7 @@ static void host_fill(const struct pile_guard *g, struct pile_snapshot_host *h)
 	snprintf(h->version, sizeof(h->version), "%s", PILE_VERSION);
 	h->started_ns = g->started_ns;
 	h->started_realtime_ns = g->started_realtime_ns;
-	h->mode = g->policy.mode;
+	h->mode = g->view.mode;
 	h->n_cpus = g->sample.n_cpus;
 	snprintf(h->tier, sizeof(h->tier), "%s", pile_kernel_tier_name(g->kernel.tier));
 	snprintf(h->missing, sizeof(h->missing), "%s", g->missing);
@@ -114,7 +126,7 @@ static void group_fill(const struct pile_guard *g, uint32_t slot, uint64_t now_n
 	const struct pile_group *group = &g->groups.groups[slot];
 	const struct pile_risk *risk = &g->decide.risk[slot];
 	const struct pile_explain *last;
-	bool enforcing = g->policy.mode == PILE_MODE_ENFORCE && group->configured;
+	bool enforcing = g->view.mode == PILE_MODE_ENFORCE && group->configured;
 
 	memset(to, 0, sizeof(*to));
 	snprintf(to->name, sizeof(to->name), "%s", group->config.name);

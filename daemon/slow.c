@@ -144,21 +144,42 @@ static void loaded_copy(struct pile_slow_policy *to, const struct pile_slow_poli
 	snprintf(to->text, sizeof(to->text), "%s", from->text);
 }
 
-static void load_run(struct pile_slow *s, struct pile_slow_policy *loaded)
+/* Somebody looks at the result: the counter may be full, it is readable anyway. */
+static void result_tell(const struct pile_slow *s)
 {
 	uint64_t one = 1;
 
-	memset(&loaded->error, 0, sizeof(loaded->error));
-	loaded->result = pile_load_file(s->policy_path, &loaded->policy, &loaded->error);
+	(void)!write(s->event_fd, &one, sizeof(one));
+}
+
+static void load_run(struct pile_slow *s, struct pile_slow_policy *loaded)
+{
+	loaded->result =
+		pile_watch_load(&s->watch, s->policy_path, &loaded->policy, &loaded->error);
 	if (loaded->result == 0)
 		pile_slow_policy_text(&loaded->policy, loaded->text);
 	pthread_mutex_lock(&s->lock);
 	loaded->ticket = s->load_ticket;
 	loaded_copy(&s->loaded, loaded);
 	s->load_done = true;
+	s->watched = s->watch;
+	s->watch_done = true;
 	pthread_mutex_unlock(&s->lock);
-	if (write(s->event_fd, &one, sizeof(one)) < 0)
-		return; /* the counter is full: it is readable anyway */
+	result_tell(s);
+}
+
+static void watch_run(struct pile_slow *s, struct pile_policy *scratch,
+		      const char (*fingerprints)[PILE_FINGERPRINT_PATH_MAX], uint32_t n)
+{
+	bool read = pile_watch_look(&s->watch, s->policy_path, scratch);
+
+	if (!pile_watch_fingerprint(&s->watch, fingerprints, n) && !read)
+		return;
+	pthread_mutex_lock(&s->lock);
+	s->watched = s->watch;
+	s->watch_done = true;
+	pthread_mutex_unlock(&s->lock);
+	result_tell(s);
 }
 
 /*
@@ -170,6 +191,7 @@ static bool job_run(struct pile_slow *s)
 	static struct pile_policy policy;
 	static struct pile_baseline_record learned[PILE_GROUPS_MAX];
 	static struct pile_slow_policy loaded;
+	char fingerprints[PILE_FINGERPRINTS_MAX][PILE_FINGERPRINT_PATH_MAX];
 	struct pile_event line;
 	struct pile_error err = {};
 	uint64_t generation;
@@ -191,6 +213,12 @@ static bool job_run(struct pile_slow *s)
 		generation = s->commit_generation;
 		pthread_mutex_unlock(&s->lock);
 		s->store_error = pile_store_commit(s->state_dir, &policy, generation, &err);
+	} else if (s->watch_wanted) {
+		s->watch_wanted = false;
+		n = s->n_fingerprints;
+		memcpy(fingerprints, s->fingerprints, sizeof(fingerprints));
+		pthread_mutex_unlock(&s->lock);
+		watch_run(s, &loaded.policy, fingerprints, n);
 	} else if (s->learned_wanted) {
 		s->learned_wanted = false;
 		n = s->n_learned;
@@ -315,6 +343,29 @@ bool pile_slow_loaded(struct pile_slow *s, struct pile_slow_policy *ret)
 	if (done)
 		loaded_copy(ret, &s->loaded);
 	s->load_done = false;
+	pthread_mutex_unlock(&s->lock);
+	return done;
+}
+
+void pile_slow_watch(struct pile_slow *s, const struct pile_policy *policy)
+{
+	pthread_mutex_lock(&s->lock);
+	s->n_fingerprints = policy->n_fingerprints;
+	memcpy(s->fingerprints, policy->fingerprints, sizeof(s->fingerprints));
+	s->watch_wanted = true;
+	pthread_cond_signal(&s->wake);
+	pthread_mutex_unlock(&s->lock);
+}
+
+bool pile_slow_watched(struct pile_slow *s, struct pile_watch *ret)
+{
+	bool done;
+
+	pthread_mutex_lock(&s->lock);
+	done = s->watch_done;
+	if (done)
+		*ret = s->watched;
+	s->watch_done = false;
 	pthread_mutex_unlock(&s->lock);
 	return done;
 }

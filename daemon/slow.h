@@ -13,6 +13,7 @@
 #include "decide/baseline.h"
 #include "policy/policy.h"
 #include "record/record.h"
+#include "watch.h"
 
 #define PILE_SLOW_LINES 256	      /* queued journal lines */
 #define PILE_SLOW_LINES_PER_SECOND 10 /* product.md: log, at most 10 a second */
@@ -21,8 +22,8 @@
 
 /** What a finished policy load says. */
 struct pile_slow_policy {
-	int result;		   /* 0 or negative errno */
-	struct pile_policy policy; /* valid when result is 0 */
+	int result;		   /* of pile_watch_load(); 1: valid, but half of a push */
+	struct pile_policy policy; /* valid when result is not negative */
 	struct pile_error error;
 	uint32_t ticket;	       /* as given by the caller */
 	char text[PILE_SLOW_TEXT_MAX]; /* canonical YAML; "" when it does not fit */
@@ -45,6 +46,13 @@ struct pile_slow {
 	uint32_t load_ticket;
 	char policy_path[256];
 	struct pile_slow_policy loaded;
+	/* what stands on disk */
+	bool watch_wanted, watch_done;
+	struct pile_watch
+		watch; /* the thread's own; what was seen before it started is the caller's to fill in */
+	struct pile_watch watched; /* what it saw last */
+	uint32_t n_fingerprints;
+	char fingerprints[PILE_FINGERPRINTS_MAX][PILE_FINGERPRINT_PATH_MAX];
 	/* state directory */
 	char state_dir[256];
 	bool commit_wanted;
@@ -58,7 +66,9 @@ struct pile_slow {
 	int store_error; /* negative errno of the last write; 0 = fine */
 };
 
-/** pile_slow_start - @s: zeroed by the caller. Returns 0 or negative errno. */
+/**
+ * pile_slow_start - @s: zeroed by the caller, but for what its watch has seen already. Returns 0 or negative errno.
+ */
 int pile_slow_start(struct pile_slow *s, const char *policy_path, const char *state_dir);
 
 /** pile_slow_stop - finish what is queued, join. */
@@ -81,6 +91,15 @@ void pile_slow_policy_text(const struct pile_policy *policy, char *ret);
 
 /** pile_slow_loaded - take the result. Returns false when there is none. */
 bool pile_slow_loaded(struct pile_slow *s, struct pile_slow_policy *ret);
+
+/**
+ * pile_slow_watch - look at the policy's files, and at those that @policy takes fingerprints of; event_fd tells when
+ * there is something to fetch.
+ */
+void pile_slow_watch(struct pile_slow *s, const struct pile_policy *policy);
+
+/** pile_slow_watched - what stands on disk. Returns false when nothing new was seen. */
+bool pile_slow_watched(struct pile_slow *s, struct pile_watch *ret);
 
 /** pile_slow_commit - keep this policy as the last committed one. */
 void pile_slow_commit(struct pile_slow *s, const struct pile_policy *policy, uint64_t generation);

@@ -14,6 +14,8 @@
 
 #define DISCOVER_EVERY_NS (500 * NS_PER_MS) /* a new listener is followed within half a second */
 #define LOSSES_EVERY_TICKS 100
+#define WATCH_EVERY_TICKS \
+	50 /* files on disk: a change is told 5 to 10 s after it has come to rest */
 #define LEARNED_EVERY_NS (300 * NS_PER_SEC)
 
 /* When a moment of the monotonic clock was: a tick that ends many waits takes a while, and clients see them end. */
@@ -137,7 +139,7 @@ static void posture_take(struct pile_guard *g, uint64_t now_ns)
 	uint64_t before[PILE_GROUPS_MAX];
 
 	memcpy(before, g->act.attached_id, sizeof(before));
-	pile_act_posture(&g->act, &g->kernel, &g->groups, g->policy.mode == PILE_MODE_ENFORCE);
+	pile_act_posture(&g->act, &g->kernel, &g->groups, g->view.mode == PILE_MODE_ENFORCE);
 	for (uint32_t i = 0; i < PILE_GROUPS_MAX; i++) {
 		if (g->act.attached_id[i] && g->act.attached_id[i] != before[i]) {
 			g->attached_ns[i] = now_ns;
@@ -259,6 +261,8 @@ void pile_tick(struct pile_guard *g)
 	pile_child_check(g, now_ns);
 	if (g->ticks % LOSSES_EVERY_TICKS == LOSSES_EVERY_TICKS - 1)
 		losses_say(g);
+	if (g->ticks % WATCH_EVERY_TICKS == WATCH_EVERY_TICKS - 1)
+		pile_slow_watch(&g->slow, &g->policy);
 	if (now_ns - g->learned_saved_ns > LEARNED_EVERY_NS)
 		pile_learned_save(g, now_ns);
 	pile_publish(g, now_ns);

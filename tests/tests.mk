@@ -7,6 +7,7 @@ DECIDE_SRC := $(wildcard daemon/decide/*.c) daemon/util/endpoint.c daemon/policy
 UNIT_quantity := daemon/util/quantity.c
 UNIT_endpoint := daemon/util/endpoint.c
 UNIT_policy := $(POLICY_SRC)
+UNIT_policy_files := $(POLICY_SRC)
 UNIT_baseline := $(DECIDE_SRC)
 UNIT_risk := $(DECIDE_SRC)
 UNIT_verdict := $(DECIDE_SRC)

@@ -265,17 +265,6 @@ unsigned int pile_json_dependencies(const struct pile_snapshot_half *half,
 
 /* ---- status ---- */
 
-static json_t *status_policy(const struct pile_snapshot_host *h)
-{
-	return json_pack("{s:o,s:o,s:I,s:b,s:o,s:o,s:I,s:I}", "source",
-			 pile_json_value_text(h->policy_source), "hash",
-			 pile_json_value_text(h->policy_hash), "generation",
-			 BIG(h->policy_generation), "from_store", h->policy_from_store, "trouble",
-			 pile_json_value_text_or_null(h->policy_trouble), "committed_at",
-			 pile_json_value_time(h->policy_committed_realtime_ns), "reloads_total",
-			 BIG(h->reloads), "reloads_refused_total", BIG(h->reloads_refused));
-}
-
 static json_t *status_guard(const struct pile_snapshot_host *h)
 {
 	json_t *value = json_pack("{s:I,s:I,s:o,s:o,s:I,s:I,s:I,s:o,s:I}", "ticks_total",
@@ -351,7 +340,7 @@ static json_t *status_value(const struct pile_snapshot_half *half, const struct 
 						"memory_available_bytes",
 						pile_json_value_known(h->memory_available_bytes),
 						"network_suspect", h->network_suspect));
-	json_object_set_new(value, "policy", status_policy(h));
+	json_object_set_new(value, "policy", pile_json_policy_value(h));
 	json_object_set_new(value, "guard", status_guard(h));
 	json_object_set_new(value, "fail_fast", status_fail_fast(h));
 	return value;

@@ -222,22 +222,57 @@ unsigned int pile_json_explain(const struct pile_snapshot_half *half,
 	return NOT_FOUND;
 }
 
+/* ---- the policy ---- */
+
+static json_t *fingerprints_value(const struct pile_snapshot_host *h)
+{
+	json_t *list = json_array();
+
+	for (uint32_t i = 0; i < h->n_fingerprints; i++)
+		json_array_append_new(
+			list, json_pack("{s:o,s:o}", "path",
+					pile_json_value_text(h->fingerprints[i].path), "sha256",
+					pile_json_value_text(h->fingerprints[i].sha256)));
+	return list;
+}
+
+json_t *pile_json_policy_value(const struct pile_snapshot_host *h)
+{
+	static const char *const files[] = { [PILE_FILES_SAME] = "same",
+					     [PILE_FILES_DIFFER] = "differ",
+					     [PILE_FILES_MIXED] = "mixed",
+					     [PILE_FILES_INVALID] = "not valid",
+					     [PILE_FILES_NONE] = "none" };
+	json_t *value = json_pack(
+		"{s:o,s:o,s:o,s:o,s:I,s:o}", "path", pile_json_value_text(h->policy_path), "source",
+		pile_json_value_text(h->policy_source), "revision",
+		pile_json_value_text_or_null(h->policy_revision), "hash",
+		pile_json_value_text(h->policy_hash), "generation", BIG(h->policy_generation),
+		"committed_at", pile_json_value_time(h->policy_committed_realtime_ns));
+
+	json_object_update_new(
+		value,
+		json_pack("{s:s,s:o,s:o,s:b,s:o}", "files",
+			  h->policy_files < ARRAY_LEN(files) ? files[h->policy_files] : "unknown",
+			  "trouble", pile_json_value_text_or_null(h->policy_trouble),
+			  "enforce_share_ratio", pile_json_value_milli(h->enforce_share_permille),
+			  "outside_share", h->outside_share, "fingerprints",
+			  fingerprints_value(h)));
+	json_object_update_new(value, json_pack("{s:I,s:I}", "reloads_total", BIG(h->reloads),
+						"reloads_refused_total", BIG(h->reloads_refused)));
+	return value;
+}
+
 unsigned int pile_json_policy(const struct pile_snapshot_half *half, const struct pile_query *query,
 			      struct pile_text *ret)
 {
-	const struct pile_snapshot_host *h = &half->host;
+	json_t *value = pile_json_policy_value(&half->host);
 
 	(void)query;
-	pile_json_value_emit(
-		json_pack("{s:o,s:o,s:I,s:b,s:o,s:o,s:b,s:o}", "source",
-			  pile_json_value_text(h->policy_source), "hash",
-			  pile_json_value_text(h->policy_hash), "generation",
-			  BIG(h->policy_generation), "from_store", h->policy_from_store, "trouble",
-			  pile_json_value_text_or_null(h->policy_trouble), "committed_at",
-			  pile_json_value_time(h->policy_committed_realtime_ns), "truncated",
-			  half->policy_text_len == 0, "text",
-			  pile_json_value_text(half->policy_text)),
-		ret);
+	json_object_update_new(value,
+			       json_pack("{s:b,s:o}", "truncated", half->policy_text_len == 0,
+					 "text", pile_json_value_text(half->policy_text)));
+	pile_json_value_emit(value, ret);
 	pile_text_printf(ret, "\n");
 	return OK;
 }

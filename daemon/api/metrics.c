@@ -44,9 +44,6 @@ static const struct metric host_metrics[] = {
 	  FORM_U64, 0, false },
 	{ "pileguard_policy_committed_timestamp_seconds", "When the policy in force was committed.",
 	  H(policy_committed_realtime_ns), FORM_NS, 0, false },
-	{ "pileguard_policy_from_store",
-	  "1 when the file was broken at boot and the last committed policy is in force.",
-	  H(policy_from_store), FORM_BOOL, 0, false },
 	{ "pileguard_policy_reloads_total", "Policies committed by a reload.", H(reloads), FORM_U64,
 	  0, true },
 	{ "pileguard_policy_reloads_refused_total",
@@ -378,16 +375,22 @@ static void destinations_append(const struct pile_snapshot_half *half, struct pi
 /* ---- the host ---- */
 
 /** name{key="value",...} 1 */
-static void info_append(const char *name, const char *help, const char *const labels[][2], size_t n,
-			struct pile_text *ret)
+static void labels_append(const char *name, const char *const labels[][2], size_t n,
+			  struct pile_text *ret)
 {
-	head_append(name, help, false, ret);
 	pile_text_printf(ret, "%s{", name);
 	for (size_t i = 0; i < n; i++) {
 		pile_text_printf(ret, "%s", i ? "," : "");
 		label_append(labels[i][0], labels[i][1], ret);
 	}
 	pile_text_printf(ret, "} 1\n");
+}
+
+static void info_append(const char *name, const char *help, const char *const labels[][2], size_t n,
+			struct pile_text *ret)
+{
+	head_append(name, help, false, ret);
+	labels_append(name, labels, n, ret);
 }
 
 static void host_append(const struct pile_snapshot_half *half, struct pile_text *ret)
@@ -398,6 +401,7 @@ static void host_append(const struct pile_snapshot_half *half, struct pile_text 
 					 { "kernel", h->kernel },
 					 { "tier", h->tier } };
 	const char *const policy[][2] = { { "hash", h->policy_hash },
+					  { "revision", h->policy_revision },
 					  { "generation", generation },
 					  { "source", h->policy_source },
 					  { "mode", h->mode == PILE_MODE_ENFORCE ? "enforce"
@@ -411,8 +415,11 @@ static void host_append(const struct pile_snapshot_half *half, struct pile_text 
 		  "When these numbers were taken, seconds since 1970.", FORM_NS,
 		  half->realtime_ns },
 		{ "pileguard_policy_trouble",
-		  "1 after a reload was refused, or a start with a broken file: what is in force is older.",
+		  "1 while the files on disk are not the policy in force: not reloaded yet, mixed, not valid or gone.",
 		  FORM_U32, h->policy_trouble[0] != '\0' },
+		{ "pileguard_policy_files_mixed",
+		  "1 while the files on disk give different revisions: half of a push.", FORM_U32,
+		  h->policy_files == PILE_FILES_MIXED },
 		{ "pileguard_sensors_missing",
 		  "1 when this kernel refuses a sensor or a gate; pileguardctl status says which.",
 		  FORM_U32, h->sensors_missing },
@@ -442,9 +449,28 @@ static void host_append(const struct pile_snapshot_half *half, struct pile_text 
 	}
 }
 
+/* One query finds the hosts where a file is not as everywhere else. */
+static void fingerprints_append(const struct pile_snapshot_host *h, struct pile_text *ret)
+{
+	const char *const name = "pileguard_fingerprint_info";
+
+	if (!h->n_fingerprints)
+		return;
+	head_append(name,
+		    "Files that the policy lists: 16 digits of SHA-256, or why there is none.",
+		    false, ret);
+	for (uint32_t i = 0; i < h->n_fingerprints; i++) {
+		const char *const labels[][2] = { { "path", h->fingerprints[i].path },
+						  { "sha256", h->fingerprints[i].sha256 } };
+
+		labels_append(name, labels, ARRAY_LEN(labels), ret);
+	}
+}
+
 void pile_metrics_format(const struct pile_snapshot_half *half, struct pile_text *ret)
 {
 	host_append(half, ret);
+	fingerprints_append(&half->host, ret);
 	groups_append(half, ret);
 	destinations_append(half, ret);
 }

@@ -85,8 +85,15 @@ static void host_sanitize(struct pile_snapshot_host *host)
 	TERMINATE(host->policy_source);
 	TERMINATE(host->policy_hash);
 	TERMINATE(host->policy_trouble);
+	TERMINATE(host->policy_path);
+	TERMINATE(host->policy_revision);
+	host->n_fingerprints = MIN(host->n_fingerprints, PILE_FINGERPRINTS_MAX);
+	for (uint32_t i = 0; i < host->n_fingerprints; i++) {
+		TERMINATE(host->fingerprints[i].path);
+		TERMINATE(host->fingerprints[i].sha256);
+	}
 	bool_clamp(&host->sensors_missing);
-	bool_clamp(&host->policy_from_store);
+	bool_clamp(&host->outside_share);
 	bool_clamp(&host->network_suspect);
 }
 

@@ -77,6 +77,12 @@ struct pile_snapshot_worker {
 	char comm[16];
 };
 
+/** A file that the policy lists, and its hash: 16 digits of SHA-256, or why there is none. */
+struct pile_snapshot_fingerprint {
+	char path[PILE_FINGERPRINT_PATH_MAX];
+	char sha256[17];
+};
+
 struct pile_snapshot_host {
 	char hostname[64];
 	char kernel[65];
@@ -93,10 +99,15 @@ struct pile_snapshot_host {
 	char policy_source[256];
 	char policy_hash[65];
 	uint64_t policy_generation;
-	/* the file was broken at boot: the last committed policy is in force */
-	bool policy_from_store;
-	/* why the file on disk is not in force; "" = it is */
+	char policy_path[256]; /* policy.yaml; fragments lie beside it */
+	char policy_revision[PILE_REVISION_MAX];
+	uint32_t policy_files; /* enum pile_files_state: files on disk, against what is in force */
+	/* why the files on disk are not in force; "" = they are */
 	char policy_trouble[PILE_ERROR_TEXT_MAX];
+	uint32_t enforce_share_permille;
+	bool outside_share; /* mode: enforce, but not on this host */
+	uint32_t n_fingerprints;
+	struct pile_snapshot_fingerprint fingerprints[PILE_FINGERPRINTS_MAX];
 	uint64_t policy_committed_realtime_ns;
 	uint64_t reloads, reloads_refused;
 	/* the guard's own honesty */

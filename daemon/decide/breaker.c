@@ -46,6 +46,11 @@ static bool is_exempt(const struct pile_policy_group *config, const struct pile_
 	return false;
 }
 
+enum pile_blocked pile_breaker_observing(const struct pile_decide_view *view)
+{
+	return view->outside_share ? PILE_BLOCKED_SHARE : PILE_BLOCKED_OBSERVE;
+}
+
 enum pile_blocked pile_breaker_blocked(const struct pile_breakers *breakers,
 				       const struct pile_decide_view *view,
 				       const struct pile_network *network, uint32_t group,
@@ -62,7 +67,7 @@ enum pile_blocked pile_breaker_blocked(const struct pile_breakers *breakers,
 	if (network && network->suspect)
 		return PILE_BLOCKED_NETWORK;
 	if (view->mode != PILE_MODE_ENFORCE)
-		return PILE_BLOCKED_OBSERVE;
+		return pile_breaker_observing(view);
 	if (!(g->config.enforce & PILE_RUNG_FAIL_FAST))
 		return PILE_BLOCKED_RUNG;
 	/* last: in observe mode nothing is attached, and that is not the reason */

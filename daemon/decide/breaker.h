@@ -118,6 +118,9 @@ const struct pile_breaker *pile_breakers_find(const struct pile_breakers *breake
 void pile_breakers_close_all(struct pile_breakers *breakers, uint64_t now_ns,
 			     enum pile_close_reason reason, struct pile_intents *out);
 
+/** pile_breaker_observing - why nothing acts on this host at all, in mode observe. */
+enum pile_blocked pile_breaker_observing(const struct pile_decide_view *view);
+
 /**
  * pile_breaker_blocked - which switch stops rung 1 for this destination: the most lasting one
  * first.

@@ -151,7 +151,7 @@ static enum pile_blocked stage_blocked(const struct pile_decide_view *view, uint
 {
 	if (view->groups[group].foreign)
 		return PILE_BLOCKED_FOREIGN;
-	return view->mode == PILE_MODE_ENFORCE ? PILE_BLOCKED_RUNG : PILE_BLOCKED_OBSERVE;
+	return view->mode == PILE_MODE_ENFORCE ? PILE_BLOCKED_RUNG : pile_breaker_observing(view);
 }
 
 static void report_stage(struct pile_decide *state, const struct pile_decide_view *view,

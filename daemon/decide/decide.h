@@ -32,6 +32,7 @@ struct pile_decide_group {
 
 struct pile_decide_view {
 	enum pile_mode mode;
+	bool outside_share; /* ... is observe because enforce_share leaves this host out */
 	uint64_t memory_reserve_bytes; /* 0 = the default: 64 MiB + 2 % of memory */
 	uint32_t host_seed;	       /* hash of the machine id: jitter */
 	struct pile_decide_group groups[PILE_GROUPS_MAX];

@@ -60,6 +60,7 @@ enum pile_blocked {
 	PILE_BLOCKED_NETWORK,  /* own network */
 	PILE_BLOCKED_KERNEL,   /* this kernel or this privilege cannot do it */
 	PILE_BLOCKED_FOREIGN,  /* another manager's cgroup: observed only */
+	PILE_BLOCKED_SHARE,    /* mode: enforce, on other hosts first */
 };
 
 enum pile_stage {

@@ -287,27 +287,87 @@ static int check_group(const struct pile_policy *policy, uint32_t n, struct faul
 	return r;
 }
 
+static int check_reserve(const struct pile_policy *p, struct fault *f)
+{
+	f->key = "memory_reserve";
+	if (!p->memory_reserve_bytes || p->memory_reserve_bytes >= MEMORY_MIN)
+		return 0;
+	return pile_error_set(
+		f->err, EINVAL,
+		"memory_reserve: %llu bytes keep no login alive: write 64MiB, or auto",
+		(unsigned long long)p->memory_reserve_bytes);
+}
+
+/* Where reading may never end, or is not reading a file. */
+static bool is_special(const char *path)
+{
+	static const char *const trees[] = { "/proc/", "/sys/", "/dev/", "/run/" };
+
+	for (size_t i = 0; i < ARRAY_LEN(trees); i++)
+		if (!strncmp(path, trees[i], strlen(trees[i])))
+			return true;
+	return false;
+}
+
+static int check_fingerprints(const struct pile_policy *p, struct fault *f)
+{
+	f->key = "fingerprints";
+	for (uint32_t i = 0; i < p->n_fingerprints; i++) {
+		const char *path = p->fingerprints[i];
+
+		f->index = i + 1;
+		if (path[0] != '/' || strstr(path, "/../") || strstr(path, "//") ||
+		    path[strlen(path) - 1] == '/')
+			return pile_error_set(
+				f->err, EINVAL,
+				"fingerprints: '%s' is not a file's full path: write one like "
+				"/etc/php/8.2/fpm/pool.d/www.conf",
+				path);
+		if (is_special(path))
+			return pile_error_set(
+				f->err, EINVAL,
+				"fingerprints: '%s' is no file on a disk: leave it out", path);
+		for (uint32_t j = 0; j < i; j++)
+			if (!strcmp(path, p->fingerprints[j]))
+				return pile_error_set(
+					f->err, EINVAL,
+					"fingerprints: '%s' is given twice: remove one", path);
+	}
+	f->index = 0;
+	return 0;
+}
+
+typedef int (*top_rule)(const struct pile_policy *, struct fault *);
+
+static const top_rule top_rules[] = { check_reserve, check_fingerprints };
+
+static void path_format(const struct fault *f, const char *prefix, char *buf, size_t size)
+{
+	int n = snprintf(buf, size, "%s%s", prefix, f->key);
+
+	if (f->index && n > 0 && (size_t)n < size)
+		snprintf(buf + n, size - (size_t)n, "[%u]", f->index - 1);
+}
+
 int pile_check_policy(const struct pile_policy *policy, char *ret_path, size_t size,
 		      struct pile_error *err)
 {
 	struct fault f = { .err = err };
+	char prefix[24];
+	int r = 0;
 
-	if (policy->memory_reserve_bytes && policy->memory_reserve_bytes < MEMORY_MIN) {
-		snprintf(ret_path, size, "memory_reserve");
-		return pile_error_set(
-			err, EINVAL,
-			"memory_reserve: %llu bytes keep no login alive: write 64MiB, or auto",
-			(unsigned long long)policy->memory_reserve_bytes);
+	for (size_t i = 0; i < ARRAY_LEN(top_rules) && r == 0; i++)
+		r = top_rules[i](policy, &f);
+	if (r < 0) {
+		path_format(&f, "", ret_path, size);
+		return r;
 	}
 	for (uint32_t i = 0; i < policy->n_groups; i++) {
-		int r = check_group(policy, i, &f);
-
+		r = check_group(policy, i, &f);
 		if (r == 0)
 			continue;
-		if (f.index)
-			snprintf(ret_path, size, "groups[%u].%s[%u]", i, f.key, f.index - 1);
-		else
-			snprintf(ret_path, size, "groups[%u].%s", i, f.key);
+		snprintf(prefix, sizeof(prefix), "groups[%u].", i);
+		path_format(&f, prefix, ret_path, size);
 		return r;
 	}
 	return 0;

@@ -33,6 +33,7 @@
  * - workers_max not with workers: events (no cap on requests there); baseline_waiting at most half
  *   of workers_max (above it the group counts as at risk: its normal state would be one)
  * - memory_budget one form, >= 1MiB; memory_reserve auto or >= 1MiB
+ * - fingerprints: full paths, each once, none below /proc, /sys, /dev and /run
  * - exempt: IP addresses, each once, none that covers every destination
  * - enforce: only rungs that are built
  */

@@ -309,28 +309,113 @@ static int convert_group(const struct pile_schema_group *from, struct pile_polic
 	return r;
 }
 
-int pile_convert_policy(const struct pile_schema_root *root, struct pile_policy *policy,
-			char *ret_path, size_t size, struct pile_error *err)
-{
-	char key[32] = "";
-	int r;
+/* target: inside struct pile_policy, at the key's offset */
+struct root_key {
+	const char *key;
+	size_t from; /* char * in struct pile_schema_root */
+	converter convert;
+	size_t to; /* in struct pile_policy */
+};
 
-	policy->mode = root->mode;
-	if (root->memory_reserve && strcmp(root->memory_reserve, "auto")) {
-		r = convert_size("memory_reserve", root->memory_reserve,
-				 &policy->memory_reserve_bytes, err);
+static int convert_revision(const char *key, const char *text, void *target, struct pile_error *err)
+{
+	return copy_text(key, text, target, PILE_REVISION_MAX, err);
+}
+
+static int convert_reserve(const char *key, const char *text, void *target, struct pile_error *err)
+{
+	if (strcmp(text, "auto"))
+		return convert_size(key, text, target, err);
+	*(uint64_t *)target = 0;
+	return 0;
+}
+
+#define ROOT_KEY(key, field, convert)                                  \
+	{                                                              \
+#key, offsetof(struct pile_schema_root, key), convert, \
+			offsetof(struct pile_policy, field)            \
+	}
+
+static const struct root_key root_keys[] = {
+	ROOT_KEY(revision, revision, convert_revision),
+	ROOT_KEY(enforce_share, enforce_share_permille, convert_permille),
+	ROOT_KEY(memory_reserve, memory_reserve_bytes, convert_reserve),
+};
+
+static int convert_root_texts(const struct pile_schema_root *root, struct pile_policy *policy,
+			      char *ret_path, size_t size, struct pile_error *err)
+{
+	for (size_t i = 0; i < ARRAY_LEN(root_keys); i++) {
+		const struct root_key *k = &root_keys[i];
+		const char *text = *(char *const *)((const char *)root + k->from);
+		int r = text ? k->convert(k->key, text, (char *)policy + k->to, err) : 0;
+
 		if (r < 0) {
-			snprintf(ret_path, size, "memory_reserve");
+			snprintf(ret_path, size, "%s", k->key);
 			return r;
 		}
 	}
+	return 0;
+}
+
+static int convert_fingerprints(const struct pile_schema_root *root, struct pile_policy *policy,
+				char *ret_path, size_t size, struct pile_error *err)
+{
+	for (uint32_t i = 0; i < root->n_fingerprints; i++) {
+		int r;
+
+		snprintf(ret_path, size, "fingerprints[%u]", i);
+		if (policy->n_fingerprints == PILE_FINGERPRINTS_MAX)
+			return pile_error_set(
+				err, EINVAL,
+				"fingerprints: more than %u in all files: leave some out",
+				PILE_FINGERPRINTS_MAX);
+		r = copy_text("fingerprints", root->fingerprints[i],
+			      policy->fingerprints[policy->n_fingerprints],
+			      PILE_FINGERPRINT_PATH_MAX, err);
+		if (r < 0)
+			return r;
+		policy->n_fingerprints++;
+	}
+	return 0;
+}
+
+static int convert_groups(const struct pile_schema_root *root, struct pile_policy *policy,
+			  char *ret_path, size_t size, struct pile_error *err)
+{
+	char key[32] = "";
+
 	for (uint32_t i = 0; i < root->n_groups; i++) {
-		r = convert_group(&root->groups[i], &policy->groups[i], key, sizeof(key), err);
+		int r;
+
+		if (policy->n_groups == PILE_GROUPS_MAX) {
+			snprintf(ret_path, size, "groups[%u]", i);
+			return pile_error_set(err, EINVAL,
+					      "groups: more than %u in all files: leave some out",
+					      PILE_GROUPS_MAX);
+		}
+		r = convert_group(&root->groups[i], &policy->groups[policy->n_groups], key,
+				  sizeof(key), err);
 		if (r < 0) {
 			snprintf(ret_path, size, "groups[%u].%s", i, key);
 			return r;
 		}
+		policy->n_groups++;
 	}
-	policy->n_groups = root->n_groups;
 	return 0;
+}
+
+int pile_convert_policy(const struct pile_schema_root *root, struct pile_policy *policy,
+			char *ret_path, size_t size, struct pile_error *err)
+{
+	int r;
+
+	if (root->mode)
+		policy->mode = *root->mode;
+	r = convert_root_texts(root, policy, ret_path, size, err);
+	if (r == 0)
+		r = convert_fingerprints(root, policy, ret_path, size, err);
+	if (r == 0)
+		r = convert_groups(root, policy, ret_path, size, err);
+	return r;
 }

@@ -8,10 +8,10 @@
 #include "policy/schema.h"
 
 /**
- * pile_convert_policy - fill a policy from what libcyaml read; keys that are missing keep their
- * defaults
- * @policy: after pile_policy_init()
- * @ret_path: where the fault is ("groups[1].dead_after"), at most @size bytes
+ * pile_convert_policy - one file's part of a policy, from what libcyaml read
+ * Keys of the top that are given replace what earlier files gave; groups and fingerprints are added.
+ * @policy: after pile_policy_init(), or after the files before this one
+ * @ret_path: where the fault is in this file ("groups[1].dead_after"), at most @size bytes
  * Returns 0 or -EINVAL with err->text set.
  */
 int pile_convert_policy(const struct pile_schema_root *root, struct pile_policy *policy,

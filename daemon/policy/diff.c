@@ -53,17 +53,20 @@ static uint32_t rungs_of(const struct pile_policy *policy, const char *name)
 static void diff_top(struct sentence *s, const struct pile_policy *from,
 		     const struct pile_policy *to)
 {
-	char was[32], is[32];
+	char was[PILE_FORMAT_TOP_MAX], is[PILE_FORMAT_TOP_MAX];
 
-	if (from->mode != to->mode) {
+	for (size_t i = 0; i < PILE_FORMAT_TOPS; i++) {
+		const struct pile_format_top *key = &pile_format_tops[i];
+
+		snprintf(was, sizeof(was), "none");
+		snprintf(is, sizeof(is), "none");
+		key->value(from, was, sizeof(was));
+		key->value(to, is, sizeof(is));
+		if (!strcmp(was, is))
+			continue;
 		begin(s);
-		append(s, "mode is %s (was: %s)", pile_format_mode(to), pile_format_mode(from));
+		append(s, "%s is %s (was: %s)", key->name, is, was);
 	}
-	if (from->memory_reserve_bytes == to->memory_reserve_bytes)
-		return;
-	begin(s);
-	append(s, "memory_reserve is %s (was: %s)", pile_format_reserve(to, is, sizeof(is)),
-	       pile_format_reserve(from, was, sizeof(was)));
 }
 
 /* The line that matters most comes first, and is one for all groups: who may act now that might not

@@ -44,6 +44,15 @@ static void exact_size(uint64_t bytes, char *buf, size_t size)
 	snprintf(buf, size, "%llu%s", (unsigned long long)(bytes / s->factor), s->name);
 }
 
+/* "62.5%" */
+static void exact_percent(uint32_t permille, char *buf, size_t size)
+{
+	if (permille % 10)
+		snprintf(buf, size, "%u.%u%%", permille / 10, permille % 10);
+	else
+		snprintf(buf, size, "%u%%", permille / 10);
+}
+
 static void exact_duration(uint64_t ns, char *buf, size_t size)
 {
 	const struct scale *s = duration_scales;
@@ -163,10 +172,8 @@ static void value_memory_budget(const struct pile_policy_group *g, char *buf, si
 
 	if (g->memory_budget_bytes)
 		exact_size(g->memory_budget_bytes, buf, size);
-	else if (permille % 10)
-		snprintf(buf, size, "%u.%u%%", permille / 10, permille % 10);
 	else if (permille)
-		snprintf(buf, size, "%u%%", permille / 10);
+		exact_percent(permille, buf, size);
 	else
 		snprintf(buf, size, "host");
 }
@@ -249,14 +256,50 @@ const char *pile_format_mode(const struct pile_policy *policy)
 	return strval_name(pile_schema_modes, ARRAY_LEN(pile_schema_modes), policy->mode);
 }
 
-const char *pile_format_reserve(const struct pile_policy *policy, char *buf, size_t size)
+static void top_mode(const struct pile_policy *p, char *buf, size_t size)
 {
-	if (policy->memory_reserve_bytes)
-		exact_size(policy->memory_reserve_bytes, buf, size);
+	snprintf(buf, size, "%s", pile_format_mode(p));
+}
+
+static void top_revision(const struct pile_policy *p, char *buf, size_t size)
+{
+	if (p->revision[0])
+		quote(p->revision, buf, size);
+}
+
+static void top_enforce_share(const struct pile_policy *p, char *buf, size_t size)
+{
+	exact_percent(p->enforce_share_permille, buf, size);
+}
+
+static void top_memory_reserve(const struct pile_policy *p, char *buf, size_t size)
+{
+	if (p->memory_reserve_bytes)
+		exact_size(p->memory_reserve_bytes, buf, size);
 	else
 		snprintf(buf, size, "auto");
-	return buf;
 }
+
+static void top_fingerprints(const struct pile_policy *p, char *buf, size_t size)
+{
+	char text[2 * PILE_FINGERPRINT_PATH_MAX + 2];
+	size_t used = 0;
+
+	for (uint32_t i = 0; i < p->n_fingerprints && used < size; i++) {
+		quote(p->fingerprints[i], text, sizeof(text));
+		used += (size_t)snprintf(buf + used, size - used, "%s%s", i ? ", " : "[", text);
+	}
+	if (used < size)
+		snprintf(buf + used, size - used, "%s", used ? "]" : "[]");
+}
+
+const struct pile_format_top pile_format_tops[PILE_FORMAT_TOPS] = {
+	{ "mode", top_mode },
+	{ "revision", top_revision },
+	{ "enforce_share", top_enforce_share },
+	{ "memory_reserve", top_memory_reserve },
+	{ "fingerprints", top_fingerprints },
+};
 
 static void write_group(const struct pile_policy_group *group, FILE *f)
 {
@@ -273,10 +316,14 @@ static void write_group(const struct pile_policy_group *group, FILE *f)
 
 void pile_format_write(const struct pile_policy *policy, FILE *f)
 {
-	char reserve[32];
+	char value[PILE_FORMAT_TOP_MAX];
 
-	fprintf(f, "mode: %s\n", pile_format_mode(policy));
-	fprintf(f, "memory_reserve: %s\n", pile_format_reserve(policy, reserve, sizeof(reserve)));
+	for (size_t i = 0; i < PILE_FORMAT_TOPS; i++) {
+		value[0] = '\0';
+		pile_format_tops[i].value(policy, value, sizeof(value));
+		if (value[0])
+			fprintf(f, "%s: %s\n", pile_format_tops[i].name, value);
+	}
 	fprintf(f, "groups:%s\n", policy->n_groups ? "" : " []");
 	for (uint32_t i = 0; i < policy->n_groups; i++)
 		write_group(&policy->groups[i], f);

@@ -25,11 +25,20 @@ struct pile_format_key {
 
 extern const struct pile_format_key pile_format_keys[PILE_FORMAT_KEYS];
 
+/* 8 paths, each letter of them escaped, quoted, with commas */
+#define PILE_FORMAT_TOP_MAX (PILE_FINGERPRINTS_MAX * (2 * PILE_FINGERPRINT_PATH_MAX + 4))
+#define PILE_FORMAT_TOPS 5
+
+/** The same for a key of the top. */
+struct pile_format_top {
+	const char *name;
+	void (*value)(const struct pile_policy *policy, char *buf, size_t size);
+};
+
+extern const struct pile_format_top pile_format_tops[PILE_FORMAT_TOPS];
+
 /** pile_format_mode - "observe", "enforce". */
 const char *pile_format_mode(const struct pile_policy *policy);
-
-/** pile_format_reserve - "auto" or an exact size ("512MiB"). Returns buf. */
-const char *pile_format_reserve(const struct pile_policy *policy, char *buf, size_t size);
 
 /** pile_format_write - the whole as canonical YAML; write errors are left to the stream. */
 void pile_format_write(const struct pile_policy *policy, FILE *f);

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Text -> tree with places -> shape -> libcyaml -> numbers -> rules -> hash; each step may refuse,
- * none logs. */
+/* Each file: text -> tree with places -> shape -> libcyaml -> numbers; the whole: rules -> hash. Each step may
+ * refuse, none logs. */
 #include "policy/load.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <sha2.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "policy/check.h"
 #include "policy/convert.h"
@@ -16,94 +15,47 @@
 
 #define PATH_MAX_IN_POLICY 64 /* "groups[127].connect_deadline" */
 
-static int read_all(int fd, char *buf, size_t size, size_t *ret_size)
+/** What one file brought, to find a place again when the whole is checked. */
+struct part {
+	const char *name;
+	struct pile_locate tree;
+	uint32_t first_group,
+		first_fingerprint; /* of the policy's, that are this file's or a later one's */
+	char revision[PILE_REVISION_MAX];
+};
+
+struct parts {
+	uint32_t n;
+	struct part parts[PILE_FILES_MAX];
+};
+
+static void parts_freep(struct parts **parts)
 {
-	size_t used = 0;
-
-	while (used < size) {
-		ssize_t n = read(fd, buf + used, size - used);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		if (n == 0)
-			break;
-		used += (size_t)n;
-	}
-	*ret_size = used;
-	return 0;
+	if (!*parts)
+		return;
+	for (uint32_t i = 0; i < (*parts)->n; i++)
+		pile_locate_fini(&(*parts)->parts[i].tree);
+	free(*parts);
 }
 
-static int fail_file(struct pile_error *err, int code, const char *path, const char *text)
+/* The value at @path of this part is wrong: say where it stands. */
+static int place(const struct part *part, const char *path, int r, struct pile_error *err)
 {
-	return pile_error_set_at(err, code, path, 0, 0, "%s", text);
-}
+	const struct pile_locate_node *node = pile_locate_find(&part->tree, path);
 
-static int fail_errno(struct pile_error *err, int code, const char *path)
-{
-	return pile_error_set_at(err, code, path, 0, 0, "cannot be read: %s", strerror(code));
-}
-
-int pile_load_read(int dir_fd, const char *path, char **ret, size_t *ret_size,
-		   struct pile_error *err)
-{
-	_cleanup_close_ int fd = -1;
-	_cleanup_free_ char *buf = NULL;
-	struct stat st;
-	size_t size = 0;
-	int r;
-
-	/* O_NONBLOCK: a FIFO in the file's place must not stop the guard. */
-	fd = openat(dir_fd, path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-	if (fd < 0 || fstat(fd, &st) < 0)
-		return fail_errno(err, errno, path);
-	if (!S_ISREG(st.st_mode))
-		return fail_file(err, EINVAL, path,
-				 "not a regular file: write the policy into one");
-	/* The size is found by reading: files in /proc say 0, and others may grow. */
-	buf = malloc(PILE_LOAD_SIZE_MAX + 1);
-	if (!buf)
-		return fail_file(err, ENOMEM, path, "out of memory");
-	r = read_all(fd, buf, PILE_LOAD_SIZE_MAX + 1, &size);
-	if (r < 0)
-		return fail_errno(err, -r, path);
-	if (size > PILE_LOAD_SIZE_MAX)
-		return fail_file(err, EFBIG, path, "larger than 1 MiB: a policy is some kilobytes");
-	*ret = TAKE_PTR(buf);
-	*ret_size = size;
-	return 0;
-}
-
-/* The value at @path is wrong: say where it stands. */
-static int place(const struct pile_locate *tree, const char *path, int r, struct pile_error *err)
-{
-	const struct pile_locate_node *node = pile_locate_find(tree, path);
-
-	if (err && node) {
+	if (!err)
+		return r;
+	snprintf(err->file, sizeof(err->file), "%s", part->name);
+	if (node) {
 		err->line = node->line;
 		err->column = node->column;
 	}
 	return r;
 }
 
-static int load_tree(const struct pile_locate *tree, const char *text, size_t size,
-		     struct pile_policy *policy, struct pile_error *err)
+static bool gives(const struct part *part, const char *key)
 {
-	_cleanup_(pile_schema_freep) struct pile_schema_root *root = NULL;
-	char path[PATH_MAX_IN_POLICY] = "";
-	int r;
-
-	r = pile_shape_check(tree, err);
-	if (r < 0)
-		return r;
-	r = pile_schema_load(text, size, &root, err);
-	if (r < 0)
-		return r;
-	r = pile_convert_policy(root, policy, path, sizeof(path), err);
-	if (r == 0)
-		r = pile_check_policy(policy, path, sizeof(path), err);
-	return r < 0 ? place(tree, path, r, err) : 0;
+	return part->tree.n && pile_locate_find(&part->tree, key) != part->tree.nodes;
 }
 
 /* "---" and comments alone are an empty policy as well. */
@@ -112,44 +64,157 @@ static bool is_empty(const struct pile_locate *tree)
 	return !tree->n || tree->nodes[0].empty;
 }
 
-static int load_policy(const char *text, size_t size, struct pile_policy *policy,
-		       struct pile_error *err)
+static int part_convert(struct part *part, const struct pile_files_one *file,
+			struct pile_policy *policy, struct pile_error *err)
 {
-	_cleanup_(pile_locate_fini) struct pile_locate tree = { 0 };
+	_cleanup_(pile_schema_freep) struct pile_schema_root *root = NULL;
+	char path[PATH_MAX_IN_POLICY] = "";
 	int r;
 
-	if (size > PILE_LOAD_SIZE_MAX)
-		return pile_error_set(err, EFBIG, "larger than 1 MiB: a policy is some kilobytes");
-	r = pile_locate_parse(text, size, &tree, err);
+	r = pile_shape_check(&part->tree, err);
 	if (r < 0)
 		return r;
-	if (!is_empty(&tree))
-		r = load_tree(&tree, text, size, policy, err);
+	r = pile_schema_load(file->text, file->size, &root, err);
+	if (r < 0)
+		return r;
+	r = pile_convert_policy(root, policy, path, sizeof(path), err);
+	if (r < 0)
+		return place(part, path, r, err);
+	if (root->revision)
+		snprintf(part->revision, sizeof(part->revision), "%s", root->revision);
+	return 0;
+}
+
+/* The steps below know lines, not files. */
+static int part_load(struct part *part, const struct pile_files_one *file,
+		     struct pile_policy *policy, struct pile_error *err)
+{
+	int r;
+
+	part->name = file->name;
+	part->first_group = policy->n_groups;
+	part->first_fingerprint = policy->n_fingerprints;
+	pile_error_set_at(err, EINVAL, file->name, 0, 0, "%s", "");
+	if (file->size > PILE_FILES_SIZE_MAX)
+		return pile_error_set(err, EFBIG, "larger than 1 MiB: a policy is some kilobytes");
+	r = pile_locate_parse(file->text, file->size, &part->tree, err);
+	if (r == 0 && !is_empty(&part->tree))
+		r = part_convert(part, file, policy, err);
+	if (err)
+		snprintf(err->file, sizeof(err->file), "%s", file->name);
 	return r;
+}
+
+/*
+ * "groups[7].unit" of the whole is "groups[2].unit" of the file that brought it. A key of the top stands in the last
+ * file that gives it.
+ */
+static const struct part *part_find(const struct parts *parts, const char *path, char *ret_path,
+				    size_t size)
+{
+	const struct part *found = &parts->parts[0];
+	bool group = !strncmp(path, "groups[", 7),
+	     fingerprint = !strncmp(path, "fingerprints[", 13);
+	const char *bracket = strchr(path, '[');
+	unsigned long index = bracket ? strtoul(bracket + 1, NULL, 10) : 0;
+
+	for (uint32_t i = 0; i < parts->n; i++) {
+		const struct part *part = &parts->parts[i];
+
+		if (group	  ? part->first_group <= index
+		    : fingerprint ? part->first_fingerprint <= index
+				  : gives(part, path))
+			found = part;
+	}
+	if (group || fingerprint)
+		snprintf(ret_path, size, "%.*s[%lu%s", (int)(bracket - path), path,
+			 index - (group ? found->first_group : found->first_fingerprint),
+			 strchr(path, ']'));
+	else
+		snprintf(ret_path, size, "%s", path);
+	return found;
+}
+
+static int check_whole(const struct parts *parts, const struct pile_policy *policy,
+		       struct pile_error *err)
+{
+	char path[PATH_MAX_IN_POLICY] = "", own[PATH_MAX_IN_POLICY + 24] = "";
+	int r = pile_check_policy(policy, path, sizeof(path), err);
+
+	return r < 0 ? place(part_find(parts, path, own, sizeof(own)), own, r, err) : 0;
+}
+
+/* Returns 1 when two files give different ones. A file that gives none has no part in it. */
+static int check_revisions(const struct parts *parts, struct pile_error *err)
+{
+	const struct part *first = NULL;
+
+	for (uint32_t i = 0; i < parts->n; i++) {
+		const struct part *part = &parts->parts[i];
+
+		if (!part->revision[0])
+			continue;
+		if (!first)
+			first = part;
+		if (!strcmp(part->revision, first->revision))
+			continue;
+		pile_error_set(
+			err, EINVAL,
+			"revision: '%s', but '%s' in %.200s: half of a push; write the others too",
+			part->revision, first->revision, first->name);
+		return place(part, "revision", 1, err);
+	}
+	return 0;
+}
+
+/* What is said of where it came from. */
+static void source_format(const struct pile_files *files, char *buf, size_t size)
+{
+	const char *last = files->files[files->n - 1].name, *slash = strrchr(last, '/');
+
+	if (files->n == 1)
+		snprintf(buf, size, "%s", last);
+	else
+		snprintf(buf, size, "%s and %u more in %.*s", files->files[0].name, files->n - 1,
+			 slash ? (int)(slash - last) : 1, slash ? last : ".");
+}
+
+int pile_load_files(const struct pile_files *files, struct pile_policy *ret, struct pile_error *err)
+{
+	_cleanup_(parts_freep) struct parts *parts = calloc(1, sizeof(*parts));
+	_cleanup_free_ struct pile_policy *policy = calloc(1, sizeof(*policy));
+	int r = 0, mixed;
+
+	if (!policy || !parts)
+		return pile_error_set_at(err, ENOMEM, files->files[0].name, 0, 0, "out of memory");
+	pile_policy_init(policy);
+	for (uint32_t i = 0; i < files->n && r == 0; i++)
+		r = part_load(&parts->parts[parts->n++], &files->files[i], policy, err);
+	if (r == 0)
+		r = check_whole(parts, policy, err);
+	if (r < 0)
+		return r;
+	mixed = check_revisions(parts, err);
+	source_format(files, policy->source, sizeof(policy->source));
+	r = pile_load_seal(policy);
+	if (r < 0)
+		return pile_error_set_at(err, r, files->files[0].name, 0, 0, "out of memory");
+	pile_policy_copy(ret, policy);
+	return mixed;
 }
 
 int pile_load_text(const char *text, size_t size, const char *name, struct pile_policy *ret,
 		   struct pile_error *err)
 {
-	_cleanup_free_ struct pile_policy *policy = calloc(1, sizeof(*policy));
-	int r;
+	_cleanup_free_ struct pile_files *files = calloc(1, sizeof(*files));
 
-	/* The steps below know lines, not files. */
-	pile_error_set_at(err, EINVAL, name, 0, 0, "%s", "");
-	if (!policy)
-		return fail_file(err, ENOMEM, name, "out of memory");
-	pile_policy_init(policy);
-	r = load_policy(text, size, policy, err);
-	if (err)
-		snprintf(err->file, sizeof(err->file), "%s", name);
-	if (r < 0)
-		return r;
-	snprintf(policy->source, sizeof(policy->source), "%s", name);
-	r = pile_load_seal(policy);
-	if (r < 0)
-		return fail_file(err, r, name, "out of memory");
-	pile_policy_copy(ret, policy);
-	return 0;
+	if (!files)
+		return pile_error_set_at(err, ENOMEM, name, 0, 0, "out of memory");
+	files->n = 1;
+	files->files[0].text = (char *)text; /* borrowed: only read */
+	files->files[0].size = size;
+	snprintf(files->files[0].name, sizeof(files->files[0].name), "%s", name);
+	return pile_load_files(files, ret, err);
 }
 
 int pile_load_file(const char *path, struct pile_policy *ret, struct pile_error *err)
@@ -158,7 +223,7 @@ int pile_load_file(const char *path, struct pile_policy *ret, struct pile_error 
 	size_t size = 0;
 	int r;
 
-	r = pile_load_read(AT_FDCWD, path, &text, &size, err);
+	r = pile_files_read_one(AT_FDCWD, path, PILE_FILES_SIZE_MAX, &text, &size, err);
 	if (r < 0)
 		return r;
 	return pile_load_text(text, size, path, ret, err);

@@ -6,12 +6,22 @@
  */
 #pragma once
 
+#include "policy/files.h"
 #include "policy/policy.h"
 
-#define PILE_LOAD_SIZE_MAX (1024u * 1024u) /* 128 groups with every key are 330 KiB */
+/**
+ * pile_load_files - parse and validate the whole of what several files say together
+ * Of a key of the top the last file that gives it counts; groups and fingerprints add up, in the files' order.
+ * @ret: filled (with hash and source) only on success
+ * @err: file, line, column and a sentence that says what would be right
+ * Returns 0; 1 when it is valid, but two files give different revisions (half of a push): @ret is filled, err says
+ * where; -EINVAL not a valid policy; -ENOMEM.
+ */
+int pile_load_files(const struct pile_files *files, struct pile_policy *ret,
+		    struct pile_error *err);
 
 /**
- * pile_load_file - read, parse and validate the whole of one policy file
+ * pile_load_file - read, parse and validate one file by itself, without fragments
  * @path: the file; at most 1 MiB, regular
  * @ret: filled (with hash and source) only on success
  * @err: file, line, column and a sentence that says what would be right
@@ -45,13 +55,3 @@ int pile_load_seal(struct pile_policy *policy);
  * Returns 0 or -ENOMEM.
  */
 int pile_load_builtin(struct pile_policy *ret);
-
-/**
- * pile_load_read - one regular file of at most 1 MiB, whole
- * @dir_fd: where a relative @path begins (AT_FDCWD: here)
- * @ret: heap, the caller frees; not NUL-terminated
- * Returns 0 or negative errno (-ENOENT, -EFBIG, -EINVAL not a regular file) with err->file and text
- * set.
- */
-int pile_load_read(int dir_fd, const char *path, char **ret, size_t *ret_size,
-		   struct pile_error *err);

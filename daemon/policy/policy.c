@@ -10,7 +10,8 @@ void pile_policy_init(struct pile_policy *policy)
 	memset(policy->hash, 0, sizeof(policy->hash));
 	memset(policy->source, 0, sizeof(policy->source));
 	policy->mode = PILE_MODE_OBSERVE;
-	snprintf(policy->source, sizeof(policy->source), "built in");
+	policy->enforce_share_permille = 1000;
+	snprintf(policy->source, sizeof(policy->source), "%s", PILE_POLICY_BUILT_IN);
 }
 
 void pile_policy_copy(struct pile_policy *to, const struct pile_policy *from)
@@ -19,6 +20,14 @@ void pile_policy_copy(struct pile_policy *to, const struct pile_policy *from)
 	       offsetof(struct pile_policy, groups) + from->n_groups * sizeof(from->groups[0]));
 	memcpy(to->hash, from->hash, sizeof(to->hash));
 	memcpy(to->source, from->source, sizeof(to->source));
+}
+
+enum pile_mode pile_policy_mode(const struct pile_policy *policy, uint32_t share_permille)
+{
+	bool inside = policy->enforce_share_permille >= 1000 ||
+		      share_permille < policy->enforce_share_permille;
+
+	return inside ? policy->mode : PILE_MODE_OBSERVE;
 }
 
 void pile_policy_group_init(struct pile_policy_group *group, const char *name)

@@ -61,15 +61,39 @@ struct pile_policy_group {
 	struct pile_endpoint exempt[PILE_EXEMPT_MAX]; /* never refused; port 0 = every port */
 };
 
+#define PILE_POLICY_BUILT_IN "built in" /* the source of a policy that no file gave */
+
+/** How the files on disk stand to the policy in force. */
+enum pile_files_state {
+	PILE_FILES_SAME = 0, /* they would be the same policy again */
+	PILE_FILES_DIFFER,   /* valid, and another policy: they wait for a reload */
+	PILE_FILES_MIXED,    /* their revisions disagree: half of a push */
+	PILE_FILES_INVALID,  /* not valid, or not readable */
+	PILE_FILES_NONE,     /* there are none */
+};
+
 struct pile_policy {
 	enum pile_mode mode;
+	/* hosts on which mode: enforce is in force, by hash of the machine's id; 1000 = all */
+	uint32_t enforce_share_permille;
+	char revision[PILE_REVISION_MAX]; /* what the files call their state, or "" */
+	/* other files, whose hashes are shown as metrics: absolute paths */
+	uint32_t n_fingerprints;
+	char fingerprints[PILE_FINGERPRINTS_MAX][PILE_FINGERPRINT_PATH_MAX];
 	/* what the host keeps; 0 ("auto") = 64 MiB + 2 % of memory */
 	uint64_t memory_reserve_bytes;
 	uint32_t n_groups;
 	struct pile_policy_group groups[PILE_GROUPS_MAX];
 	char hash[65];	  /* SHA-256 of the canonical text, lower-case hex */
-	char source[256]; /* file it came from, or "built in" */
+	char source[256]; /* files it came from, or "built in" */
 };
+
+/**
+ * pile_policy_mode - what the policy's mode comes to on one host
+ * @share_permille: where the host stands, 0 to 999 (a hash of its machine id); 1000 where it has no id:
+ *                  outside of every share but 100 %
+ */
+enum pile_mode pile_policy_mode(const struct pile_policy *policy, uint32_t share_permille);
 
 /**
  * pile_policy_init - the built-in policy: observe, no groups

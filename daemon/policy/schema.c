@@ -20,6 +20,9 @@
 	CYAML_FIELD_ENUM(#key, OPTIONAL_ENUM, struct pile_schema_group, key, words, \
 			 ARRAY_LEN(words))
 
+#define ROOT_TEXT(key) \
+	CYAML_FIELD_STRING_PTR(#key, CYAML_FLAG_OPTIONAL, struct pile_schema_root, key, 1, TEXT_MAX)
+
 const cyaml_strval_t pile_schema_modes[2] = {
 	{ "observe", PILE_MODE_OBSERVE },
 	{ "enforce", PILE_MODE_ENFORCE },
@@ -74,10 +77,14 @@ static const cyaml_schema_value_t group_entry = {
 };
 
 static const cyaml_schema_field_t root_fields[] = {
-	CYAML_FIELD_ENUM("mode", OPTIONAL_ENUM, struct pile_schema_root, mode, pile_schema_modes,
-			 ARRAY_LEN(pile_schema_modes)),
-	CYAML_FIELD_STRING_PTR("memory_reserve", CYAML_FLAG_OPTIONAL, struct pile_schema_root,
-			       memory_reserve, 1, TEXT_MAX),
+	CYAML_FIELD_ENUM_PTR("mode", OPTIONAL_ENUM, struct pile_schema_root, mode,
+			     pile_schema_modes, ARRAY_LEN(pile_schema_modes)),
+	ROOT_TEXT(revision),
+	ROOT_TEXT(enforce_share),
+	ROOT_TEXT(memory_reserve),
+	CYAML_FIELD_SEQUENCE_COUNT("fingerprints", OPTIONAL_LIST, struct pile_schema_root,
+				   fingerprints, n_fingerprints, &list_entry, 0,
+				   PILE_FINGERPRINTS_MAX),
 	CYAML_FIELD_SEQUENCE_COUNT("groups", OPTIONAL_LIST, struct pile_schema_root, groups,
 				   n_groups, &group_entry, 0, PILE_GROUPS_MAX),
 	CYAML_FIELD_END,

@@ -13,7 +13,7 @@
 
 #define PILE_SCHEMA_LIST_MAX PILE_EXEMPT_MAX /* entries of exempt, and plenty for enforce */
 
-/** One entry of groups: as written; NULL or 0 where the key is missing. */
+/** One entry of groups: as written; NULL or 0 where the key is missing (so in the root below). */
 struct pile_schema_group {
 	char *name;
 	char *unit;
@@ -35,8 +35,12 @@ struct pile_schema_group {
 };
 
 struct pile_schema_root {
-	enum pile_mode mode;
+	enum pile_mode *mode;
+	char *revision;
+	char *enforce_share;
 	char *memory_reserve;
+	char **fingerprints;
+	uint32_t n_fingerprints;
 	struct pile_schema_group *groups;
 	uint32_t n_groups;
 };

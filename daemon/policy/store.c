@@ -9,6 +9,7 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 
+#include "policy/files.h"
 #include "policy/load.h"
 
 #define FILE_NAME "policy.committed.yaml"
@@ -171,24 +172,6 @@ static const char *open_seal(const char *text, size_t size, uint64_t *ret_genera
 	return p;
 }
 
-static int read_text(int dir_fd, char **ret, size_t *ret_size, struct pile_error *err)
-{
-	_cleanup_free_ char *raw = NULL;
-	char *text;
-	int r;
-
-	r = pile_load_read(dir_fd, FILE_NAME, &raw, ret_size, err);
-	if (r < 0)
-		return r;
-	text = realloc(raw, *ret_size + 1);
-	if (!text)
-		return -ENOMEM;
-	TAKE_PTR(raw);
-	text[*ret_size] = '\0';
-	*ret = text;
-	return 0;
-}
-
 int pile_store_load(const char *dir, struct pile_policy *ret, uint64_t *ret_generation,
 		    struct pile_error *err)
 {
@@ -204,7 +187,7 @@ int pile_store_load(const char *dir, struct pile_policy *ret, uint64_t *ret_gene
 	if (dir_fd < 0)
 		return fail_errno(err, errno, dir,
 				  "no committed policy: the state directory cannot be opened");
-	r = read_text(dir_fd, &text, &size, err);
+	r = pile_files_read_one(dir_fd, FILE_NAME, PILE_FILES_SIZE_MAX, &text, &size, err);
 	if (r < 0)
 		return fail_errno(err, -r, dir, "no committed policy can be read");
 	yaml = open_seal(text, size, &generation);

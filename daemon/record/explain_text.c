@@ -72,6 +72,7 @@ const char *pile_explain_text_blocked(uint32_t blocked)
 		[PILE_BLOCKED_NETWORK] = "many destinations are dead at once: our own network",
 		[PILE_BLOCKED_KERNEL] = "this kernel or this privilege cannot do it",
 		[PILE_BLOCKED_FOREIGN] = "another manager's cgroup: observed only",
+		[PILE_BLOCKED_SHARE] = "enforce_share leaves this host out",
 	};
 
 	return blocked < ARRAY_LEN(texts) ? texts[blocked] : "an unknown switch";

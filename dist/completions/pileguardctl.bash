@@ -18,7 +18,7 @@ _pileguardctl()
 	esac
 	for ((i = 1; i < COMP_CWORD; i++)); do
 		word=${COMP_WORDS[i]}
-		[[ $word == -* || ${COMP_WORDS[i - 1]} == --@(socket|file|group|for) ]] && continue
+		[[ $word == -* || ${COMP_WORDS[i - 1]} == --@(socket|file|group|for|with) ]] && continue
 		command=$word
 		break
 	done
@@ -28,14 +28,15 @@ _pileguardctl()
 		events) options+=" --follow" ;;
 		hold | release) options+=" --for" ;;
 		groups | workers | dependencies) options+=" --group" ;;
-		status | policy) options+=" --file" ;;
+		status) options+=" --file" ;;
+		policy) options+=" --file --with" ;;
 		esac
 		mapfile -t COMPREPLY < <(compgen -W "$options" -- "$cur")
 		return
 	fi
 	case $command/$((COMP_CWORD - i)) in
 	/*) mapfile -t COMPREPLY < <(compgen -W "$commands" -- "$cur") ;;
-	policy/1) mapfile -t COMPREPLY < <(compgen -W "show check diff" -- "$cur") ;;
+	policy/1) mapfile -t COMPREPLY < <(compgen -W "show check diff init" -- "$cur") ;;
 	policy/2) mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
 	explain/1) mapfile -t COMPREPLY < <(compgen -W "$(pileguardctl events 2>/dev/null |
 		sed -n 's/.*explain \([0-9]*\).*/\1/p' | sort -u)" -- "$cur") ;;

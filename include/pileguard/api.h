@@ -25,6 +25,7 @@
 #define PILE_EXIT_FAILURE 1
 #define PILE_EXIT_USAGE 2
 #define PILE_EXIT_UNREACHABLE 3 /* the daemon does not answer */
+#define PILE_EXIT_DIFFERS 4	/* the policy's files are not the policy in force */
 #define PILE_EXIT_CONFIG 78
 
 enum pile_command_kind {

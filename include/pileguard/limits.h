@@ -13,6 +13,10 @@
 #define PILE_UNIX_PATH_MAX 108	   /* sizeof(sockaddr_un.sun_path) */
 #define PILE_ENDPOINT_TEXT_MAX 128 /* "[v6]:port" or a unix path */
 #define PILE_EXEMPT_MAX 16	   /* destinations that a group never refuses */
+#define PILE_REVISION_MAX 64	   /* a commit's 40 digits, or a date and a number; with the NUL */
+#define PILE_FINGERPRINTS_MAX \
+	8 /* files whose hashes are shown: as many as the 500 series leave room for */
+#define PILE_FINGERPRINT_PATH_MAX 128
 #define PILE_LISTENERS_MAX 512	   /* listeners followed at once */
 #define PILE_DESTINATIONS_MAX 1024 /* (group, destination) pairs counted in the kernel */
 /* of those, as many as groups that the policy does not name may hold: anybody can open connects */

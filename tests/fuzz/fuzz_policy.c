@@ -63,7 +63,8 @@ int main(int argc, char **argv)
 		char *text = NULL;
 		size_t size;
 
-		if (pile_load_read(AT_FDCWD, argv[i], &text, &size, &err) < 0) {
+		if (pile_files_read_one(AT_FDCWD, argv[i], PILE_FILES_SIZE_MAX, &text, &size,
+					&err) < 0) {
 			fprintf(stderr, "%s: %s\n", argv[i], err.text);
 			return EXIT_FAILURE;
 		}

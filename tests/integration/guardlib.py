@@ -261,15 +261,22 @@ class Guard:
         self.policy_path, self.socket = f"{directory}/policy.yaml", f"{directory}/stats.sock"
         self.state = f"{directory}/state"
         os.makedirs(self.state, exist_ok=True)
-        if text is not None:
+        if text is not None:  # a first start with it: what is committed would be in force else
             self.write(text)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(f"{self.state}/policy.committed.yaml")
         with open(f"{directory}/guard.log", "a", encoding="utf-8") as log:
             self.p = subprocess.Popen([*prefix, program, "--policy", self.policy_path, "--state",
                                        self.state, "--socket", self.socket], stderr=log, stdin=subprocess.DEVNULL)
         self.held = set()
 
-    def write(self, text):
-        with open(self.policy_path, "w", encoding="utf-8") as f:
+    def write(self, text, fragment=None):
+        """The policy, or a fragment of it."""
+        path = self.policy_path
+        if fragment:
+            path = f"{self.dir}/policy.d/{fragment}"
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "w", encoding="utf-8") as f:
             f.write(text)
 
     def said(self):

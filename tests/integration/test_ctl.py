@@ -183,10 +183,13 @@ class Policy(unittest.TestCase):
 
     def test_check_and_diff_say_what_changes(self):
         self.write("mode: enforce\ngroups:\n  - name: www\n    unit: php8.2-fpm.service\n    enforce: [fail_fast]\n")
-        for verb in ("check", "diff"):
+        for verb, status in (("check", 0), ("diff", 4)):
             run = ctl("policy", verb, self.file.name, socket=self.api.path)
-            self.assertEqual(run.returncode, 0, run.stderr)
+            self.assertEqual(run.returncode, status, run.stderr)
             self.assertIn("1 group enforces fail_fast (was: none)", run.stdout)
+        self.write(ctl("policy", "show", socket=self.api.path).stdout)
+        run = ctl("policy", "diff", self.file.name, socket=self.api.path)
+        self.assertEqual((run.returncode, run.stdout), (0, "nothing changes\n"))
 
     def test_errors_have_a_place(self):
         self.write("mode: observe\ngroups:\n  - name: www\n    unit: a.service\n    dead_after: 3\n")
@@ -202,16 +205,110 @@ class Policy(unittest.TestCase):
     def test_status_compares_with_the_disk(self):
         self.write("mode: enforce\n")
         run = ctl("status", "--file", self.file.name, socket=self.api.path)
+        self.assertEqual(run.returncode, 4)
         self.assertIn("differs on disk", run.stdout)
         self.assertIn("sudo systemctl reload pileguard", run.stdout)
         check = ctl("--json", "policy", "check", self.file.name, socket=self.api.path)
         self.api.say("policy " + json.loads(check.stdout)["hash"])
         run = ctl("status", "--file", self.file.name, socket=self.api.path)
+        self.assertEqual(run.returncode, 0)
         self.assertIn("same as on disk", run.stdout)
         self.write("mode: maybe\n")
         run = ctl("status", "--file", self.file.name, socket=self.api.path)
+        self.assertEqual(run.returncode, 4)
         self.assertIn("not valid on disk", run.stdout)
         self.assertIn(self.file.name + ":1:", run.stdout)
+
+
+class Fragments(unittest.TestCase):
+    """Several files: checked together, as they lie there or as they would with others in their places."""
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.dir = pathlib.Path(folder.name)
+        (self.dir / "policy.d").mkdir()
+        self.put("policy.yaml", "mode: observe\nrevision: 1\n")
+        self.put("policy.d/50-api.yaml", "revision: 1\ngroups:\n  - {name: api, unit: api.service}\n")
+        self.new = self.put("new.yaml", "revision: 2\ngroups:\n  - {name: api, unit: api2.service, workers_max: 10}\n")
+
+    def put(self, name, text):
+        (self.dir / name).write_text(text)
+        return str(self.dir / name)
+
+    def check(self, *args, socket="/nonexistent", verb="check"):
+        return ctl("--file", str(self.dir / "policy.yaml"), "policy", verb, *args, socket=socket)
+
+    def test_together(self):
+        self.assertIn("ok: mode observe, 1 group", self.check().stdout)
+        self.put("policy.d/60-more.yaml", "groups:\n  - {name: more, unit: api.service}\n")
+        run = self.check()
+        self.assertEqual(run.returncode, 78)
+        self.assertRegex(run.stderr, r"policy\.d/60-more\.yaml:2:24: unit: 'api\.service' is guarded by group 'api' already")
+
+    def test_half_of_a_push(self):
+        self.put("policy.yaml", "mode: observe\nrevision: 2\n")
+        for verb in ("check", "diff"):
+            run = self.check(verb=verb)
+            self.assertEqual(run.returncode, 78)
+            self.assertRegex(run.stderr, r"policy\.d/50-api\.yaml:1:11: revision: '1', but '2' in .*/policy\.yaml")
+
+    def test_with(self):
+        run = self.check("--with", f"50-api.yaml={self.new}")
+        self.assertEqual(run.returncode, 0, "the first file of a push must pass")
+        self.assertIn("ok: mode observe, 1 group", run.stdout)
+        self.assertRegex(run.stderr, r"^note: .*/new\.yaml:1:11: revision: '2', but '1'")
+        top = self.put("top.yaml", "mode: enforce\nrevision: 2\n")
+        run = self.check("--with", f"50-api.yaml={self.new}", "--with", f"policy.yaml={top}")
+        self.assertEqual((run.returncode, run.stderr), (0, ""))
+        self.assertIn("mode enforce, 1 group", run.stdout)
+        self.assertIn("0 groups", self.check("--with", "50-api.yaml=").stdout)
+        self.put("new.yaml", "groups:\n  - {name: api, unit: api2.service, dead_after: 3}\n")
+        run = self.check("--with", f"50-api.yaml={self.new}")
+        self.assertEqual(run.returncode, 78)
+        self.assertRegex(run.stderr, r"^.*/new\.yaml:2:49: dead_after: '3' has no unit")
+        # in context: alone it is valid
+        self.put("new.yaml", "groups:\n  - {name: api, unit: b.service}\n")
+        self.assertEqual(ctl("policy", "check", self.new, socket="/nonexistent").returncode, 0)
+        run = self.check("--with", f"60-b.yaml={self.new}")
+        self.assertEqual(run.returncode, 78)
+        self.assertIn("name: 'api' is the name of an earlier group", run.stderr)
+
+    def test_with_usage(self):
+        for args in (("check", "--with", "50-api.yaml"), ("check", "--with", "=x"), ("show", "--with", "policy.yaml=x"),
+                     ("check", self.new, "--with", "policy.yaml=x"), ("init", "--with", "policy.yaml=x")):
+            self.assertEqual(ctl("policy", *args).returncode, 2, args)
+        run = self.check("--with", f"../../etc/x.yaml={self.new}")
+        self.assertEqual(run.returncode, 78)
+        self.assertIn("is no file of a policy", run.stderr)
+
+
+class Init(unittest.TestCase):
+    """A first policy: valid, observing, nothing enforced."""
+
+    def setUp(self):
+        self.api = Harness()
+        self.addCleanup(self.api.close)
+
+    def test_of_a_host_with_a_policy(self):
+        run = ctl("policy", "init", socket=self.api.path)
+        self.assertEqual(run.returncode, 0, run.stderr)
+        self.assertIn("# services that the policy in force does not name", run.stdout)
+        self.assertNotIn("name: www", run.stdout)
+        self.assertIn("  - name: nginx\n    unit: nginx.service\n", run.stdout)
+        self.assertNotIn("mode:", run.stdout)
+
+    def test_is_valid_and_enforces_nothing(self):
+        text = ctl("policy", "init", socket=self.api.path).stdout
+        with tempfile.TemporaryDirectory() as folder:
+            file = pathlib.Path(folder) / "policy.yaml"
+            for enforced in (text, text.replace("    # enforce:", "    enforce:")):
+                file.write_text(enforced)
+                run = ctl("policy", "check", str(file), socket="/nonexistent")
+                self.assertEqual(run.returncode, 0, enforced)
+
+    def test_without_the_daemon(self):
+        self.assertEqual(ctl("policy", "init", socket="/nonexistent/stats.sock").returncode, 3)
 
 
 if __name__ == "__main__":

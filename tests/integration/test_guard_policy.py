@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 """test_guard_policy.py: reloads, whole or not at all; what is in force after a start; what the guard needs to start."""
+import hashlib
 import os
 import re
 import signal
@@ -22,6 +23,12 @@ def setUpModule():
 
 class Fixture(Stage, unittest.TestCase):
     WORKERS = 4
+
+    @staticmethod
+    def status(guard, command=("status",)):
+        """The exit status of a command of pileguardctl."""
+        return subprocess.run([f"{BUILD}/pileguardctl", "--socket", guard.socket, *command], stdout=subprocess.DEVNULL,
+                              check=False).returncode
 
     def text(self, mode="enforce", **keys):
         keys = {"cgroup": self.world.cgroup_name("www"), "enforce": "[fail_fast]", "fail_fast": "always", **keys}
@@ -144,13 +151,46 @@ class Start(Fixture):
         guard = self.world.guard()
         until(lambda: guard.group("www")["gate_ready"], 5, "www is guarded, as last committed")
         now = guard.get("policy")
-        self.assertEqual((now["hash"], now["from_store"]), (wanted["hash"], True))
+        self.assertEqual((now["hash"], now["files"]), (wanted["hash"], "not valid"))
         self.assertRegex(now["trouble"], PLACE)
         self.hold(guard)
         guard.write(self.text(probe_every="700ms"))
         self.assertEqual(guard.post("reload")[0], 200)
-        until(lambda: not guard.get("policy")["from_store"], 2, "the file is in force")
+        until(lambda: guard.get("policy")["files"] == "same", 2, "the file is in force")
         self.assertEqual(self.error(), "ECONNREFUSED")
+
+    def test_valid_and_another_committed(self):
+        """A start is no reload: files that differ wait, and that is said."""
+        guard = self.guarded()
+        wanted = guard.get("policy")
+        guard.stop()
+        guard.write("mode: observe\n")
+        guard = self.world.guard()
+        until(lambda: guard.group("www")["gate_ready"], 5, "www is guarded, as last committed")
+        now = guard.get("policy")
+        self.assertEqual((now["hash"], now["generation"], now["files"]), (wanted["hash"], wanted["generation"], "differ"))
+        self.assertIn("reload pileguard", now["trouble"])
+        self.assertIn("stays in force", guard.said())
+        self.assertEqual(self.status(guard), 4)
+        self.assertIn("pileguard_policy_trouble 1\n", guard.http("GET", "/metrics")[1])
+        self.assertEqual(guard.post("reload")[0], 200)
+        until(lambda: guard.get("status")["mode"] == "observe", 2, "the file is in force")
+        self.assertEqual((guard.get("policy")["files"], guard.get("policy")["trouble"]), ("same", None))
+        self.assertEqual(self.status(guard), 0)
+
+    def test_committed_one_is_damaged(self):
+        guard = self.guarded()
+        guard.stop()
+        path = f"{guard.state}/policy.committed.yaml"
+        with open(path, "r+", encoding="utf-8") as f:
+            f.truncate(200)
+        guard = self.world.guard()
+        until(lambda: guard.group("www")["gate_ready"], 5, "www is guarded, as the file says")
+        self.assertIn("the files are in force, since: " + path, guard.said())
+        self.assertEqual(guard.get("policy")["files"], "same")
+        guard.stop()
+        guard = self.world.guard()
+        self.assertNotIn("since: " + path, guard.said().split("pileguard stops")[-1], "it was committed anew")
 
     def test_no_file_observes(self):
         guard = self.world.guard()
@@ -202,6 +242,124 @@ class Start(Fixture):
         self.assertTrue(os.path.exists(guard.socket))
         guard = self.world.guard()
         until(lambda: guard.group("www")["gate_ready"], 5, "www is guarded again")
+
+
+class Files(Fixture):
+    """policy.yaml and fragments: one policy, or none; what lies on disk and is not in force is told."""
+
+    GROUP = "groups:\n  - name: {0}\n    cgroup: {1}\n    enforce: [fail_fast]\n    fail_fast: always\n"
+
+    def guarded_by_fragment(self, top="mode: enforce\nrevision: 1\n"):
+        guard = self.world.guard(top)
+        guard.write("revision: 1\n" + self.GROUP.format("www", self.world.cgroup_name("www")), "10-www.yaml")
+        self.assertEqual(guard.post("reload")[0], 200)
+        until(lambda: (guard.group("www") or {}).get("gate_ready"), 5, "www is guarded")
+        return guard
+
+    def test_fragment_is_in_force(self):
+        guard = self.guarded_by_fragment()
+        self.hold(guard)
+        now = guard.get("policy")
+        self.assertEqual((now["revision"], now["files"]), ("1", "same"))
+        self.assertIn("policy.yaml and 1 more in ", now["source"])
+        os.unlink(f"{guard.dir}/policy.d/10-www.yaml")
+        self.assertEqual(guard.post("reload")[0], 200)
+        until(lambda: self.error() is None, 1, "without the fragment nobody is refused")
+
+    def test_half_of_a_push_is_refused(self):
+        guard = self.guarded_by_fragment()
+        self.hold(guard)
+        wanted = guard.get("policy")["hash"]
+        guard.write("mode: observe\nrevision: 2\n")
+        run = subprocess.run([f"{BUILD}/pileguardctl", "--socket", guard.socket, "reload"], capture_output=True, text=True,
+                             check=False)
+        self.assertEqual(run.returncode, 78, run)
+        self.assertRegex(run.stderr, r"policy\.d/10-www\.yaml:1:11: revision: '1', but '2' in .*policy\.yaml")
+        self.assertEqual(self.status(guard, ("--file", guard.policy_path, "policy", "diff")), 78)
+        until(lambda: guard.get("policy")["files"] == "mixed", 1, "the files are mixed, and that is said")
+        self.assertEqual(guard.get("policy")["hash"], wanted)
+        self.assertEqual(self.status(guard), 4)
+        self.assertIn("pileguard_policy_files_mixed 1\n", guard.http("GET", "/metrics")[1])
+        self.assertEqual(self.error(), "ECONNREFUSED", "the old policy is in force")
+        guard.stop()  # a crash and a boot in the middle of the push
+        guard = self.world.guard()
+        until(lambda: guard.group("www")["gate_ready"], 5, "www is guarded, as last committed")
+        now = guard.get("policy")
+        self.assertEqual((now["hash"], now["files"]), (wanted, "mixed"))
+        guard.write("revision: 2\n" + self.GROUP.format("www", self.world.cgroup_name("www")), "10-www.yaml")
+        self.assertEqual(guard.post("reload")[0], 200)
+        until(lambda: guard.get("status")["mode"] == "observe", 2, "the whole push is in force")
+
+    def test_half_of_a_push_and_none_committed(self):
+        guard = self.world.guard("mode: observe\nrevision: 1\n")
+        guard.stop()
+        os.unlink(f"{guard.state}/policy.committed.yaml")
+        guard.write("revision: 2\n", "10-x.yaml")
+        guard = self.world.guard(ready=False)
+        self.assertEqual(guard.p.wait(20), 78)
+        self.assertIn("half of a push", guard.said())
+
+    def test_change_on_disk_is_told(self):
+        """By the guard itself, once it has come to rest; and withdrawn again."""
+        guard = self.guarded_by_fragment()
+        guard.write("mode: observe\n", "20-later.yaml")
+        until(lambda: guard.get("policy")["files"] == "differ", 15, "seen")
+        self.assertIn("the files are another policy", guard.said())
+        self.assertEqual(guard.get("status")["mode"], "enforce")
+        self.assertEqual(self.status(guard, ("--file", guard.policy_path, "policy", "diff")), 4)
+        os.unlink(f"{guard.dir}/policy.d/20-later.yaml")
+        until(lambda: guard.get("policy")["files"] == "same", 15, "seen again")
+        self.assertIsNone(guard.get("policy")["trouble"])
+        self.assertEqual(self.status(guard, ("--file", guard.policy_path, "policy", "diff")), 0)
+        self.assertEqual(guard.said().count("stays in force"), 1)
+
+    def test_enforce_share(self):
+        """A host is in a share, and in every larger one, by its machine id; outside of it, it observes and says so."""
+        guard = self.guarded_by_fragment()
+
+        def refuses(share):
+            guard.write(f"mode: enforce\nenforce_share: {share}%\n", "20-share.yaml")
+            self.assertEqual(guard.post("reload")[0], 200)
+            now = guard.get("status")
+            until(lambda: guard.get("status")["policy"]["enforce_share_ratio"] == share / 100, 2, "taken")
+            now = guard.get("status")
+            self.assertEqual(now["policy"]["outside_share"], now["mode"] == "observe")
+            if now["mode"] == "observe":
+                until(lambda: cgroup_programs(self.world.cgroup("www")) == [], 2, "nothing is attached")
+                status, text = guard.post("hold", group="www", endpoint=self.endpoint, seconds=60)
+                self.assertEqual((status, self.error()), (409, None), text)
+            else:
+                until(lambda: guard.group("www")["gate_ready"], 2, "attached")
+            return now["mode"] == "enforce"
+        answers = [refuses(share) for share in (0.1, 25, 50, 75, 100)]
+        self.assertEqual(answers, sorted(answers), "once inside, always inside")
+        self.assertTrue(answers[-1])
+        if not answers[0]:  # 999 machine ids of 1,000
+            refuses(0.1)
+            out = subprocess.run([f"{BUILD}/pileguardctl", "--socket", guard.socket, "status"], capture_output=True, text=True,
+                                 check=False).stdout
+            self.assertIn("the policy says enforce; enforce_share 0.1% leaves this host out", out)
+
+    def test_fingerprints(self):
+        guard = self.guarded_by_fragment()
+        path = f"{guard.dir}/app.conf"
+        guard.write(f"fingerprints: [{path}, /etc/none-such]\n", "30-prints.yaml")
+        self.assertEqual(guard.post("reload")[0], 200)
+
+        def shown():
+            return {line.split('path="')[1].split('"')[0]: line.split('sha256="')[1].split('"')[0]
+                    for line in guard.http("GET", "/metrics")[1].splitlines()
+                    if line.startswith("pileguard_fingerprint_info{")}
+        until(lambda: shown() == {path: "missing", "/etc/none-such": "missing"}, 5, "both are missing")
+        for text in ("max_children = 10\n", "max_children = 12\n"):
+            with open(path, "w", encoding="ascii") as f:
+                f.write(text)
+            wanted = hashlib.sha256(text.encode()).hexdigest()[:16]
+            until(lambda: shown()[path] == wanted, 10, "the hash of the file")  # pylint: disable=cell-var-from-loop
+        os.unlink(path)
+        os.mkfifo(path)
+        until(lambda: shown()[path] == "unreadable", 10, "a FIFO stops nobody")
+        self.assertEqual(guard.post("reload")[0], 200)
 
 
 if __name__ == "__main__":

@@ -45,6 +45,15 @@ static void test_blocked_by_observe(void **state)
 	check_blocked(f, PILE_BLOCKED_OBSERVE);
 }
 
+static void test_blocked_by_share(void **state)
+{
+	struct fixture *f = *state;
+
+	f->view.mode = PILE_MODE_OBSERVE;
+	f->view.outside_share = true;
+	check_blocked(f, PILE_BLOCKED_SHARE);
+}
+
 static void test_blocked_by_rung(void **state)
 {
 	struct fixture *f = *state;
@@ -590,6 +599,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(test_blocked_by_observe),
+		T(test_blocked_by_share),
 		T(test_blocked_by_rung),
 		T(test_blocked_by_kernel),
 		T(test_blocked_by_foreign_hands),

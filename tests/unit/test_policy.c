@@ -33,9 +33,9 @@ static char *read_file(const char *path, size_t *ret_size)
 	struct pile_error err = { 0 };
 	char *text = NULL;
 
-	if (pile_load_read(AT_FDCWD, path, &text, ret_size, &err) < 0)
+	if (pile_files_read_one(AT_FDCWD, path, PILE_FILES_SIZE_MAX, &text, ret_size, &err) < 0)
 		fail_msg("%s: %s", path, err.text);
-	text[*ret_size < PILE_LOAD_SIZE_MAX ? *ret_size : PILE_LOAD_SIZE_MAX] = '\0';
+	text[*ret_size < PILE_FILES_SIZE_MAX ? *ret_size : PILE_FILES_SIZE_MAX] = '\0';
 	return text;
 }
 
@@ -185,6 +185,13 @@ static void test_sample(void **state)
 		if (!strstr(text, key))
 			fail_msg("the sample does not explain %s", key);
 	}
+	for (size_t i = 0; i < PILE_FORMAT_TOPS; i++) {
+		char key[64];
+
+		snprintf(key, sizeof(key), "%s: ", pile_format_tops[i].name);
+		if (!strstr(text, key))
+			fail_msg("the sample does not explain %s", key);
+	}
 	/* "#groups:", "#  - name": an option; "# Check:": prose */
 	for (char *line = text; line && *line;
 	     line = strchr(line, '\n') ? strchr(line, '\n') + 1 : NULL)
@@ -238,7 +245,7 @@ static void test_largest(void **state)
 	assert_int_equal(pile_check_policy(&loaded, path, sizeof(path), &err), 0);
 	assert_int_equal(pile_load_seal(&loaded), 0);
 	assert_int_equal(pile_load_format(&loaded, &text), 0);
-	assert_true(strlen(text) < PILE_LOAD_SIZE_MAX / 2);
+	assert_true(strlen(text) < PILE_FILES_SIZE_MAX / 2);
 	assert_round_trip(&loaded);
 }
 
@@ -314,7 +321,7 @@ static void remove_dir(const char *dir)
 
 static void test_load_file(void **state)
 {
-	static char big[PILE_LOAD_SIZE_MAX + 1];
+	static char big[PILE_FILES_SIZE_MAX + 1];
 	struct pile_error err = { 0 };
 	char dir[PATH_SIZE], path[PATH_SIZE + 16];
 
