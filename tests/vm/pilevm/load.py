@@ -20,13 +20,33 @@ from . import records
 # themselves, and there are two: at 40, a host that gives a quarter less than usual cannot even refuse them all, guard or not.
 RATE = 25
 CLIENT_TIMEOUT_S = 30   # from the planned send
-PATHS = {"auth": "/auth", "plain": "/plain", "slow": "/slow?ms=3000"}
+PATIENT_S = 60          # of who asks for something that takes long
 BLOCK = 50              # requests in which the shares are exact (2 % is one of them)
 ANSWER_MAX_BYTES = 65536
 # The guest sees the client's own port, whatever forward it came through. A port that
 # comes again within the guest's TIME_WAIT (60 s) costs a lost SYN and 6 s, so each
 # request takes the next of these, below the ports that the host gives out itself.
 SOURCE_PORTS = range(10000, 32768)
+
+
+@dataclass(frozen=True)
+class Kind:
+    path: str
+    timeout_s: float = CLIENT_TIMEOUT_S
+    upload_bytes: int = 0   # a body, sent in pieces
+    upload_s: float = 0     # ... over so long
+
+
+KINDS = {
+    "auth": Kind("/auth"),
+    "plain": Kind("/plain"),
+    "slow": Kind("/slow?ms=3000"),
+    "report": Kind("/slow?ms=30000", PATIENT_S),        # a report: 30 s until its first byte
+    "poll": Kind("/slow?ms=20000", PATIENT_S),          # a long poll without news
+    "stream": Kind("/events?s=10", PATIENT_S),          # an event stream: first byte at once, then one a second
+    "upload": Kind("/upload", PATIENT_S, 200_000, 4),
+}
+UPLOAD_PIECES = 20
 
 
 @dataclass(frozen=True)
@@ -40,9 +60,9 @@ class Segment:
         duration, rate, shares = text.split(":")
         pairs = tuple((kind, float(percent)) for kind, percent in
                       (share.split("=") for share in shares.split(",") if share))
-        unknown = [kind for kind, _ in pairs if kind not in PATHS]
+        unknown = [kind for kind, _ in pairs if kind not in KINDS]
         if unknown or (float(rate) and round(sum(percent for _, percent in pairs)) != 100):
-            raise ValueError(f"{text}: kinds are {', '.join(PATHS)} and their shares make 100")
+            raise ValueError(f"{text}: kinds are {', '.join(KINDS)} and their shares make 100")
         return cls(float(duration), float(rate), pairs)
 
     def __str__(self):
@@ -93,15 +113,25 @@ def open_socket(source_ports):
     raise OSError("no source port is free")
 
 
-async def exchange(port, path, record, source_ports):
+async def send(sock, kind):
+    loop = asyncio.get_running_loop()
+    if not kind.upload_bytes:
+        # 1.0: the body comes as it is, not in chunks
+        await loop.sock_sendall(sock, f"GET {kind.path} HTTP/1.0\r\nHost: vm\r\n\r\n".encode())
+        return
+    await loop.sock_sendall(sock, f"POST {kind.path} HTTP/1.0\r\nHost: vm\r\nContent-Length: {kind.upload_bytes}\r\n\r\n".encode())
+    for _ in range(UPLOAD_PIECES):
+        await loop.sock_sendall(sock, b"x" * (kind.upload_bytes // UPLOAD_PIECES))
+        await asyncio.sleep(kind.upload_s / UPLOAD_PIECES)
+
+
+async def exchange(port, kind, record, source_ports):
     """One request on a connection of its own; fills in the record."""
     sock = open_socket(source_ports)
     try:
         await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
         record["connected"] = records.now()
-        # 1.0: the body comes as it is, not in chunks
-        request = f"GET {path} HTTP/1.0\r\nHost: vm\r\n\r\n".encode()
-        await asyncio.get_running_loop().sock_sendall(sock, request)
+        await send(sock, kind)
         record["sent"] = records.now()
         answer = b""
         while len(answer) < ANSWER_MAX_BYTES:
@@ -120,7 +150,7 @@ async def one(port, kind, planned, out, source_ports):
     """Sends a request whose time has come, and writes its record whatever happens."""
     record = {"kind": kind, "planned": planned, "started": records.now(), "status": 0, "error": None}
     try:
-        await asyncio.wait_for(exchange(port, PATHS[kind], record, source_ports), planned + CLIENT_TIMEOUT_S - records.now())
+        await asyncio.wait_for(exchange(port, KINDS[kind], record, source_ports), planned + KINDS[kind].timeout_s - records.now())
     except asyncio.TimeoutError:
         record["error"] = "timeout"
     except OSError as error:

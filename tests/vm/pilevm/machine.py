@@ -58,13 +58,14 @@ class Machine:
         self.state = state
         self.ssh_port, self.banner_port, self.login_port = state["ssh_ports"]
         self.web_ports = state["web_ports"]
-        self.process = None
+        self.process = self.command = None
 
     # -- life ---------------------------------------------------------------
 
     @classmethod
-    def start(cls, image, folder, memory_mb=1536, cpus=2, append=""):
-        """Starts qemu on a fresh overlay; does not wait for the guest."""
+    def start(cls, image, folder, memory_mb=1536, cpus=2, append="", cache="unsafe"):
+        """Starts qemu on a fresh overlay; does not wait for the guest. cache: "writeback" keeps what the guest has flushed, whatever
+        happens to qemu; "unsafe" is faster."""
         folder = Path(folder)
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
@@ -75,12 +76,17 @@ class Machine:
         ports = free_ports(3 + WEB_PORTS)
         state = {"ssh_ports": ports[:3], "web_ports": ports[3:], "kernel": image.kernel, "booted_at": time.monotonic()}
         machine = cls(folder, state)
-        machine.process = subprocess.Popen(machine.qemu_command(image, memory_mb, cpus, append), stdin=subprocess.DEVNULL,
-                                           stdout=open(folder / "qemu.log", "wb"), stderr=subprocess.STDOUT,
-                                           start_new_session=True)
-        state["pid"] = machine.process.pid
-        (folder / "state.json").write_text(json.dumps(state))
+        machine.command = machine.qemu_command(image, memory_mb, cpus, append, cache)
+        machine.run()
         return machine
+
+    def run(self):
+        """Starts qemu: the first time, or again on the same disk."""
+        with open(self.folder / "qemu.log", "ab") as log:
+            self.process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+                                            start_new_session=True)
+        self.state |= {"pid": self.process.pid, "booted_at": time.monotonic()}
+        (self.folder / "state.json").write_text(json.dumps(self.state))
 
     @classmethod
     def attach(cls, folder):
@@ -90,7 +96,7 @@ class Machine:
         except FileNotFoundError:
             raise MachineError(f"no machine in {folder}") from None
 
-    def qemu_command(self, image, memory_mb, cpus, append):
+    def qemu_command(self, image, memory_mb, cpus, append, cache):
         forwards = "user,id=net,restrict=on" + "".join(
             f",hostfwd=tcp:127.0.0.1:{port}-:{guest}"
             for guest, ports in ((22, self.state["ssh_ports"]), (80, self.web_ports)) for port in ports)
@@ -98,7 +104,7 @@ class Machine:
         return ["nice", "-n", "-5", "qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", image.cpu, "-smp", str(cpus),
                 "-m", str(memory_mb), "-nodefaults", "-display", "none", "-no-reboot",
                 "-kernel", str(image.vmlinuz), "-initrd", str(image.initrd), "-append", f"{COMMAND_LINE} {append}",
-                "-drive", f"file={self.folder}/overlay.qcow2,if=virtio,format=qcow2,cache=unsafe",
+                "-drive", f"file={self.folder}/overlay.qcow2,if=virtio,format=qcow2,cache={cache}",
                 "-netdev", forwards, "-device", "virtio-net-pci,netdev=net,romfile=",
                 "-device", "virtio-rng-pci", "-device", "virtio-serial-pci",
                 "-chardev", f"socket,id=agent,path={self.folder}/agent.sock,server=on,wait=off",
@@ -134,7 +140,7 @@ class Machine:
                 self.kill()
 
     def kill(self):
-        """Ends our qemu at once, as a power cut would."""
+        """Ends our qemu at once, the guest unasked; what it wrote is kept."""
         if not self.is_running():
             return
         os.kill(self.state["pid"], signal.SIGTERM)
@@ -143,6 +149,11 @@ class Machine:
         except MachineError:
             os.kill(self.state["pid"], signal.SIGKILL)
             await_true(lambda: not self.is_running(), 10, "end of qemu")
+
+    def cut(self):
+        """Ends our qemu as a power cut would end a machine: what was not flushed is lost."""
+        os.kill(self.state["pid"], signal.SIGKILL)
+        self.process.wait()
 
     def remove(self):
         """Stops the machine if it runs, and removes what it left on the disk."""

@@ -7,6 +7,8 @@
  *   /plain...                needs nothing from the database
  *   /auth...                 needs the cached configuration
  *   /slow?ms=3000            sleeps, then answers (a slow endpoint of its own)
+ *   /events?s=10             an event stream: one event at once, then one a second
+ *   /upload                  takes a body
  *   /admin/offline?life=N    offline mode: resets the cache, which then lives N seconds
  *   /admin/online            ends offline mode and resets the cache
  */
@@ -81,6 +83,27 @@ function route_slow(): void
     answer(200, ['kind' => 'slow', 'waited_ms' => $ms]);
 }
 
+/* Each event leaves at once: nothing on the way may gather them. */
+function route_events(): void
+{
+    $seconds = min(30, (int)($_GET['s'] ?? 10));
+    header('Content-Type: text/event-stream');
+    header('X-Accel-Buffering: no');
+    while (ob_get_level())
+        ob_end_flush();
+    for ($i = 0; $i <= $seconds; $i++) {
+        echo "data: $i\n\n";
+        flush();
+        if ($i < $seconds)
+            sleep(1);
+    }
+}
+
+function route_upload(): void
+{
+    answer(200, ['kind' => 'upload', 'bytes' => strlen(file_get_contents('php://input')), 'waited_ms' => 0]);
+}
+
 /* Offline mode resets the cache at this instant and fills it for $life seconds. */
 function route_offline(): void
 {
@@ -102,6 +125,8 @@ const ROUTES = [
     '/auth' => 'route_auth',
     '/plain' => 'route_plain',
     '/slow' => 'route_slow',
+    '/events' => 'route_events',
+    '/upload' => 'route_upload',
     '/admin/offline' => 'route_offline',
     '/admin/online' => 'route_online',
 ];
