@@ -107,11 +107,10 @@ install: all
 	$(INSTALL) -m 755 $(BUILD)/pileguard-api $(DESTDIR)$(libexecdir)/pileguard/pileguard-api
 	$(INSTALL) -m 755 $(BUILD)/pileguardctl $(DESTDIR)$(bindir)/pileguardctl
 	$(INSTALL) -d -m 700 $(DESTDIR)$(localstatedir)/lib/pileguard
-	sed -e 's,@sbindir@,$(sbindir),g' -e 's,@bindir@,$(bindir),g' -e 's,@localstatedir@,$(localstatedir),g' \
-		-e 's,@sysconfdir@,$(sysconfdir),g' \
-		dist/pileguard.service.in \
-		> $(DESTDIR)$(unitdir)/pileguard.service
-	chmod 644 $(DESTDIR)$(unitdir)/pileguard.service
+	for unit in pileguard.service pileguard-textfile.service; do \
+		sed -e 's,@sbindir@,$(sbindir),g' -e 's,@bindir@,$(bindir),g' -e 's,@localstatedir@,$(localstatedir),g' \
+			-e 's,@sysconfdir@,$(sysconfdir),g' dist/$$unit.in > $(DESTDIR)$(unitdir)/$$unit && \
+		chmod 644 $(DESTDIR)$(unitdir)/$$unit || exit 1; done
 	$(INSTALL) -m 644 dist/pileguard.sysusers $(DESTDIR)$(sysusersdir)/pileguard.conf
 	$(INSTALL) -m 644 dist/completions/pileguardctl.bash $(DESTDIR)$(completionsdir)/pileguardctl
 	$(INSTALL) -d $(DESTDIR)$(mandir)/man1 $(DESTDIR)$(mandir)/man5 $(DESTDIR)$(mandir)/man8 \
@@ -126,7 +125,8 @@ install: all
 
 uninstall:
 	rm -f $(DESTDIR)$(sbindir)/pileguardd $(DESTDIR)$(bindir)/pileguardctl \
-		$(DESTDIR)$(libexecdir)/pileguard/pileguard-api $(DESTDIR)$(unitdir)/pileguard.service $(DESTDIR)$(sysusersdir)/pileguard.conf \
+		$(DESTDIR)$(libexecdir)/pileguard/pileguard-api $(DESTDIR)$(unitdir)/pileguard.service $(DESTDIR)$(unitdir)/pileguard-textfile.service \
+		$(DESTDIR)$(sysusersdir)/pileguard.conf \
 		$(DESTDIR)$(completionsdir)/pileguardctl $(DESTDIR)$(mandir)/man1/pileguardctl.1 \
 		$(DESTDIR)$(mandir)/man5/pileguard.policy.5 $(DESTDIR)$(mandir)/man8/pileguardd.8 \
 		$(DESTDIR)$(datadir)/pileguard/prometheus/pileguard.rules.yml $(DESTDIR)$(datadir)/pileguard/policy.schema.json

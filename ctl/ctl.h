@@ -23,11 +23,13 @@
 /** What the command line said. */
 struct pile_ctl {
 	const char *socket;
-	const char *file;  /* --file: the policy on disk */
-	const char *group; /* --group, or NULL */
-	uint64_t for_ns;   /* --for; 0 = not given */
-	size_t n_with;	   /* --with, as often as it was given */
+	const char *file;     /* --file: the policy on disk */
+	const char *group;    /* --group, or NULL */
+	uint64_t for_ns;      /* --for; 0 = not given */
+	size_t n_with;	      /* --with, as often as it was given */
 	struct pile_files_with with[PILE_CTL_WITH_MAX];
+	const char *textfile; /* --textfile, or NULL */
+	uint64_t every_ns;    /* --every; 0 = once */
 	bool json;
 	bool follow;
 	bool color;
@@ -46,6 +48,8 @@ int pile_lists_dependencies(const struct pile_ctl *ctl);
 int pile_events_show(const struct pile_ctl *ctl);
 /* explain.c */
 int pile_explain_show(const struct pile_ctl *ctl);
+/* metrics.c */
+int pile_metrics_command(const struct pile_ctl *ctl);
 /* policy.c */
 int pile_policy_command(const struct pile_ctl *ctl);
 /**

@@ -19,6 +19,7 @@
 #define OPT_GROUP (1u << 2)
 #define OPT_FILE (1u << 3)
 #define OPT_WITH (1u << 4)
+#define OPT_TEXTFILE (1u << 5)
 
 static int help_show(const struct pile_ctl *ctl);
 static int version_show(const struct pile_ctl *ctl);
@@ -45,6 +46,8 @@ static const struct command commands[] = {
 	  "what was decided, done, and undone" },
 	{ "explain", 1, 1, 0, pile_explain_show, "explain ID",
 	  "one decision: why, did, did not, cost, undo" },
+	{ "metrics", 0, 0, OPT_TEXTFILE, pile_metrics_command, "metrics [--textfile PATH]",
+	  "for Prometheus; into a file for node_exporter" },
 	{ "policy", 1, 2, OPT_FILE | OPT_WITH, pile_policy_command,
 	  "policy show|check|diff|init [FILE]",
 	  "in force; on disk, checked, or compared with it; a first one" },
@@ -72,7 +75,9 @@ static int help_show(const struct pile_ctl *ctl)
 	       "  --file PATH      status, policy: the policy on disk (%s)\n"
 	       "  --with NAME=FILE policy check, diff: as if FILE stood in the place of policy.yaml or a\n"
 	       "                   fragment, like 50-api.yaml=new.yaml; 50-api.yaml= : as if it were gone\n"
-	       "  --for TIME       hold, release: how long, 1s to 24h (10min)\n\n"
+	       "  --for TIME       hold, release: how long, 1s to 24h (10min)\n"
+	       "  --textfile PATH  metrics: into this file, whole or not at all\n"
+	       "  --every TIME     metrics: again and again; the file goes when pileguard does\n\n"
 	       "exit status: 0 done, 1 refused or failed, 2 usage, 3 pileguard does not answer,\n"
 	       "4 the policy's files are not the policy in force (status, policy diff), 78 policy not valid\n",
 	       PILE_API_SOCKET, PILE_CTL_POLICY_FILE);
@@ -130,6 +135,15 @@ static bool with_add(struct pile_ctl *ctl, char *arg)
 	return true;
 }
 
+/** A time with its unit. Says what is wrong, and returns false, when it is none, or 0. */
+static bool time_parse(const char *option, const char *text, uint64_t *ret_ns)
+{
+	if (pile_quantity_parse_duration(text, ret_ns) == 0 && *ret_ns)
+		return true;
+	fprintf(stderr, "%s %s: give a time with its unit, like 10min or 90s\n", option, text);
+	return false;
+}
+
 /** Reads the options into @ctl and what was used of the special ones into @used. Returns an exit
  * status. */
 static int options_parse(int argc, char **argv, struct pile_ctl *ctl, unsigned int *used)
@@ -142,6 +156,8 @@ static int options_parse(int argc, char **argv, struct pile_ctl *ctl, unsigned i
 		{ "group", required_argument, NULL, 'g' },
 		{ "file", required_argument, NULL, 'p' },
 		{ "with", required_argument, NULL, 'w' },
+		{ "textfile", required_argument, NULL, 'T' },
+		{ "every", required_argument, NULL, 'e' },
 		{ "help", no_argument, NULL, 'h' },
 		{ "version", no_argument, NULL, 'V' },
 		{ 0 },
@@ -174,14 +190,18 @@ static int options_parse(int argc, char **argv, struct pile_ctl *ctl, unsigned i
 			*used |= OPT_WITH;
 			break;
 		case 't':
-			if (pile_quantity_parse_duration(optarg, &ctl->for_ns) != 0 ||
-			    !ctl->for_ns) {
-				fprintf(stderr,
-					"--for %s: give a time with its unit, like 10min or 90s\n",
-					optarg);
+			if (!time_parse("--for", optarg, &ctl->for_ns))
 				return PILE_EXIT_USAGE;
-			}
 			*used |= OPT_FOR;
+			break;
+		case 'T':
+			ctl->textfile = optarg;
+			*used |= OPT_TEXTFILE;
+			break;
+		case 'e':
+			if (!time_parse("--every", optarg, &ctl->every_ns))
+				return PILE_EXIT_USAGE;
+			*used |= OPT_TEXTFILE;
 			break;
 		case 'h':
 			exit(help_show(ctl));

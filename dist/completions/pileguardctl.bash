@@ -9,16 +9,16 @@ _pileguardctl_names() # COMMAND COLUMN: one column of a table, without its title
 _pileguardctl()
 {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} command='' word i
-	local commands="status groups workers dependencies events explain policy reload hold release version help"
+	local commands="status groups workers dependencies events explain metrics policy reload hold release version help"
 
 	case $prev in
-	--socket | --file) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+	--socket | --file | --textfile) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
 	--group) mapfile -t COMPREPLY < <(compgen -W "$(_pileguardctl_names groups 1)" -- "$cur"); return ;;
-	--for) mapfile -t COMPREPLY < <(compgen -W "1min 10min 1h" -- "$cur"); return ;;
+	--for | --every) mapfile -t COMPREPLY < <(compgen -W "1min 10min 1h" -- "$cur"); return ;;
 	esac
 	for ((i = 1; i < COMP_CWORD; i++)); do
 		word=${COMP_WORDS[i]}
-		[[ $word == -* || ${COMP_WORDS[i - 1]} == --@(socket|file|group|for|with) ]] && continue
+		[[ $word == -* || ${COMP_WORDS[i - 1]} == --@(socket|file|group|for|with|textfile|every) ]] && continue
 		command=$word
 		break
 	done
@@ -30,6 +30,7 @@ _pileguardctl()
 		groups | workers | dependencies) options+=" --group" ;;
 		status) options+=" --file" ;;
 		policy) options+=" --file --with" ;;
+		metrics) options+=" --textfile --every" ;;
 		esac
 		mapfile -t COMPREPLY < <(compgen -W "$options" -- "$cur")
 		return
