@@ -145,6 +145,12 @@ static __always_inline void connection_adopt(struct task_struct *task, struct so
 	if (group != PILE_NO_GROUP || sk->__sk_common.skc_family == AF_UNIX ||
 	    sk->sk_protocol != IPPROTO_TCP || cg->group == PILE_NO_GROUP)
 		return;
+	/*
+	 * accepted: the listener's backlog is copied into its children, whoever connects has none. Its
+	 * listener is not known yet; taken for a connect, its client would be shown as a dependency
+	 */
+	if (sk->sk_max_ack_backlog)
+		return;
 	if (sk->__sk_common.skc_state != TCP_SYN_SENT &&
 	    sk->__sk_common.skc_state != TCP_ESTABLISHED)
 		return;

@@ -295,6 +295,9 @@ static void heaviest_mark(uint64_t *weights, bool *marks, uint32_t n, uint32_t w
 	}
 }
 
+/* All that have no series of their own. A group that is called so is one of them, or its series stood twice. */
+#define OTHER "other"
+
 static void groups_append(const struct pile_snapshot_half *half, struct pile_text *ret)
 {
 	uint64_t weights[PILE_GROUPS_MAX] = { 0 };
@@ -305,7 +308,8 @@ static void groups_append(const struct pile_snapshot_half *half, struct pile_tex
 	size_t n = 0;
 
 	for (uint32_t i = 0; i < half->n_groups; i++)
-		weights[i] = half->groups[i].name[0] ? group_weight(&half->groups[i]) + 1 : 0;
+		if (half->groups[i].name[0] && strcmp(half->groups[i].name, OTHER) != 0)
+			weights[i] = group_weight(&half->groups[i]) + 1;
 	heaviest_mark(weights, marks, half->n_groups, PILE_METRICS_GROUPS);
 	for (uint32_t i = 0; i < half->n_groups; i++) {
 		if (marks[i]) {
@@ -319,7 +323,7 @@ static void groups_append(const struct pile_snapshot_half *half, struct pile_tex
 	}
 	if (any_other) {
 		rows[n].base = &other;
-		rows[n++].group = "other";
+		rows[n++].group = OTHER;
 	}
 	rows_append(group_metrics, ARRAY_LEN(group_metrics), rows, n, ret);
 }
@@ -366,8 +370,8 @@ static void destinations_append(const struct pile_snapshot_half *half, struct pi
 	}
 	if (any_other) {
 		rows[n].base = other;
-		rows[n].group = "other";
-		snprintf(rows[n++].destination, sizeof(rows[0].destination), "other");
+		rows[n].group = OTHER;
+		snprintf(rows[n++].destination, sizeof(rows[0].destination), OTHER);
 	}
 	rows_append(destination_metrics, ARRAY_LEN(destination_metrics), rows, n, ret);
 }

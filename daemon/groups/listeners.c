@@ -138,7 +138,8 @@ static void found_name(const struct pile_groups *g, const char *cgroup, const ch
 			*p = '-';
 	base[PILE_NAME_MAX - 8] = '\0';
 	snprintf(ret, size, "%s", base);
-	for (int i = 2; pile_groups_find(g, ret) != PILE_NO_GROUP && i < 100; i++)
+	/* no two have one name: there are fewer groups than numbers */
+	for (int i = 2; pile_groups_find(g, ret) != PILE_NO_GROUP && i < PILE_GROUPS_MAX + 2; i++)
 		snprintf(ret, size, "%s.%d", base, i);
 }
 

@@ -89,11 +89,11 @@ static void test_escapes(void **state)
 	assert_has(&text, "{group=\"a\\\"b\\\\c\\nd?\"} 3\n");
 }
 
-static void test_no_more_than_500_series(void **state)
+/* All that a snapshot can hold, and one group whose name is that of what is summed up. */
+static void fill_whole(void)
 {
-	_cleanup_text_ struct pile_text text = { 0 };
-
-	(void)state;
+	fixture_group(&half, "other", "x.service")->sample.waiting = 1000;
+	half.groups[half.n_groups - 1].configured = true;
 	while (half.n_groups < PILE_GROUPS_MAX) {
 		char name[PILE_NAME_MAX];
 
@@ -109,18 +109,109 @@ static void test_no_more_than_500_series(void **state)
 	half.dependencies[100].sample.connecting = 30;
 	half.dependencies[200].state = 1;
 	half.dependencies[200].blocked = PILE_BLOCKED_OBSERVE;
+}
+
+static void test_no_more_than_500_series(void **state)
+{
+	_cleanup_text_ struct pile_text text = { 0 };
+
+	(void)state;
+	fill_whole();
 	pile_metrics_format(&half, &text);
 	assert_false(text.failed);
 	assert_in_range(series_count(text.data), 400, PILE_METRICS_SERIES_MAX);
-	/* The sum is conserved: 105 groups of 10 and three with their own are there in all. */
+	/* The sum is conserved: 124 groups of 10 and three with their own are there in all. */
 	assert_has(&text, "pileguard_group_requests_opened_total{group=\"www\"} 41204\n");
-	assert_has(&text, "pileguard_group_requests_opened_total{group=\"other\"} 1080\n");
+	assert_has(&text, "pileguard_group_requests_opened_total{group=\"other\"} 1070\n");
 	/* Those that wait, and those that are (or would be) refused, are among the twenty. */
 	assert_has(&text, "pileguard_destination_connecting{group=\"nginx\",destination=\"[2001:"
 			  "db8::1]:100\"} 30\n");
 	assert_has(&text, "pileguard_destination_breaker_state{group=\"nginx\",destination=\"[2001:"
 			  "db8::1]:200\"} 3\n");
 	assert_has(&text, "pileguard_destination_silent{group=\"other\",destination=\"other\"}");
+}
+
+static int name_compare(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* Prometheus refuses an answer as a whole in which one series stands twice. */
+static void test_no_series_twice(void **state)
+{
+	_cleanup_text_ struct pile_text text = { 0 };
+	char *names[PILE_METRICS_SERIES_MAX], *save = NULL;
+	size_t n = 0;
+
+	(void)state;
+	fill_whole();
+	pile_metrics_format(&half, &text);
+	assert_has(&text, "pileguard_group_requests_waiting{group=\"other\"} 1000\n");
+	for (char *line = strtok_r(text.data, "\n", &save); line;
+	     line = strtok_r(NULL, "\n", &save)) {
+		if (line[0] == '#')
+			continue;
+		*strrchr(line, ' ') = '\0';
+		assert_in_range(n, 0, PILE_METRICS_SERIES_MAX - 1);
+		names[n++] = line;
+	}
+	qsort(names, n, sizeof(names[0]), name_compare);
+	for (size_t i = 1; i < n; i++)
+		assert_string_not_equal(names[i - 1], names[i]);
+}
+
+/* Prometheus' own opinion of all names, units and types. */
+static void test_promtool(void **state)
+{
+	_cleanup_text_ struct pile_text text = { 0 };
+	FILE *check;
+
+	(void)state;
+	if (access("/usr/bin/promtool", X_OK) != 0)
+		skip(); /* tests/deps installs it */
+	fill_whole();
+	pile_metrics_format(&half, &text);
+	check = popen("/usr/bin/promtool check metrics", "w");
+	assert_non_null(check);
+	assert_int_equal(fwrite(text.data, 1, text.len, check), text.len);
+	assert_int_equal(pclose(check), 0); /* 3 for a warning */
+}
+
+#define SECRET "s3cret"
+#define SECRET_PUT(field) snprintf(field, sizeof(field), "%s", SECRET)
+
+/* Labels are names of groups and destinations, and what the host says of itself: no other text is shown. */
+static void test_no_other_text_is_shown(void **state)
+{
+	static const char *const keys[] = { "group", "destination", "version", "kernel", "tier",
+					    "hash",  "generation",  "source",  "mode" };
+	_cleanup_text_ struct pile_text text = { 0 };
+
+	(void)state;
+	SECRET_PUT(half.host.hostname);
+	SECRET_PUT(half.host.missing);
+	SECRET_PUT(half.host.policy_trouble);
+	SECRET_PUT(half.groups[0].unit);
+	SECRET_PUT(half.groups[0].cgroup);
+	SECRET_PUT(half.groups[0].would_have);
+	SECRET_PUT(half.listeners[0].endpoint.path);
+	SECRET_PUT(half.listeners[0].blind);
+	SECRET_PUT(half.workers[0].comm);
+	SECRET_PUT(half.events[0].text);
+	SECRET_PUT(half.explains[0].unit);
+	SECRET_PUT(half.policy_text);
+	pile_metrics_format(&half, &text);
+	assert_null(strstr(text.data, SECRET));
+	for (const char *at = text.data; (at = strpbrk(at, "{,")); at++) {
+		size_t len = strspn(at + 1, "abcdefghijklmnopqrstuvwxyz_");
+		bool known = false;
+
+		if (strncmp(at + 1 + len, "=\"", 2) != 0)
+			continue; /* a comma in a help text */
+		for (size_t i = 0; i < ARRAY_LEN(keys); i++)
+			known |= strlen(keys[i]) == len && strncmp(keys[i], at + 1, len) == 0;
+		assert_true(known);
+	}
 }
 
 static void test_empty_host(void **state)
@@ -141,6 +232,9 @@ int main(void)
 		cmocka_unit_test_setup(test_shape, setup),
 		cmocka_unit_test_setup(test_escapes, setup),
 		cmocka_unit_test_setup(test_no_more_than_500_series, setup),
+		cmocka_unit_test_setup(test_no_series_twice, setup),
+		cmocka_unit_test_setup(test_promtool, setup),
+		cmocka_unit_test_setup(test_no_other_text_is_shown, setup),
 		cmocka_unit_test_setup(test_empty_host, setup),
 	};
 
