@@ -4,6 +4,8 @@
  * walks our own storage, sweep_all.bpf.c all sockets of the host.
  * A request is moved from the old wheel to the new one: what stays behind in the old wheel belonged
  * to sockets that are gone. A connection to a dependency tells what it is doing.
+ * A socket is marked as met only when its record was taken: where the reader's buffer ends in the middle of
+ * one, the kernel drops it and comes to the same socket again.
  */
 #ifndef PILE_BPF_SWEEP_H
 #define PILE_BPF_SWEEP_H
@@ -56,7 +58,7 @@ static __always_inline bool is_retired(const struct pile_bpf_control *ctl, __u32
 	return group >= PILE_GROUPS_MAX || group_bit(ctl->retired, group);
 }
 
-static __always_inline void queue_write(struct seq_file *seq, struct sock *sk,
+static __always_inline bool queue_write(struct seq_file *seq, struct sock *sk,
 					struct pile_bpf_socket *st)
 {
 	struct pile_bpf_record_queue rec = {
@@ -68,7 +70,7 @@ static __always_inline void queue_write(struct seq_file *seq, struct sock *sk,
 
 	rec.backlog = sk->__sk_common.skc_family == AF_UNIX ? sk->sk_receive_queue.qlen
 							    : sk->sk_ack_backlog;
-	bpf_seq_write(seq, &rec, sizeof(rec));
+	return bpf_seq_write(seq, &rec, sizeof(rec)) == 0;
 }
 
 /* A connection of a group, or its listener. Not for sockets without a state of ours. */
@@ -81,7 +83,6 @@ static __always_inline void socket_sweep(struct seq_file *seq, struct sock *sk)
 	st = bpf_sk_storage_get(&sockets, sk, NULL, 0);
 	if (!st || !ctl || st->swept == (__u16)ctl->sweep)
 		return;
-	st->swept = ctl->sweep;
 	/*
 	 * its group's slot is given away: forget it; if it is still served, the discover walk
 	 * adopts it again
@@ -91,7 +92,8 @@ static __always_inline void socket_sweep(struct seq_file *seq, struct sock *sk)
 		return;
 	}
 	if (sk->__sk_common.skc_state == TCP_LISTEN) {
-		queue_write(seq, sk, st);
+		if (queue_write(seq, sk, st))
+			st->swept = ctl->sweep;
 		return;
 	}
 	request_rebin(st, ctl, bpf_ktime_get_ns());
@@ -99,7 +101,8 @@ static __always_inline void socket_sweep(struct seq_file *seq, struct sock *sk)
 	rec.worker = st->worker;
 	rec.flags = st->flags;
 	rec.open = st->open;
-	bpf_seq_write(seq, &rec, sizeof(rec));
+	if (bpf_seq_write(seq, &rec, sizeof(rec)) == 0)
+		st->swept = ctl->sweep;
 }
 
 /* tcp timestamps of "last sent" and "last received" are jiffies, 32 bits of them. */
@@ -152,7 +155,6 @@ static __always_inline void connect_sweep(struct seq_file *seq, struct sock *sk)
 	st = bpf_sk_storage_get(&connects, sk, NULL, 0);
 	if (!st || !ctl || st->swept == (__u8)ctl->sweep)
 		return;
-	st->swept = ctl->sweep;
 	state = sk->__sk_common.skc_state;
 	if (is_retired(ctl, st->group)) {
 		if (state == TCP_SYN_SENT)
@@ -173,7 +175,8 @@ static __always_inline void connect_sweep(struct seq_file *seq, struct sock *sk)
 	rec.started_ns = st->started_ns;
 	rec.netns = sk->__sk_common.skc_net.net->ns.inum;
 	source_read(&rec, sk);
-	bpf_seq_write(seq, &rec, sizeof(rec));
+	if (bpf_seq_write(seq, &rec, sizeof(rec)) == 0)
+		st->swept = ctl->sweep;
 }
 
 #endif

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # bench.mk: what tests/bench/run starts. empty.bpf.o: what the kernel's statistics read for a program that does nothing.
-BENCH_PROGRAMS += $(BUILD)/bench/load $(BUILD)/bench/empty $(BUILD)/bench/empty.bpf.o $(BUILD)/tests/conserve
+TEST_PROGRAMS += $(BUILD)/bench/crowd
+BENCH_PROGRAMS += $(BUILD)/bench/load $(BUILD)/bench/crowd $(BUILD)/bench/empty $(BUILD)/bench/empty.bpf.o $(BUILD)/tests/conserve
 
-$(BUILD)/bench/load: tests/bench/load.c
+$(BUILD)/bench/load $(BUILD)/bench/crowd: $(BUILD)/bench/%: tests/bench/%.c
 	@mkdir -p $(@D)
 	$(call say,CC,$@)
 	$(Q)$(CC) -std=gnu17 -D_GNU_SOURCE $(WARNINGS) -O2 -g -o $@ $<

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * load.c: one question, one answer, many times, over one connection: load ours|foreign tcp|unix N PATH
+ * load.c: one question, one answer, many times, over one connection: load ours|foreign tcp|unix N PATH [CPUS]
  * ours: accepted from a listener that stays, so that the guard follows it. foreign: from one that is closed at once.
- * Says "ready", waits for a line on stdin, and prints how many nanoseconds a round trip took.
+ * CPUS: on each of the first so many processors one connection of its own, with both of its ends there: nothing but
+ * the guard's own counters is shared. Else both ends run where the scheduler puts them.
+ * Says "ready", waits for a line on stdin, and prints how many nanoseconds a round trip took (the mean of all).
  */
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -16,6 +19,8 @@
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
+
+#define CPUS_MAX 8 /* the listener's backlog */
 
 static void fail(const char *what)
 {
@@ -87,36 +92,68 @@ static long long now_ns(void)
 	return t.tv_sec * 1000000000LL + t.tv_nsec;
 }
 
+static void cpu_keep(int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	if (sched_setaffinity(0, sizeof(set), &set) < 0)
+		fail("affinity");
+}
+
+/* Returns the nanoseconds of a round trip. */
+static long long ask(int fd, long n)
+{
+	char buf[8] = "question";
+	long long start = now_ns();
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	for (long i = 0; i < n; i++)
+		if (send(fd, buf, 8, MSG_NOSIGNAL) != 8 || recv(fd, buf, 8, MSG_WAITALL) != 8)
+			fail("round trip");
+	return (now_ns() - start) / n;
+}
+
 int main(int argc, char **argv)
 {
-	bool ours = argc == 5 && strcmp(argv[1], "ours") == 0,
-	     tcp = argc == 5 && strcmp(argv[2], "tcp") == 0;
+	bool ours = argc >= 5 && strcmp(argv[1], "ours") == 0,
+	     tcp = argc >= 5 && strcmp(argv[2], "tcp") == 0;
+	int cpus = argc == 6 ? atoi(argv[5]) : 0, pairs = cpus ? cpus : 1;
+	int listener, server[CPUS_MAX], client[CPUS_MAX], results[2];
+	long long took, sum = 0;
 	struct sockaddr_storage sa;
-	int listener, server, client;
-	char buf[8] = "question";
-	long long start;
 	socklen_t len;
 	long n;
 
-	if (argc != 5)
+	if (argc < 5 || cpus < 0 || cpus > CPUS_MAX)
 		return 2;
 	n = atol(argv[3]);
 	listener = listener_open(tcp, argv[4], &sa, &len);
 	if (ours)
 		wait_for_word(); /* followed first, connected then */
-	client = connection(tcp, listener, &sa, len, &server);
+	for (int i = 0; i < pairs; i++)
+		client[i] = connection(tcp, listener, &sa, len, &server[i]);
 	if (!ours) {
 		close(listener);
 		wait_for_word();
 	}
-	if (fork() == 0)
-		serve(server);
-	close(server);
-	start = now_ns();
-	for (long i = 0; i < n; i++)
-		if (send(client, buf, 8, MSG_NOSIGNAL) != 8 ||
-		    recv(client, buf, 8, MSG_WAITALL) != 8)
-			fail("round trip");
-	printf("%lld\n", (now_ns() - start) / n);
+	if (pipe(results) < 0)
+		fail("pipe");
+	for (int i = 0; i < pairs; i++)
+		if (fork() == 0) {
+			if (cpus)
+				cpu_keep(i);
+			if (fork() == 0)
+				serve(server[i]);
+			took = ask(client[i], n);
+			return write(results[1], &took, sizeof(took)) != sizeof(took);
+		}
+	for (int i = 0; i < pairs; i++) {
+		if (read(results[0], &took, sizeof(took)) != sizeof(took))
+			fail("result");
+		sum += took;
+	}
+	printf("%lld\n", sum / pairs);
 	return 0;
 }
