@@ -29,20 +29,34 @@ static struct pile_sample_dependency *known_find(struct pile_sense *s, uint32_t 
 	return NULL;
 }
 
+/* Connections to it, pending ones too, by the sweep that runs or else by the last one. */
+static uint32_t in_use(const struct pile_sense *s, const struct pile_sample_dependency *d)
+{
+	return MAX(d->connecting + d->open, s->before[d - s->known]);
+}
+
+/* 2: several wait for it, or a connection stands; 1: it has answered; 0: neither. */
+static int worth(const struct pile_sense *s, const struct pile_sample_dependency *d)
+{
+	if (d->open > 0 || in_use(s, d) > 1)
+		return 2;
+	return d->established > 0;
+}
+
 /*
  * What matters least: its group is not named by the policy (whoever has a login can open connects),
- * nobody waits for it, fewest connections, longest unused. A mail-out to thousands of addresses must
- * not push the database out, so recency comes last.
+ * nobody waits for it and it never answered, fewest connections, longest unused. A mail-out to thousands of
+ * addresses, one connect each, must not push the database out, even while nobody asks it: so recency comes last.
  */
 static bool matters_less(const struct pile_sense *s, const struct pile_sample_dependency *a,
 			 const struct pile_sample_dependency *b)
 {
 	if (s->named[a->group] != s->named[b->group])
 		return s->named[b->group];
-	if (a->connecting != b->connecting)
-		return a->connecting < b->connecting;
-	if (a->open != b->open)
-		return a->open < b->open;
+	if (worth(s, a) != worth(s, b))
+		return worth(s, a) < worth(s, b);
+	if (in_use(s, a) != in_use(s, b))
+		return in_use(s, a) < in_use(s, b);
 	if (a->established != b->established)
 		return a->established < b->established;
 	return a->last_started_ns < b->last_started_ns;
@@ -62,10 +76,11 @@ static struct pile_sample_dependency *known_take(struct pile_sense *s, struct pi
 	s->destinations_lost++;
 	if (!s->named[group] && s->named[least->group])
 		return NULL;
-	if (s->named[group] == s->named[least->group] && (least->connecting > 1 || least->open > 0))
+	if (s->named[group] == s->named[least->group] && worth(s, least) == 2)
 		return NULL;
 	pile_kernel_destination_key(least->group, &least->endpoint, &key);
 	pile_kernel_destination_remove(k, &key);
+	s->before[least - s->known] = 0;
 	return least;
 }
 
@@ -165,6 +180,7 @@ static void connects_sweep(struct pile_sense *s, struct pile_kernel *k, uint64_t
 	uint64_t from;
 
 	for (uint32_t i = 0; i < s->n_known; i++) {
+		s->before[i] = s->known[i].connecting + s->known[i].open;
 		s->known[i].connecting = 0;
 		s->known[i].stuck = 0;
 		s->known[i].oldest_ns = 0;
@@ -177,6 +193,7 @@ static void connects_sweep(struct pile_sense *s, struct pile_kernel *k, uint64_t
 	s->connects_swept_ns = now_ns;
 	from = pile_clock_ns(CLOCK_MONOTONIC);
 	pile_kernel_sweep_connects(k, connect_see, &sweep);
+	memset(s->before, 0, sizeof(s->before));
 	s->connects_cost_ns = pile_clock_ns(CLOCK_MONOTONIC) - from;
 }
 

@@ -77,6 +77,8 @@ struct pile_sense {
 	/* what is kept of each destination between ticks */
 	uint32_t n_known;
 	struct pile_sample_dependency known[PILE_SAMPLE_DEPENDENCIES_MAX];
+	/* while a sweep counts anew: connecting and open of each as the last one left them; else 0 */
+	uint32_t before[PILE_SAMPLE_DEPENDENCIES_MAX];
 };
 
 /** pile_sense_init - @s: zeroed by the caller. Returns 0 or negative errno. */
