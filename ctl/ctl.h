@@ -64,3 +64,5 @@ int pile_init_show(const struct pile_ctl *ctl);
 int pile_hand_reload(const struct pile_ctl *ctl);
 int pile_hand_hold(const struct pile_ctl *ctl);
 int pile_hand_release(const struct pile_ctl *ctl);
+int pile_hand_disarm(const struct pile_ctl *ctl);
+int pile_hand_arm(const struct pile_ctl *ctl);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* pileguardctl reload, hold, release: the operator's hand. The guard itself checks that it is
+/* pileguardctl reload, hold, release, disarm, arm: the operator's hand. The guard itself checks that it is
  * root's. */
+#include <pwd.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -62,7 +63,8 @@ static int hold_or_release(const struct pile_ctl *ctl, const char *path, bool po
 			ctl->args[1]);
 		return PILE_EXIT_USAGE;
 	}
-	if (ctl->for_ns && (ctl->for_ns < NS_PER_SEC || ctl->for_ns > 86400 * NS_PER_SEC)) {
+	if (ctl->for_ns &&
+	    (ctl->for_ns < NS_PER_SEC || ctl->for_ns > PILE_HAND_SECONDS_MAX * NS_PER_SEC)) {
 		fprintf(stderr, "--for must be from 1s to 24h\n");
 		return PILE_EXIT_USAGE;
 	}
@@ -87,4 +89,59 @@ int pile_hand_hold(const struct pile_ctl *ctl)
 int pile_hand_release(const struct pile_ctl *ctl)
 {
 	return hold_or_release(ctl, "/v1/release", true);
+}
+
+/** Who does this, for the records: whoever called sudo, or logged in, or is. */
+static const char *whoami(char *buf, size_t size)
+{
+	const char *name = getenv("SUDO_USER");
+	unsigned int uid = (unsigned int)getuid();
+	const struct passwd *pw;
+	FILE *file;
+
+	if (!name || !name[0]) {
+		file = fopen("/proc/self/loginuid", "re");
+		if (file && (fscanf(file, "%u", &uid) != 1 || uid == (unsigned int)-1))
+			uid = (unsigned int)getuid();
+		if (file)
+			fclose(file);
+		pw = getpwuid(uid);
+		name = pw ? pw->pw_name : "root";
+	}
+	snprintf(buf, size, "%s", name);
+	return buf;
+}
+
+static int disarm_or_arm(const struct pile_ctl *ctl, const char *path)
+{
+	_cleanup_free_ char *body = NULL;
+	char by[PILE_NAME_MAX];
+	json_t *value;
+
+	if (ctl->for_ns &&
+	    (ctl->for_ns < NS_PER_SEC || ctl->for_ns > PILE_DISARM_SECONDS_MAX * NS_PER_SEC)) {
+		fprintf(stderr, "--for must be from 1s to 720h\n");
+		return PILE_EXIT_USAGE;
+	}
+	value = json_object();
+	json_object_set_new(value, "by",
+			    json_string(whoami(by, sizeof(by)))); /* no text: left out */
+	if (ctl->for_ns)
+		json_object_set_new(value, "seconds",
+				    json_integer((json_int_t)(ctl->for_ns / NS_PER_SEC)));
+	body = json_dumps(value, JSON_COMPACT);
+	json_decref(value);
+	if (!body)
+		return PILE_EXIT_FAILURE;
+	return post(ctl, path, body, PILE_EXIT_FAILURE);
+}
+
+int pile_hand_disarm(const struct pile_ctl *ctl)
+{
+	return disarm_or_arm(ctl, "/v1/disarm");
+}
+
+int pile_hand_arm(const struct pile_ctl *ctl)
+{
+	return disarm_or_arm(ctl, "/v1/arm");
 }

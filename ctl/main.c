@@ -57,6 +57,9 @@ static const struct command commands[] = {
 	  "refuse connects to it now (root)" },
 	{ "release", 2, 2, OPT_FOR, pile_hand_release, "release GROUP DESTINATION [--for 10min]",
 	  "allow connects to it now (root)" },
+	{ "disarm", 0, 0, OPT_FOR, pile_hand_disarm, "disarm [--for TIME]",
+	  "open everything now and only observe, also after a reboot, until armed (root)" },
+	{ "arm", 0, 0, 0, pile_hand_arm, "arm", "end disarm: the policy decides again (root)" },
 	{ "version", 0, 0, 0, version_show, "version", "the version of this command" },
 	{ "help", 0, 1, 0, help_show, "help", "this page" },
 };
@@ -75,7 +78,8 @@ static int help_show(const struct pile_ctl *ctl)
 	       "  --file PATH      status, policy: the policy on disk (%s)\n"
 	       "  --with NAME=FILE policy check, diff: as if FILE stood in the place of policy.yaml or a\n"
 	       "                   fragment, like 50-api.yaml=new.yaml; 50-api.yaml= : as if it were gone\n"
-	       "  --for TIME       hold, release: how long, 1s to 24h (10min)\n"
+	       "  --for TIME       hold, release: how long, 1s to 24h (10min); disarm: 1s to 720h "
+	       "(until armed)\n"
 	       "  --textfile PATH  metrics: into this file, whole or not at all\n"
 	       "  --every TIME     metrics: again and again; the file goes when pileguard does\n\n"
 	       "exit status: 0 done, 1 refused or failed, 2 usage, 3 pileguard does not answer,\n"

@@ -153,8 +153,9 @@ static void head_show(const json_t *status)
 	const json_t *one;
 	size_t index;
 
-	printf("%s   %s   up %s", pile_value_format_text(status, "host", host, sizeof(host)),
+	printf("%s   %s%s   up %s", pile_value_format_text(status, "host", host, sizeof(host)),
 	       pile_value_text(status, "mode"),
+	       pile_value_known(status, "disarmed") ? ", DISARMED by hand" : "",
 	       pile_value_format_seconds(status, "uptime_seconds", up, sizeof(up)));
 	if (pile_value_is(status, "policy.outside_share"))
 		printf("   the policy says enforce; enforce_share %.3g%% leaves this host out",
@@ -237,6 +238,24 @@ static void disk_compare(const struct pile_ctl *ctl, const json_t *status, struc
 		ret->same = true;
 		snprintf(ret->phrase, sizeof(ret->phrase), "same as on disk");
 	}
+}
+
+static void disarmed_show(const struct pile_ctl *ctl, const json_t *status)
+{
+	char by[80], since[32], until[32], line[300];
+
+	if (!pile_value_known(status, "disarmed"))
+		return;
+	if (pile_value_known(status, "disarmed.until"))
+		pile_value_format_time(status, "disarmed.until", until, sizeof(until));
+	else
+		snprintf(until, sizeof(until), "somebody arms it");
+	snprintf(
+		line, sizeof(line),
+		"! disarmed by %s, since %s, until %s: it only observes. End it: sudo pileguardctl arm",
+		pile_value_format_text(status, "disarmed.by", by, sizeof(by)),
+		pile_value_format_time(status, "disarmed.since", since, sizeof(since)), until);
+	pile_table_loud(ctl, line);
 }
 
 /** Returns an exit status. */
@@ -386,6 +405,7 @@ int pile_status_show(const struct pile_ctl *ctl)
 	if (!status)
 		return r;
 	head_show(status);
+	disarmed_show(ctl, status);
 	r = policy_show(ctl, status);
 	table_show(ctl, pile_value_get(status, "groups"));
 	oddities_show(ctl, status);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * child.c: the stats socket, the api process, and the few commands that come up from it.
+ * child.c: the stats socket, the api process, and how the few commands (command.c) come up from it.
  * The api process is a program of its own (exec, never a bare fork: an inherited descriptor would
  * keep gates alive; and its HTTP library would cost the guard 3 MiB). It gets three descriptors and
  * nothing else. A command carries its client's socket: who asks is read here, from the kernel.
@@ -19,7 +19,6 @@
 #include "api/api.h"
 #include "guard.h"
 #include "pileguard/api.h"
-#include "record/explain_text.h"
 
 #ifndef PILE_LIBEXECDIR
 #define PILE_LIBEXECDIR "/usr/libexec"
@@ -106,90 +105,6 @@ void pile_child_reply(struct pile_guard *g, uint32_t id, int result, const char 
 		return; /* the api process went away: its client hears of it there */
 }
 
-/*
- * A connection accepted from the stats socket, by root. The name keeps out what else the api process
- * holds or may be handed that says "root" of itself: its own pair, the listener, the near end of a
- * connection to some root's service.
- */
-static bool client_is_root(const struct pile_guard *g, int fd)
-{
-	struct sockaddr_un name = {};
-	socklen_t name_len = sizeof(name), len = sizeof(int), cred_len = sizeof(struct ucred);
-	int type = 0, listening = 1;
-	struct ucred cred;
-
-	if (fd < 0 || getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) < 0 || type != SOCK_STREAM ||
-	    getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &len) < 0 || listening ||
-	    getsockname(fd, (struct sockaddr *)&name, &name_len) < 0 ||
-	    name.sun_family != AF_UNIX ||
-	    strncmp(name.sun_path, g->options.socket_path, sizeof(name.sun_path)) != 0)
-		return false;
-	return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &cred_len) == 0 && cred.uid == 0;
-}
-
-static void command_hand(struct pile_guard *g, const struct pile_command *c)
-{
-	bool hold = c->kind == PILE_COMMAND_HOLD;
-	uint64_t until = g->sample.now_ns + c->seconds * NS_PER_SEC;
-	uint32_t group = pile_groups_find(&g->groups, c->group);
-	struct pile_endpoint endpoint;
-	char text[256];
-	int r;
-
-	if (group == PILE_NO_GROUP) {
-		snprintf(text, sizeof(text), "no group is called %.64s: see pileguardctl groups",
-			 c->group);
-		pile_child_reply(g, c->id, -ENOENT, text);
-		return;
-	}
-	if (c->seconds < 1 || c->seconds > 86400 ||
-	    pile_endpoint_parse(c->endpoint, !hold, &endpoint) < 0 || endpoint.family == AF_UNIX) {
-		pile_child_reply(g, c->id, -EINVAL,
-				 "write ADDRESS:PORT (no names) and a time of 1s to 24h");
-		return;
-	}
-	r = pile_decide_hold(&g->decide, &g->view, group, &endpoint, hold, until);
-	if (r == -EPERM)
-		snprintf(text, sizeof(text), "%s may not be held: %s", c->group,
-			 pile_explain_text_blocked(
-				 pile_breaker_blocked(&g->decide.breakers, &g->view, NULL, group,
-						      &endpoint, g->sample.now_ns)));
-	else if (r < 0)
-		snprintf(text, sizeof(text), "cannot %s %s: %s", hold ? "hold" : "release",
-			 c->endpoint, strerror(-r));
-	else
-		snprintf(text, sizeof(text), "%s: %s %s by hand for %u s", c->group, c->endpoint,
-			 hold ? "is refused" : "is not refused", c->seconds);
-	if (r == 0)
-		pile_guard_say(g, PILE_EVENT_COMMAND, group, "%s", text);
-	pile_child_reply(g, c->id, r, text);
-}
-
-static void command_run(struct pile_guard *g, struct pile_command *c, int client_fd)
-{
-	c->group[sizeof(c->group) - 1] = '\0';
-	c->endpoint[sizeof(c->endpoint) - 1] = '\0';
-	if (c->version != PILE_COMMAND_VERSION || !c->id)
-		return;
-	if (!client_is_root(g, client_fd)) {
-		pile_child_reply(g, c->id, -EACCES, "only root may do that");
-		return;
-	}
-	switch (c->kind) {
-	case PILE_COMMAND_RELOAD:
-		if (pile_guard_reload(g, c->id) < 0)
-			pile_child_reply(g, c->id, -EBUSY,
-					 "another reload is under way: try again");
-		break;
-	case PILE_COMMAND_HOLD:
-	case PILE_COMMAND_RELEASE:
-		command_hand(g, c);
-		break;
-	default:
-		pile_child_reply(g, c->id, -EOPNOTSUPP, "this version does not know that command");
-	}
-}
-
 #define RIGHTS_MAX 8 /* more than one is refused; room, so that none is left open */
 
 /* A stranger's socket must not keep the loop waiting while it is closed. */
@@ -241,7 +156,7 @@ static int on_command(sd_event_source *source, int fd, uint32_t revents, void *a
 		return 0;
 	n_rights = rights_take(&msg, rights);
 	if (n == (ssize_t)sizeof(command) && n_rights <= 1 && !(msg.msg_flags & MSG_CTRUNC))
-		command_run(arg, &command, n_rights ? rights[0] : -1);
+		pile_command_run(arg, &command, n_rights ? rights[0] : -1);
 	for (size_t i = 0; i < n_rights; i++)
 		stranger_close(rights[i]);
 	return 0;

@@ -199,6 +199,7 @@ static int start(struct pile_guard *g, struct pile_error *err)
 	if (r < 0)
 		return pile_error_set(err, r, "cannot start the slow thread: %s", strerror(-r));
 	g->n_learned = pile_slow_learned_load(g->options.state_dir, g->learned, PILE_GROUPS_MAX);
+	pile_command_recall(g);
 	pile_reload_start(g, &policy);
 	r = pile_publish_open(g);
 	if (r < 0)
@@ -303,6 +304,7 @@ int pile_guard_run(const struct pile_options *options)
 	malloc_trim(0); /* what loading the programs needed is not needed any more */
 	priority_raise(g);
 	hello(g);
+	pile_command_hello(g);
 	/* groups are followed and a snapshot stands before anybody is told that we are ready */
 	pile_tick(g);
 	r = pile_child_start(g);

@@ -14,6 +14,7 @@
 #include "api/snapshot.h"
 #include "pileguard/api.h"
 #include "decide/decide.h"
+#include "decide/disarm.h"
 #include "groups/groups.h"
 #include "kernel/kernel.h"
 #include "policy/policy.h"
@@ -44,6 +45,15 @@ struct pile_reload {
 	bool again; /* another SIGHUP came while one was under way */
 };
 
+/** Whether the guard is disarmed, and who waits to hear that this stands on disk. */
+struct pile_disarming {
+	struct pile_disarm now;
+	uint32_t ticket;     /* of the last text for the slow thread */
+	uint32_t command_id; /* 0 = nobody waits */
+	uint64_t reply_by_ns;
+	char reply[384];
+};
+
 struct pile_guard {
 	struct pile_options options;
 	sd_event *event;
@@ -59,6 +69,7 @@ struct pile_guard {
 	struct pile_slow slow;
 	struct pile_child child;
 	struct pile_reload reload;
+	struct pile_disarming disarm;
 	struct pile_intent intents[PILE_INTENTS_MAX];
 	uint32_t n_intents;
 	struct pile_snapshot *shared;
@@ -126,6 +137,17 @@ void pile_reload_start(struct pile_guard *g, const struct pile_policy *policy);
 void pile_reload_files_say(struct pile_guard *g);
 /** pile_reload_status_tell - the line of `systemctl status`; @first: other fields, each with its line feed. */
 void pile_reload_status_tell(const struct pile_guard *g, const char *first);
+
+
+/* command.c */
+/** pile_command_run - carry out a command; @client_fd: its client's socket, or -1. The reply goes to the api process. */
+void pile_command_run(struct pile_guard *g, struct pile_command *c, int client_fd);
+/** pile_command_recall - start only: was the guard disarmed when it ended? */
+void pile_command_recall(struct pile_guard *g);
+/** pile_command_hello - start only: tell that it still is. */
+void pile_command_hello(struct pile_guard *g);
+/** pile_command_tick - what ends by itself, and answers that waited for the disk. */
+void pile_command_tick(struct pile_guard *g, uint64_t now_ns);
 
 /* tick.c */
 void pile_tick(struct pile_guard *g);

@@ -87,6 +87,10 @@ static void host_fill(const struct pile_guard *g, struct pile_snapshot_host *h)
 	h->started_ns = g->started_ns;
 	h->started_realtime_ns = g->started_realtime_ns;
 	h->mode = g->view.mode;
+	h->disarmed = g->disarm.now.on;
+	snprintf(h->disarmed_by, sizeof(h->disarmed_by), "%s", g->disarm.now.by);
+	h->disarmed_since_realtime_ns = g->disarm.now.since_realtime_ns;
+	h->disarmed_until_realtime_ns = g->disarm.now.until_realtime_ns;
 	h->n_cpus = g->sample.n_cpus;
 	snprintf(h->tier, sizeof(h->tier), "%s", pile_kernel_tier_name(g->kernel.tier));
 	snprintf(h->missing, sizeof(h->missing), "%s", g->missing);
@@ -126,7 +130,8 @@ static void group_fill(const struct pile_guard *g, uint32_t slot, uint64_t now_n
 	const struct pile_group *group = &g->groups.groups[slot];
 	const struct pile_risk *risk = &g->decide.risk[slot];
 	const struct pile_explain *last;
-	bool enforcing = g->view.mode == PILE_MODE_ENFORCE && group->configured;
+	bool enforcing =
+		g->view.mode == PILE_MODE_ENFORCE && !g->view.disarmed && group->configured;
 
 	memset(to, 0, sizeof(*to));
 	snprintf(to->name, sizeof(to->name), "%s", group->config.name);

@@ -63,7 +63,8 @@ static void trouble_format(struct pile_guard *g)
 
 void pile_reload_status_tell(const struct pile_guard *g, const char *first)
 {
-	sd_notifyf(0, "%sSTATUS=%s mode, policy %.7s%s", first,
+	sd_notifyf(0, "%sSTATUS=%s%s mode, policy %.7s%s", first,
+		   g->disarm.now.on ? "DISARMED by hand (pileguardctl arm ends it), " : "",
 		   g->view.mode == PILE_MODE_ENFORCE ? "enforce" : "observe", g->policy.hash,
 		   g->policy_trouble[0]
 			   ? "; the files on disk are not the policy in force: pileguardctl status"

@@ -14,6 +14,7 @@
 #include "policy/store.h"
 
 #define LEARNED_FILE "learned"
+#define DISARM_FILE "disarmed"
 #define EXPLAIN_FILE "explain.next" /* a number: the next episode's */
 
 static int priority_of(const struct pile_event *e)
@@ -22,10 +23,12 @@ static int priority_of(const struct pile_event *e)
 	case PILE_EVENT_OPEN:
 	case PILE_EVENT_NETWORK:
 	case PILE_EVENT_TROUBLE:
+	case PILE_EVENT_DISARM:
 		return LOG_WARNING;
 	case PILE_EVENT_HALF_OPEN:
 	case PILE_EVENT_CLOSE:
 	case PILE_EVENT_COMMAND:
+	case PILE_EVENT_ARM:
 	case PILE_EVENT_POLICY:
 		return LOG_NOTICE;
 	default:
@@ -124,6 +127,43 @@ uint32_t pile_slow_explain_next_load(const char *state_dir)
 	return *end == '\n' && next > 0 && next <= UINT32_MAX ? (uint32_t)next : 1;
 }
 
+/* It must be there after a loss of power, too: the directory as well. */
+static int disarm_write(const struct pile_slow *s, const char *text)
+{
+	_cleanup_close_ int dir = open(s->state_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	char path[280];
+	int r = 0;
+
+	if (dir < 0)
+		return -errno;
+	snprintf(path, sizeof(path), "%s/" DISARM_FILE, s->state_dir);
+	if (text[0])
+		r = file_write(path, text, strlen(text));
+	else if (unlink(path) < 0 && errno != ENOENT)
+		r = -errno;
+	if (r == 0 && fsync(dir) < 0)
+		r = -errno;
+	return r;
+}
+
+int pile_slow_disarm_load(const char *state_dir, char *ret, size_t size)
+{
+	_cleanup_close_ int fd = -1;
+	char path[280];
+	ssize_t n;
+
+	ret[0] = '\0';
+	snprintf(path, sizeof(path), "%s/" DISARM_FILE, state_dir);
+	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	if (fd < 0)
+		return -errno;
+	n = read(fd, ret, size - 1);
+	if (n < 0)
+		return -errno;
+	ret[n] = '\0';
+	return 0;
+}
+
 void pile_slow_policy_text(const struct pile_policy *policy, char *ret)
 {
 	_cleanup_free_ char *text = NULL;
@@ -182,6 +222,25 @@ static void watch_run(struct pile_slow *s, struct pile_policy *scratch,
 	result_tell(s);
 }
 
+/* Comes and goes with the lock not held. */
+static void disarm_run(struct pile_slow *s)
+{
+	uint32_t ticket = s->disarm_ticket;
+	char text[PILE_DISARM_TEXT_MAX];
+	int r;
+
+	s->disarm_wanted = false;
+	memcpy(text, s->disarm_text, sizeof(text));
+	pthread_mutex_unlock(&s->lock);
+	r = disarm_write(s, text);
+	pthread_mutex_lock(&s->lock);
+	s->disarm_done = ticket;
+	s->disarm_error = r;
+	pthread_mutex_unlock(&s->lock);
+	if (r < 0)
+		s->store_error = r;
+}
+
 /*
  * Jobs are copied out under the lock and done without it. Returns false when there was nothing to
  * do.
@@ -197,7 +256,9 @@ static bool job_run(struct pile_slow *s)
 	uint64_t generation;
 	uint32_t n;
 
-	if (s->n > 0) {
+	if (s->disarm_wanted) { /* before any line: somebody waits for it */
+		disarm_run(s);
+	} else if (s->n > 0) {
 		line = s->lines[s->head];
 		s->head = (s->head + 1) % PILE_SLOW_LINES;
 		s->n--;
@@ -378,6 +439,27 @@ void pile_slow_commit(struct pile_slow *s, const struct pile_policy *policy, uin
 	s->commit_wanted = true;
 	pthread_cond_signal(&s->wake);
 	pthread_mutex_unlock(&s->lock);
+}
+
+void pile_slow_disarm(struct pile_slow *s, const char *text, uint32_t ticket)
+{
+	pthread_mutex_lock(&s->lock);
+	snprintf(s->disarm_text, sizeof(s->disarm_text), "%s", text);
+	s->disarm_ticket = ticket;
+	s->disarm_wanted = true;
+	pthread_cond_signal(&s->wake);
+	pthread_mutex_unlock(&s->lock);
+}
+
+bool pile_slow_disarm_kept(struct pile_slow *s, uint32_t ticket, int *ret_error)
+{
+	bool done;
+
+	pthread_mutex_lock(&s->lock);
+	done = s->disarm_done == ticket;
+	*ret_error = done ? s->disarm_error : 0;
+	pthread_mutex_unlock(&s->lock);
+	return done;
 }
 
 void pile_slow_learned(struct pile_slow *s, const struct pile_baseline_record *records, uint32_t n)

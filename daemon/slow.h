@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "decide/baseline.h"
+#include "decide/disarm.h"
 #include "policy/policy.h"
 #include "record/record.h"
 #include "watch.h"
@@ -63,6 +64,11 @@ struct pile_slow {
 	struct pile_baseline_record learned[PILE_GROUPS_MAX];
 	bool explain_next_wanted;
 	uint32_t explain_next;
+	bool disarm_wanted;
+	char disarm_text[PILE_DISARM_TEXT_MAX]; /* "" = no such file */
+	uint32_t disarm_ticket;			/* of what is wanted */
+	uint32_t disarm_done;			/* of what was done last */
+	int disarm_error;
 	int store_error; /* negative errno of the last write; 0 = fine */
 };
 
@@ -103,6 +109,21 @@ bool pile_slow_watched(struct pile_slow *s, struct pile_watch *ret);
 
 /** pile_slow_commit - keep this policy as the last committed one. */
 void pile_slow_commit(struct pile_slow *s, const struct pile_policy *policy, uint64_t generation);
+
+/**
+ * pile_slow_disarm - keep this text (pile_disarm_format) over restarts; "": none any more
+ * @ticket: by which pile_slow_disarm_kept asks for it; a later one takes the place of what was not done yet.
+ */
+void pile_slow_disarm(struct pile_slow *s, const char *text, uint32_t ticket);
+
+/** pile_slow_disarm_kept - is it done? @ret_error: then 0 or negative errno. */
+bool pile_slow_disarm_kept(struct pile_slow *s, uint32_t ticket, int *ret_error);
+
+/**
+ * pile_slow_disarm_load - the text that was kept; start only
+ * Returns 0; -ENOENT when there is none; another negative errno when it cannot be read (then @ret is "").
+ */
+int pile_slow_disarm_load(const char *state_dir, char *ret, size_t size);
 
 /** pile_slow_learned - keep what was learned. @records is copied. */
 void pile_slow_learned(struct pile_slow *s, const struct pile_baseline_record *records, uint32_t n);

@@ -139,7 +139,8 @@ static void posture_take(struct pile_guard *g, uint64_t now_ns)
 	uint64_t before[PILE_GROUPS_MAX];
 
 	memcpy(before, g->act.attached_id, sizeof(before));
-	pile_act_posture(&g->act, &g->kernel, &g->groups, g->view.mode == PILE_MODE_ENFORCE);
+	pile_act_posture(&g->act, &g->kernel, &g->groups,
+			 g->view.mode == PILE_MODE_ENFORCE && !g->view.disarmed);
 	for (uint32_t i = 0; i < PILE_GROUPS_MAX; i++) {
 		if (g->act.attached_id[i] && g->act.attached_id[i] != before[i]) {
 			g->attached_ns[i] = now_ns;
@@ -218,8 +219,8 @@ static void losses_say(struct pile_guard *g)
 	if (g->slow.store_error && g->slow.store_error != g->store_error_said)
 		pile_guard_say(
 			g, PILE_EVENT_TROUBLE, PILE_NO_GROUP,
-			"%s cannot be written (%s): a restart would not know the policy in force, nor what "
-			"was learned",
+			"%s cannot be written (%s): a restart would not know the policy in force, what was "
+			"learned, nor that it is disarmed",
 			g->options.state_dir, strerror(-g->slow.store_error));
 	g->store_error_said = g->slow.store_error;
 }
@@ -240,6 +241,7 @@ void pile_tick(struct pile_guard *g)
 	g->last_tick_ns = now_ns;
 	g->worst_gap_ns = MAX(g->worst_gap_ns, gap);
 	g->ticks_late += gap > 2 * PILE_TICK_NS;
+	pile_command_tick(g, now_ns);
 	pile_groups_check(&g->groups, &g->kernel, now_ns, pile_tick_group, g);
 	if (now_ns - g->discovered_ns >= MAX(DISCOVER_EVERY_NS, 10 * g->discover_cost_ns)) {
 		g->discovered_ns = now_ns;

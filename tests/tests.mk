@@ -14,6 +14,7 @@ UNIT_verdict := $(DECIDE_SRC)
 UNIT_breaker := $(DECIDE_SRC) tests/unit/breaker_fixture.c
 UNIT_proof := $(DECIDE_SRC) tests/unit/breaker_fixture.c
 UNIT_decide := $(DECIDE_SRC)
+UNIT_disarm := daemon/decide/disarm.c
 UNIT_network := $(DECIDE_SRC) tests/unit/breaker_fixture.c
 TEXT_SRC := daemon/api/text.c daemon/record/explain_text.c daemon/record/explain_line.c $(wildcard daemon/util/*.c)
 UNIT_drain := daemon/act/drain.c daemon/act/destroy.c daemon/kernel/counters.c $(wildcard daemon/util/*.c)

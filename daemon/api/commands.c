@@ -14,7 +14,6 @@
 /* hold and release when the request does not say: long enough for a person, short enough to be
  * forgotten. */
 #define SECONDS_DEFAULT 600
-#define SECONDS_MAX 86400
 
 /** Sends a command and the client's descriptor in one packet. */
 static int command_send(int fd, const struct pile_command *command, int client_fd)
@@ -56,27 +55,63 @@ static int field_text(const json_t *body, const char *key, char *buf, size_t siz
 	return 0;
 }
 
+/** ["seconds"], from 1 to @max, into @ret; left as it is when absent. */
+static int field_seconds(const json_t *body, json_int_t max, uint32_t *ret)
+{
+	const json_t *seconds = json_object_get(body, "seconds");
+
+	if (!seconds)
+		return 0;
+	if (!json_is_integer(seconds) || json_integer_value(seconds) < 1 ||
+	    json_integer_value(seconds) > max)
+		return -EINVAL;
+	*ret = (uint32_t)json_integer_value(seconds);
+	return 0;
+}
+
 /** hold, release: {"group": "www", "endpoint": "10.9.0.2:3306", "seconds": 600}. Returns NULL or
  * what is wrong. */
-static const char *body_parse(const struct pile_client *client, struct pile_command *command)
+static const char *hand_parse(const json_t *body, struct pile_command *command)
 {
-	json_t *body = json_loadb(client->body, client->body_len, JSON_REJECT_DUPLICATES, NULL);
-	const json_t *seconds = json_object_get(body, "seconds");
-	const char *wrong = NULL;
-
 	command->seconds = SECONDS_DEFAULT;
 	if (!json_is_object(body))
-		wrong = "the body must be one JSON object: {\"group\": \"www\", \"endpoint\": "
-			"\"10.9.0.2:3306\", \"seconds\": 600}";
-	else if (field_text(body, "group", command->group, sizeof(command->group)) != 0)
-		wrong = "\"group\" must be a group's name";
-	else if (field_text(body, "endpoint", command->endpoint, sizeof(command->endpoint)) != 0)
-		wrong = "\"endpoint\" must be an address and port: \"10.9.0.2:3306\"";
-	else if (seconds && (!json_is_integer(seconds) || json_integer_value(seconds) < 1 ||
-			     json_integer_value(seconds) > SECONDS_MAX))
-		wrong = "\"seconds\" must be a whole number from 1 to 86400";
-	else if (seconds)
-		command->seconds = (uint32_t)json_integer_value(seconds);
+		return "the body must be one JSON object: {\"group\": \"www\", \"endpoint\": "
+		       "\"10.9.0.2:3306\", \"seconds\": 600}";
+	if (field_text(body, "group", command->group, sizeof(command->group)) != 0)
+		return "\"group\" must be a group's name";
+	if (field_text(body, "endpoint", command->endpoint, sizeof(command->endpoint)) != 0)
+		return "\"endpoint\" must be an address and port: \"10.9.0.2:3306\"";
+	if (field_seconds(body, PILE_HAND_SECONDS_MAX, &command->seconds) != 0)
+		return "\"seconds\" must be a whole number from 1 to 86400";
+	return NULL;
+}
+
+/** disarm, arm: {"seconds": 3600, "by": "alice"}, each of them and the body optional. Returns NULL or what is wrong. */
+static const char *disarm_parse(const json_t *body, struct pile_command *command)
+{
+	if (!json_is_object(body))
+		return "the body must be one JSON object: {\"seconds\": 3600, \"by\": \"alice\"}";
+	if (json_object_get(body, "by") &&
+	    field_text(body, "by", command->by, sizeof(command->by)) != 0)
+		return "\"by\" must be the name of who does this";
+	if (command->kind == PILE_COMMAND_ARM && json_object_get(body, "seconds"))
+		return "arm takes no \"seconds\": the guard stays armed";
+	if (field_seconds(body, PILE_DISARM_SECONDS_MAX, &command->seconds) != 0)
+		return "\"seconds\" must be a whole number from 1 to 2592000 (30 days)";
+	return NULL;
+}
+
+/** Returns NULL or what is wrong. */
+static const char *body_parse(const struct pile_client *client, struct pile_command *command)
+{
+	bool hand = command->kind == PILE_COMMAND_HOLD || command->kind == PILE_COMMAND_RELEASE;
+	const char *wrong;
+	json_t *body;
+
+	if (command->kind == PILE_COMMAND_RELOAD || (!hand && !client->body_len))
+		return NULL;
+	body = json_loadb(client->body, client->body_len, JSON_REJECT_DUPLICATES, NULL);
+	wrong = hand ? hand_parse(body, command) : disarm_parse(body, command);
 	json_decref(body);
 	return wrong;
 }
@@ -91,7 +126,7 @@ enum MHD_Result pile_commands_post(struct pile_client *client, enum pile_command
 		return pile_routes_error(
 			client, MHD_HTTP_FORBIDDEN,
 			"only root may change anything: run the command with sudo");
-	wrong = kind == PILE_COMMAND_RELOAD ? NULL : body_parse(client, &command);
+	wrong = body_parse(client, &command);
 	if (wrong)
 		return pile_routes_error(client, MHD_HTTP_UNPROCESSABLE_CONTENT, wrong);
 

@@ -320,6 +320,23 @@ static json_t *status_blind(const struct pile_snapshot_half *half)
 	return list;
 }
 
+/** Null, or who and until when (null: until somebody arms it). */
+static json_t *status_disarmed(const struct pile_snapshot_half *half)
+{
+	const struct pile_snapshot_host *h = &half->host;
+	uint64_t until = h->disarmed_until_realtime_ns;
+
+	if (!h->disarmed)
+		return json_null();
+	return json_pack("{s:o,s:o,s:o,s:o,s:s}", "by", pile_json_value_text(h->disarmed_by),
+			 "since", pile_json_value_time(h->disarmed_since_realtime_ns), "until",
+			 pile_json_value_time(until), "left_seconds",
+			 until > half->realtime_ns
+				 ? pile_json_value_seconds(until - half->realtime_ns)
+				 : json_null(),
+			 "undo_command", "pileguardctl arm");
+}
+
 static json_t *status_value(const struct pile_snapshot_half *half, const struct pile_query *query)
 {
 	const struct pile_snapshot_host *h = &half->host;
@@ -340,6 +357,7 @@ static json_t *status_value(const struct pile_snapshot_half *half, const struct 
 						"memory_available_bytes",
 						pile_json_value_known(h->memory_available_bytes),
 						"network_suspect", h->network_suspect));
+	json_object_set_new(value, "disarmed", status_disarmed(half));
 	json_object_set_new(value, "policy", pile_json_policy_value(h));
 	json_object_set_new(value, "guard", status_guard(h));
 	json_object_set_new(value, "fail_fast", status_fail_fast(h));

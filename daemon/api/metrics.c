@@ -34,6 +34,9 @@ struct metric {
 static const struct metric host_metrics[] = {
 	{ "pileguard_enforcing", "1 when the policy's mode is enforce, 0 when it is observe.",
 	  H(mode), FORM_U32, 0, false },
+	{ "pileguard_disarmed",
+	  "1 while the guard is disarmed by hand: it only observes, whatever the policy says.",
+	  H(disarmed), FORM_BOOL, 0, false },
 	{ "pileguard_start_time_seconds", "When the guard started, seconds since 1970.",
 	  H(started_realtime_ns), FORM_NS, 0, false },
 	{ "pileguard_memory_total_bytes", "Memory of the host.", H(memory_total_bytes), FORM_U64, 0,

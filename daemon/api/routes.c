@@ -34,6 +34,8 @@ static const struct route routes[] = {
 	{ .path = "/v1/reload", .command = PILE_COMMAND_RELOAD },
 	{ .path = "/v1/hold", .command = PILE_COMMAND_HOLD },
 	{ .path = "/v1/release", .command = PILE_COMMAND_RELEASE },
+	{ .path = "/v1/disarm", .command = PILE_COMMAND_DISARM },
+	{ .path = "/v1/arm", .command = PILE_COMMAND_ARM },
 };
 
 _Static_assert(ARRAY_LEN(routes) <= PILE_SERVER_ROUTES_MAX, "one kept answer a route");

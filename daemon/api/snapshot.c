@@ -92,6 +92,8 @@ static void host_sanitize(struct pile_snapshot_host *host)
 		TERMINATE(host->fingerprints[i].path);
 		TERMINATE(host->fingerprints[i].sha256);
 	}
+	TERMINATE(host->disarmed_by);
+	bool_clamp(&host->disarmed);
 	bool_clamp(&host->sensors_missing);
 	bool_clamp(&host->outside_share);
 	bool_clamp(&host->network_suspect);

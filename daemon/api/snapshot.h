@@ -89,6 +89,10 @@ struct pile_snapshot_host {
 	char version[32];
 	uint64_t started_realtime_ns, started_ns;
 	uint32_t mode; /* enum pile_mode */
+	bool disarmed; /* by hand: whatever the mode, it only observes */
+	char disarmed_by[PILE_NAME_MAX];
+	uint64_t disarmed_since_realtime_ns,
+		disarmed_until_realtime_ns; /* until: 0 = until armed */
 	uint32_t n_cpus;
 	char tier[16]; /* "A", "B" or "none" */
 	/* what this host does not give the guard, and what that costs; "" = all there */

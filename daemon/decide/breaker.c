@@ -70,7 +70,9 @@ enum pile_blocked pile_breaker_blocked(const struct pile_breakers *breakers,
 		return pile_breaker_observing(view);
 	if (!(g->config.enforce & PILE_RUNG_FAIL_FAST))
 		return PILE_BLOCKED_RUNG;
-	/* last: in observe mode nothing is attached, and that is not the reason */
+	if (view->disarmed)
+		return PILE_BLOCKED_DISARMED;
+	/* last: in observe mode, and while disarmed, nothing is attached, and that is not the reason */
 	return g->gate_ready ? PILE_BLOCKED_NO : PILE_BLOCKED_KERNEL;
 }
 
@@ -270,6 +272,18 @@ static void move_virtual(struct pile_breakers *breakers, struct pile_breaker *b,
 		finish(breakers, b, now_ns, PILE_CLOSE_SWITCHED, out);
 }
 
+static enum pile_close_reason close_reason(enum pile_blocked blocked)
+{
+	switch (blocked) {
+	case PILE_BLOCKED_RELEASED:
+		return PILE_CLOSE_RELEASED;
+	case PILE_BLOCKED_DISARMED:
+		return PILE_CLOSE_DISARMED;
+	default:
+		return PILE_CLOSE_POLICY;
+	}
+}
+
 static void move(struct pile_breakers *breakers, struct pile_breaker *b,
 		 const struct pile_breaker_context *context, struct pile_intents *out)
 {
@@ -294,9 +308,7 @@ static void move(struct pile_breakers *breakers, struct pile_breaker *b,
 	if (b->blocked)
 		move_virtual(breakers, b, context, blocked, succeeded, out);
 	else if (blocked != PILE_BLOCKED_NO && blocked != PILE_BLOCKED_KERNEL)
-		finish(breakers, b, context->now_ns,
-		       blocked == PILE_BLOCKED_RELEASED ? PILE_CLOSE_RELEASED : PILE_CLOSE_POLICY,
-		       out);
+		finish(breakers, b, context->now_ns, close_reason(blocked), out);
 	else
 		move_real(breakers, b, context, dep, succeeded, out);
 }
@@ -508,6 +520,8 @@ void pile_breakers_update(struct pile_breakers *breakers,
 			  const struct pile_breaker_context *context, struct pile_intents *out)
 {
 	pile_hands_expire(&breakers->hands, context->now_ns);
+	if (context->view->disarmed)
+		pile_hands_open(&breakers->hands);
 	for (unsigned int i = 0; i < PILE_BREAKERS_MAX; i++)
 		if (breakers->table[i].state != PILE_BREAKER_FREE)
 			move(breakers, &breakers->table[i], context, out);

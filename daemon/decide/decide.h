@@ -5,7 +5,7 @@
  * Compiled for the host with sanitizers and fed hand-made and recorded traces
  * (tests/unit/test_decide.c). Parts: baseline.c (what is normal), risk.c (time to exhaustion, risk
  * ratio), verdict.c (stages S1-S3, recorded only), proof.c (is it dead?), network.c (own network),
- * hand.c (hold, release), breaker.c (rung 1).
+ * hand.c (hold, release), disarm.c (hands off), breaker.c (rung 1).
  */
 #pragma once
 
@@ -35,6 +35,7 @@ struct pile_decide_view {
 	bool outside_share; /* ... is observe because enforce_share leaves this host out */
 	uint64_t memory_reserve_bytes; /* 0 = the default: 64 MiB + 2 % of memory */
 	uint32_t host_seed;	       /* hash of the machine id: jitter */
+	bool disarmed;		       /* by hand: what is open closes, nothing opens, holds end */
 	struct pile_decide_group groups[PILE_GROUPS_MAX];
 };
 

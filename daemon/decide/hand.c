@@ -65,6 +65,13 @@ void pile_hands_expire(struct pile_hands *hands, uint64_t now_ns)
 			hands->table[i].used = false;
 }
 
+void pile_hands_open(struct pile_hands *hands)
+{
+	for (unsigned int i = 0; i < PILE_HANDS_MAX; i++)
+		if (hands->table[i].hold)
+			hands->table[i].used = false;
+}
+
 void pile_hands_forget(struct pile_hands *hands, uint32_t group)
 {
 	for (unsigned int i = 0; i < PILE_HANDS_MAX; i++)

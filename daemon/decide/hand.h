@@ -43,5 +43,8 @@ const struct pile_hand *pile_hands_find(const struct pile_hands *hands, uint32_t
 /** pile_hands_expire - drop what is past its time. */
 void pile_hands_expire(struct pile_hands *hands, uint64_t now_ns);
 
+/** pile_hands_open - drop all holds; releases stay. */
+void pile_hands_open(struct pile_hands *hands);
+
 /** pile_hands_forget - drop all entries of a group. */
 void pile_hands_forget(struct pile_hands *hands, uint32_t group);

@@ -61,6 +61,7 @@ enum pile_blocked {
 	PILE_BLOCKED_KERNEL,   /* this kernel or this privilege cannot do it */
 	PILE_BLOCKED_FOREIGN,  /* another manager's cgroup: observed only */
 	PILE_BLOCKED_SHARE,    /* mode: enforce, on other hosts first */
+	PILE_BLOCKED_DISARMED, /* disarmed by hand */
 };
 
 enum pile_stage {
@@ -82,6 +83,7 @@ enum pile_close_reason {
 	PILE_CLOSE_SWITCHED,
 	PILE_CLOSE_HOLD_OVER, /* the time of a hold ran out */
 	PILE_CLOSE_QUIET,     /* a virtual episode that nobody tries any more */
+	PILE_CLOSE_DISARMED,  /* by hand, with everything else */
 };
 
 /** All terms of a decision, frozen at the moment it was taken. */

@@ -73,6 +73,7 @@ const char *pile_explain_text_blocked(uint32_t blocked)
 		[PILE_BLOCKED_KERNEL] = "this kernel or this privilege cannot do it",
 		[PILE_BLOCKED_FOREIGN] = "another manager's cgroup: observed only",
 		[PILE_BLOCKED_SHARE] = "enforce_share leaves this host out",
+		[PILE_BLOCKED_DISARMED] = "disarmed by hand",
 	};
 
 	return blocked < ARRAY_LEN(texts) ? texts[blocked] : "an unknown switch";
@@ -264,7 +265,7 @@ static void put_undo(struct pen *pen, const struct pile_explain *explain)
 		put(pen, "nothing to undo: nothing was changed");
 		return;
 	}
-	put(pen, "%s  now: sudo %s  everything: sudo systemctl stop pileguard",
+	put(pen, "%s  now: sudo %s  everything: sudo pileguardctl disarm",
 	    explain->why.by_hand ? "ends when the hold runs out."
 				 : "closes by itself at the first success.",
 	    pile_explain_text_command(explain, command.text, sizeof(command.text)));

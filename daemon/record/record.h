@@ -25,6 +25,8 @@ enum pile_event_kind {
 	PILE_EVENT_COMMAND, /* an operator's hand */
 	PILE_EVENT_TROUBLE, /* something the guard could not do */
 	PILE_EVENT_PROBE, /* the guard connects by itself before anything is opened; was answered */
+	PILE_EVENT_DISARM, /* by hand: it only observes */
+	PILE_EVENT_ARM,	   /* ... and may act again */
 };
 
 struct pile_event {

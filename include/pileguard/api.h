@@ -32,20 +32,27 @@ enum pile_command_kind {
 	PILE_COMMAND_RELOAD = 1,
 	PILE_COMMAND_HOLD,
 	PILE_COMMAND_RELEASE,
+	PILE_COMMAND_DISARM,
+	PILE_COMMAND_ARM,
 };
 
-#define PILE_COMMAND_VERSION 1
+#define PILE_COMMAND_VERSION 2
+
+#define PILE_HAND_SECONDS_MAX 86400	     /* hold, release: forgotten after a day */
+#define PILE_DISARM_SECONDS_MAX (30 * 86400) /* disarm, where a time is given */
 
 /** api -> guard over a SOCK_SEQPACKET pair. The client's socket travels with it (SCM_RIGHTS): the guard itself asks
  *  SO_PEERCRED, so that a subverted api process cannot claim to be root. */
 struct pile_command {
 	uint16_t version;
-	uint16_t kind;	  /* enum pile_command_kind */
-	uint32_t id;	  /* echoed in the reply */
-	uint32_t seconds; /* hold, release: how long; 1..86400 */
+	uint16_t kind; /* enum pile_command_kind */
+	uint32_t id;   /* echoed in the reply */
+	uint32_t
+		seconds; /* hold, release: how long, 1..PILE_HAND_SECONDS_MAX; disarm: 0 = until armed, or .._DISARM_.. */
 	uint32_t pad;
 	char group[PILE_NAME_MAX];
 	char endpoint[PILE_ENDPOINT_TEXT_MAX];
+	char by[PILE_NAME_MAX]; /* disarm, arm: who, as root's command says it; for the records only */
 };
 
 /** guard -> api. */

@@ -25,6 +25,8 @@ SEEDS = [
     b"GET /v1/workers?group=www HTTP/1.1\r\nHost: x\r\nConnection: keep-alive\r\n\r\n",
     b"HEAD /metrics HTTP/1.1\r\nHost: x\r\n\r\n",
     b'POST /v1/hold HTTP/1.1\r\nHost: x\r\nContent-Length: 42\r\n\r\n{"group":"www","endpoint":"10.9.0.2:3306"}',
+    b'POST /v1/disarm HTTP/1.1\r\nHost: x\r\nContent-Length: 32\r\n\r\n{"seconds": 3600, "by": "alice"}',
+    b"POST /v1/arm HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n",
     b"POST /v1/reload HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
     b"POST /v1/release HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n{}",
 ]

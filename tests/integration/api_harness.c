@@ -2,12 +2,16 @@
 /*
  * api_harness: the api process with a guard made of cardboard.
  *
- *   api_harness SOCKET [--torn] [--big] [--keep]     harness; prints "api PID", then takes lines
- * from stdin: event TEXT    a new event is published       mute | talk    the guard stops / goes on
- * answering commands bad | good    reload fails / succeeds        policy HASH    another hash is in
- * force end of stdin: the guard hangs up, the api must exit; prints "exit STATUS". api_harness
- * --api | --api-keep                   the api itself (--keep: with its privileges) api_harness
- * --sandbox                            drops its privileges and tries what must not work
+ *   api_harness SOCKET [--torn] [--big] [--keep]
+ *     harness; prints "api PID", then takes lines from stdin:
+ *       event TEXT              a new event is published
+ *       mute | talk             the guard stops / goes on answering commands
+ *       bad | good              reload fails / succeeds
+ *       policy HASH             another hash is in force
+ *       disarmed [BY SECONDS]   the guard is disarmed (0: until armed), or not any more
+ *     end of stdin: the guard hangs up, the api must exit; prints "exit STATUS".
+ *   api_harness --api | --api-keep    the api itself (--keep: with its privileges)
+ *   api_harness --sandbox             drops its privileges and tries what must not work
  *
  * --torn: the snapshot is rewritten without a pause, each time with one number everywhere.
  * --big: as many groups, destinations, workers, events as fit.
@@ -167,6 +171,10 @@ static void command_answer(struct harness *h)
 	} else if (c.kind == PILE_COMMAND_RELOAD) {
 		snprintf(reply.text, sizeof(reply.text),
 			 "1 group enforces fail_fast (was: none); nothing else changes");
+	} else if (c.kind == PILE_COMMAND_DISARM || c.kind == PILE_COMMAND_ARM) {
+		snprintf(reply.text, sizeof(reply.text), "%s by %.64s for %u s by uid %d",
+			 c.kind == PILE_COMMAND_DISARM ? "disarmed" : "armed",
+			 c.by[0] ? c.by : "nobody", c.seconds, uid);
 	} else if (strcmp(c.group, "www") != 0) {
 		reply.result = -EPERM;
 		snprintf(reply.text, sizeof(reply.text),
@@ -180,6 +188,17 @@ static void command_answer(struct harness *h)
 		die("reply");
 }
 
+/* "disarmed BY SECONDS": 0 = until armed */
+static void disarmed_obey(struct harness *h, const char *words)
+{
+	struct pile_snapshot_host *host = &h->next.host;
+	unsigned long long seconds = 0;
+
+	host->disarmed = sscanf(words, "%63s %llu", host->disarmed_by, &seconds) == 2;
+	host->disarmed_since_realtime_ns = FIXTURE_REALTIME_NS - 600 * NS_PER_SEC;
+	host->disarmed_until_realtime_ns = seconds ? FIXTURE_REALTIME_NS + seconds * NS_PER_SEC : 0;
+}
+
 static void line_obey(struct harness *h, char *line)
 {
 	line[strcspn(line, "\n")] = '\0';
@@ -188,6 +207,8 @@ static void line_obey(struct harness *h, char *line)
 	else if (strncmp(line, "policy ", 7) == 0)
 		snprintf(h->next.host.policy_hash, sizeof(h->next.host.policy_hash), "%.64s",
 			 line + 7);
+	else if (strncmp(line, "disarmed ", 9) == 0)
+		disarmed_obey(h, line + 9);
 	else if (strcmp(line, "mute") == 0 || strcmp(line, "talk") == 0)
 		h->mute = line[0] == 'm';
 	else if (strcmp(line, "bad") == 0 || strcmp(line, "good") == 0)

@@ -19,6 +19,10 @@ import threading
 import time
 import unittest
 
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+# pylint: disable=wrong-import-position
+from guardlib import until
+
 HARNESS = os.environ.get("PILE_API_HARNESS", "/tmp/pg-api/api_harness")
 # For a build with sanitizers: PILE_API_OPTIONS=--keep (no seccomp), PILE_API_RSS_KB=200000.
 OPTIONS = os.environ.get("PILE_API_OPTIONS", "").split()
@@ -222,6 +226,33 @@ class Commands(Api):
         self.assertEqual(status, 422)
         self.assertIn("policy.yaml:4:11:", json.loads(answer)["error"])
 
+    def test_disarm_arm(self):
+        if os.geteuid() != 0:
+            self.skipTest("POST needs root")
+        for path, body, wanted in (("disarm", b"", "disarmed by nobody for 0 s by uid 0"),
+                                   ("disarm", b"{}", "disarmed by nobody for 0 s by uid 0"),
+                                   ("disarm", b'{"seconds": 2592000, "by": "alice"}', "disarmed by alice for 2592000 s by uid 0"),
+                                   ("arm", b"", "armed by nobody for 0 s by uid 0"),
+                                   ("arm", b'{"by": "bob"}', "armed by bob for 0 s by uid 0")):
+            status, _, answer = self.api.request("POST", f"/v1/{path}", body)
+            self.assertEqual((status, json.loads(answer)["text"]), (200, wanted), (path, body))
+        for path, body in (("disarm", b"{"), ("disarm", b"[]"), ("disarm", b'{"seconds": 0}'), ("disarm", b'{"seconds": 2592001}'),
+                           ("disarm", b'{"seconds": "1h"}'), ("disarm", b'{"by": 1}'), ("disarm", b'{"by": "a\\nb"}'),
+                           ("disarm", b'{"by": "' + b"x" * 64 + b'"}'), ("arm", b'{"seconds": 5}')):
+            self.assertEqual(self.api.request("POST", f"/v1/{path}", body)[0], 422, (path, body))
+
+    def test_disarmed_is_shown(self):
+        self.assertIsNone(self.api.get("/v1/status")["disarmed"])
+        self.assertIn(b"\npileguard_disarmed 0\n", self.api.request("GET", "/metrics")[2])
+        self.api.say("disarmed alice 3600")
+        until(lambda: self.api.get("/v1/status")["disarmed"], 2, "shown")
+        self.assertEqual(self.api.get("/v1/status")["disarmed"], {
+            "by": "alice", "since": "2025-10-09T08:43:20.123Z", "until": "2025-10-09T09:53:20.123Z", "left_seconds": 3600,
+            "undo_command": "pileguardctl arm"})
+        until(lambda: b"\npileguard_disarmed 1\n" in self.api.request("GET", "/metrics")[2], 2, "a metric")
+        self.api.say("disarmed alice 0")
+        until(lambda: self.api.get("/v1/status")["disarmed"]["until"] is None, 2, "until somebody arms it")
+
     def test_bodies_that_are_not_commands(self):
         if os.geteuid() != 0:
             self.skipTest("POST needs root")
@@ -238,8 +269,8 @@ class Commands(Api):
         code = ("import socket,sys,os; os.setgid(65534); os.setuid(65534); s=socket.socket(socket.AF_UNIX);"
                 "s.connect(sys.argv[1]); s.sendall(b'%s HTTP/1.1\\r\\nHost: x\\r\\nContent-Length: 0\\r\\n\\r\\n');"
                 "sys.stdout.buffer.write(s.makefile('rb').read())")
-        for what, wanted in (("POST /v1/reload", 403), ("POST /v1/hold", 403), ("POST /v1/release", 403),
-                             ("GET /v1/status", 200)):
+        for what, wanted in (("POST /v1/reload", 403), ("POST /v1/hold", 403), ("POST /v1/release", 403), ("POST /v1/disarm", 403),
+                             ("POST /v1/arm", 403),                             ("GET /v1/status", 200)):
             out = subprocess.run([sys.executable, "-c", code % what, self.api.path], capture_output=True).stdout
             self.assertEqual(parse(out)[0], wanted, what)
             if wanted == 403:

@@ -15,7 +15,7 @@ import time
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from guardlib import for_others  # noqa: E402
+from guardlib import for_others, until  # noqa: E402
 from test_api import Harness  # noqa: E402
 
 CTL = os.environ.get("PILE_CTL", "/tmp/pg-api/pileguardctl")
@@ -24,10 +24,12 @@ NO_FILE = "/nonexistent/policy.yaml"
 UPDATE = "--update" in sys.argv
 
 
-def ctl(*args, socket=None, columns=None, uid=None):
+def ctl(*args, socket=None, columns=None, uid=None, sudo=None):
     env = {"TZ": "UTC", "LC_ALL": "C.UTF-8", "PATH": os.environ["PATH"]}
     if columns:
         env["COLUMNS"] = str(columns)
+    if sudo:
+        env["SUDO_USER"] = sudo
     command = [for_others(CTL) if uid else CTL, *(["--socket", socket] if socket else []), *args]
     return subprocess.run(command, capture_output=True, text=True, env=env, timeout=30,
                           **({"user": uid, "group": uid, "extra_groups": []} if uid else {}))
@@ -71,6 +73,13 @@ class Golden(unittest.TestCase):
         self.check("explain-unknown", "explain", "4", status=1)
         self.check("policy-show", "policy", "show")
         self.check("help", "help")
+
+    def test_disarmed(self):
+        self.api.say("disarmed alice 3600")
+        until(lambda: self.api.get("/v1/status")["disarmed"], 2, "shown")
+        self.check("status-disarmed", "status", "--file", NO_FILE)
+        self.api.say("disarmed alice")
+        until(lambda: not self.api.get("/v1/status")["disarmed"], 2, "not shown any more")
 
     def test_json_is_the_apis(self):
         for args, path in ((("status",), "/v1/status"), (("groups",), "/v1/groups"), (("workers",), "/v1/workers"),
@@ -116,6 +125,18 @@ class Commands(unittest.TestCase):
         self.assertEqual(self.run_ctl("hold", "web", "10.9.0.2:3306")[0], 1)
         self.assertEqual(self.run_ctl("release", "www", "10.9.0.2:3306", uid=65534),
                          (1, "only root may change anything: run the command with sudo"))
+
+    def test_disarm(self):
+        if os.geteuid() != 0:
+            self.skipTest("disarm needs root")
+        self.assertRegex(self.run_ctl("disarm")[1], r"^disarmed by [a-z]\S* for 0 s by uid 0$")
+        self.assertEqual(self.run_ctl("disarm", "--for", "1h", sudo="alice"), (0, "disarmed by alice for 3600 s by uid 0"))
+        self.assertEqual(self.run_ctl("arm", sudo="alice"), (0, "armed by alice for 0 s by uid 0"))
+        self.assertEqual(self.run_ctl("disarm", "--for", "721h")[0], 2)
+        self.assertEqual(self.run_ctl("arm", "--for", "1h")[0], 2)
+        for command in ("disarm", "arm"):
+            self.assertEqual(self.run_ctl(command, uid=65534),
+                             (1, "only root may change anything: run the command with sudo"))
 
     def test_reload(self):
         if os.geteuid() != 0:

@@ -102,6 +102,110 @@ class Hands(Fixture):
         self.assertIsNone(self.error())
 
 
+class Disarmed(Fixture):
+    """Everything open at once, whatever the policy says, until somebody arms the guard again."""
+
+    def disarm(self, *args):
+        start = time.monotonic()
+        run = self.ctl("disarm", *args)
+        self.assertEqual(run.returncode, 0, run.stderr)
+        self.assertIn("undo: pileguardctl arm", run.stdout)
+        self.assertNotIn("disk", run.stdout)
+        return start
+
+    def restarted(self, sig=signal.SIGTERM):
+        self.guard.stop(sig)
+        self.guard = self.world.guard()
+
+    def dead(self):
+        self.peer.drop(self.port, True)
+        load = Load(8, lambda n: (lambda: self.error(1.2), n))
+        self.addCleanup(load.stop)
+        until(lambda: self.error(0.3) == "ECONNREFUSED", 8, "dead: refused")
+        return load
+
+    def test_in_an_outage_under_load(self):
+        """Nobody is refused 2 s later, though all processors are busy; what it would do is still told; arm brings it back."""
+        spinners = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(4 * (os.cpu_count() or 1))]
+        self.addCleanup(lambda: [(p.kill(), p.wait()) for p in spinners])
+        self.dead()
+        self.assertNotEqual(cgroup_programs(self.cgroup), [])
+        start = self.disarm()
+        until(lambda: self.error(0.3) == "EAGAIN", 2, "not refused any more: waits")
+        took = time.monotonic() - start
+        FIGURES["disarm on a busy host: not refused any more after, s"] = round(took, 2)
+        self.assertLess(took, 2)
+        self.assertEqual(cgroup_programs(self.cgroup), [], "its programs are gone from the cgroup")
+        blocked = "disarmed by hand"
+        until(lambda: (self.guard.episode("www", self.endpoint) or {}).get("blocked") == blocked, 8, "what it would have done")
+        until(lambda: f"would have refused connects ({blocked})" in self.guard.said(), 2, "in the journal")
+        status = self.guard.get("status")
+        self.assertEqual((status["mode"], status["disarmed"]["until"], [g["enforce"] for g in status["groups"] if g["enforce"]]),
+                         ("enforce", None, []))
+        self.assertEqual(self.error(0.3), "EAGAIN")
+        for p in spinners:
+            p.kill()
+        self.assertEqual(self.ctl("arm").returncode, 0)
+        until(lambda: self.error(0.3) == "ECONNREFUSED", 8, "armed: refused again")
+        until(lambda: not self.guard.get("status")["disarmed"], 2, "status says so")
+
+    def test_survives_the_guard(self):
+        """However it ended. A hold is over with it, and none is taken."""
+        self.hold(60)
+        self.disarm()
+        until(lambda: self.error() is None, 2, "what was held is open")
+        for n, sig in enumerate((signal.SIGTERM, signal.SIGKILL), 1):
+            self.restarted(sig)
+            until(lambda: self.guard.said().count("disarmed by") > n, 2, "told at each start")
+            self.assertIsNotNone(self.guard.get("status")["disarmed"])
+            held = self.ctl("hold", "www", self.endpoint)
+            self.assertEqual((held.returncode, "disarmed by hand" in held.stderr), (1, True), held)
+            self.assertEqual(cgroup_programs(self.cgroup), [])
+        self.assertEqual(self.ctl("arm").returncode, 0)
+        self.assertFalse(os.path.exists(f"{self.guard.state}/disarmed"))
+        self.restarted()
+        self.assertIsNone(self.guard.get("status")["disarmed"])
+        until(lambda: self.guard.group("www")["gate_ready"], 5, "www is guarded")
+        self.hold(60)
+
+    def test_ends_by_itself(self):
+        self.disarm("--for", "2s")
+        until(lambda: (self.guard.get("status")["disarmed"] or {}).get("until"), 2, "until when")
+        until(lambda: not self.guard.get("status")["disarmed"], 5, "armed again")
+        until(lambda: "armed again, the time is over" in self.guard.said(), 2, "told")
+        until(lambda: self.guard.group("www")["gate_ready"], 5, "www is guarded")
+        until(lambda: not os.path.exists(f"{self.guard.state}/disarmed"), 2, "no file any more")
+        self.disarm("--for", "1s")
+        self.guard.stop()
+        time.sleep(1)      # its time passes while no guard is there
+        self.guard = self.world.guard()
+        self.assertIsNone(self.guard.get("status")["disarmed"])
+        until(lambda: not os.path.exists(f"{self.guard.state}/disarmed"), 2, "no file any more")
+
+    def test_a_file_without_sense(self):
+        self.guard.stop()
+        with open(f"{self.guard.state}/disarmed", "w", encoding="ascii") as f:
+            f.write("\0 nonsense")
+        self.guard = self.world.guard()
+        self.assertEqual(self.guard.get("status")["disarmed"]["by"], "unknown")
+        self.assertEqual(self.ctl("arm").returncode, 0)
+        until(lambda: not self.guard.get("status")["disarmed"], 2, "armed")
+
+    def test_not_kept_is_said(self):
+        """A state directory that takes no file: it works, and says that a restart will forget it."""
+        os.mkdir(f"{self.guard.state}/disarmed.new")
+        self.addCleanup(lambda: os.path.isdir(f"{self.guard.state}/disarmed.new") and os.rmdir(f"{self.guard.state}/disarmed.new"))
+        run = self.ctl("disarm")
+        self.assertEqual((run.returncode, "NOT kept on disk" in run.stdout), (0, True), run)
+        until(lambda: self.guard.get("status")["disarmed"], 2, "disarmed all the same")
+
+    def test_only_root(self):
+        os.chmod(self.guard.socket, 0o666)
+        for command in ("disarm", "arm"):
+            self.assertEqual(self.ctl(command, uid=65534).returncode, 1)
+        self.assertIsNone(self.guard.get("status")["disarmed"])
+
+
 class LettingGo(Fixture):
     """With a gate shut by hand: refused until nobody renews it."""
 

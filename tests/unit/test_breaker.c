@@ -439,6 +439,58 @@ static void test_hold_needs_permission_and_room(void **state)
 			 0);
 }
 
+/* Everything opens at once; what would have been done goes on being told; armed again, it acts. */
+static void test_disarmed_closes_and_only_observes(void **state)
+{
+	struct fixture *f = *state;
+
+	open_it(f);
+	f->view.disarmed = true;
+	f->view.groups[0].gate_ready = false; /* its programs are detached: not the reason */
+	check_closed(f, PILE_CLOSE_DISARMED, 1);
+	f->hole = true;
+	assert_true(until(f, PILE_INTENT_BREAKER_OPEN, 40) > 0);
+	assert_int_equal(said(f, PILE_INTENT_BREAKER_OPEN)->blocked, PILE_BLOCKED_DISARMED);
+	never(f, PILE_INTENT_BREAKER_RENEW, 50);
+	f->view.disarmed = false;
+	f->view.groups[0].gate_ready = true;
+	tick(f);
+	assert_int_equal(said(f, PILE_INTENT_BREAKER_CLOSE)->close_reason, PILE_CLOSE_SWITCHED);
+	assert_int_equal(said(f, PILE_INTENT_BREAKER_OPEN)->blocked, PILE_BLOCKED_NO);
+	assert_non_null(said(f, PILE_INTENT_BREAKER_RENEW));
+}
+
+static void test_disarmed_ends_holds_and_takes_none(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t until_ns = f->sample.now_ns + 3600 * NS_PER_SEC;
+
+	tick(f);
+	assert_int_equal(
+		pile_decide_hold(&f->state, &f->view, 0, &dep(f)->endpoint, true, until_ns), 0);
+	tick(f);
+	assert_non_null(said(f, PILE_INTENT_BREAKER_OPEN));
+	f->view.disarmed = true;
+	tick(f);
+	assert_int_equal(said(f, PILE_INTENT_BREAKER_CLOSE)->close_reason, PILE_CLOSE_DISARMED);
+	assert_int_equal(
+		pile_decide_hold(&f->state, &f->view, 0, &dep(f)->endpoint, true, until_ns),
+		-EPERM);
+	assert_int_equal(
+		pile_decide_hold(&f->state, &f->view, 0, &dep(f)->endpoint, false, until_ns), 0);
+	f->view.disarmed = false;
+	never(f, PILE_INTENT_BREAKER_OPEN, 20);
+}
+
+static void test_the_policys_own_switch_is_told_before_disarmed(void **state)
+{
+	struct fixture *f = *state;
+
+	f->view.disarmed = true;
+	f->view.mode = PILE_MODE_OBSERVE;
+	check_blocked(f, PILE_BLOCKED_OBSERVE);
+}
+
 static void test_late_ticks_renew_and_open_nothing(void **state)
 {
 	struct fixture *f = *state;
@@ -624,6 +676,9 @@ int main(void)
 		T(test_hold_refuses_in_calm_until_its_time),
 		T(test_hold_and_release_replace_each_other),
 		T(test_hold_needs_permission_and_room),
+		T(test_disarmed_closes_and_only_observes),
+		T(test_disarmed_ends_holds_and_takes_none),
+		T(test_the_policys_own_switch_is_told_before_disarmed),
 		T(test_late_ticks_renew_and_open_nothing),
 		T(test_a_pause_is_no_evidence),
 		T(test_a_pause_in_the_middle_is_no_evidence),

@@ -163,7 +163,7 @@ static void test_explain_that_acts(void **state)
 	SENTENCE(undo, &x,
 		 "closes by itself at the first success.  now: sudo pileguardctl release www "
 		 "10.9.0.2:3306  "
-		 "everything: sudo systemctl stop pileguard");
+		 "everything: sudo pileguardctl disarm");
 	SENTENCE(command, &x, "pileguardctl release www 10.9.0.2:3306");
 	assert_string_equal(pile_explain_text_state(&x), "open");
 	x.half_open_ns = x.opened_ns + 1;

@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * command.c: what root asks of a guard that runs: reload, hold, release, disarm, arm.
+ * Called by the control loop with a fixed-size command and its client's socket; what it asks for is done with
+ * the next tick. Disarming is kept on disk by the slow thread, and answered when it stands there.
+ */
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include "guard.h"
+#include "record/explain_text.h"
+#include "util/clock.h"
+
+#define KEPT_WITHIN_NS \
+	NS_PER_SEC /* a disk that takes longer is not waited for: it is disarmed already */
+
+/*
+ * A connection accepted from the stats socket, by root. The name keeps out what else the api process
+ * holds or may be handed that says "root" of itself: its own pair, the listener, the near end of a
+ * connection to some root's service.
+ */
+static bool client_is_root(const struct pile_guard *g, int fd)
+{
+	struct sockaddr_un name = {};
+	socklen_t name_len = sizeof(name), len = sizeof(int), cred_len = sizeof(struct ucred);
+	int type = 0, listening = 1;
+	struct ucred cred;
+
+	if (fd < 0 || getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) < 0 || type != SOCK_STREAM ||
+	    getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &len) < 0 || listening ||
+	    getsockname(fd, (struct sockaddr *)&name, &name_len) < 0 ||
+	    name.sun_family != AF_UNIX ||
+	    strncmp(name.sun_path, g->options.socket_path, sizeof(name.sun_path)) != 0)
+		return false;
+	return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &cred_len) == 0 && cred.uid == 0;
+}
+
+static void command_hand(struct pile_guard *g, const struct pile_command *c)
+{
+	bool hold = c->kind == PILE_COMMAND_HOLD;
+	uint64_t until = g->sample.now_ns + c->seconds * NS_PER_SEC;
+	uint32_t group = pile_groups_find(&g->groups, c->group);
+	struct pile_endpoint endpoint;
+	char text[256];
+	int r;
+
+	if (group == PILE_NO_GROUP) {
+		snprintf(text, sizeof(text), "no group is called %.64s: see pileguardctl groups",
+			 c->group);
+		pile_child_reply(g, c->id, -ENOENT, text);
+		return;
+	}
+	if (c->seconds < 1 || c->seconds > PILE_HAND_SECONDS_MAX ||
+	    pile_endpoint_parse(c->endpoint, !hold, &endpoint) < 0 || endpoint.family == AF_UNIX) {
+		pile_child_reply(g, c->id, -EINVAL,
+				 "write ADDRESS:PORT (no names) and a time of 1s to 24h");
+		return;
+	}
+	r = pile_decide_hold(&g->decide, &g->view, group, &endpoint, hold, until);
+	if (r == -EPERM)
+		snprintf(text, sizeof(text), "%s may not be held: %s", c->group,
+			 pile_explain_text_blocked(
+				 pile_breaker_blocked(&g->decide.breakers, &g->view, NULL, group,
+						      &endpoint, g->sample.now_ns)));
+	else if (r < 0)
+		snprintf(text, sizeof(text), "cannot %s %s: %s", hold ? "hold" : "release",
+			 c->endpoint, strerror(-r));
+	else
+		snprintf(text, sizeof(text), "%s: %s %s by hand for %u s", c->group, c->endpoint,
+			 hold ? "is refused" : "is not refused", c->seconds);
+	if (r == 0)
+		pile_guard_say(g, PILE_EVENT_COMMAND, group, "%s", text);
+	pile_child_reply(g, c->id, r, text);
+}
+
+/* ---- disarm ---- */
+
+/* Gates open and programs are detached, or attached again, in the next tick. */
+static void disarm_apply(struct pile_guard *g)
+{
+	char text[PILE_DISARM_TEXT_MAX] = "";
+
+	g->view.disarmed = g->disarm.now.on;
+	g->posture_due = true;
+	if (g->disarm.now.on)
+		pile_disarm_format(&g->disarm.now, text, sizeof(text));
+	pile_slow_disarm(&g->slow, text, ++g->disarm.ticket);
+	pile_reload_status_tell(g, "");
+}
+
+static void disarm_reply(struct pile_guard *g, const char *more)
+{
+	char text[sizeof(g->disarm.reply) + 128];
+
+	snprintf(text, sizeof(text), "%s%s", g->disarm.reply, more);
+	pile_child_reply(g, g->disarm.command_id, 0, text);
+	g->disarm.command_id = 0;
+}
+
+/* The answer waits for the disk, for a moment; whoever asks next is not kept waiting for it. */
+static void disarm_reply_later(struct pile_guard *g, uint32_t command_id, const char *text)
+{
+	if (g->disarm.command_id)
+		disarm_reply(g, "");
+	g->disarm.command_id = command_id;
+	g->disarm.reply_by_ns = pile_clock_ns(CLOCK_MONOTONIC) + KEPT_WITHIN_NS;
+	snprintf(g->disarm.reply, sizeof(g->disarm.reply), "%s", text);
+}
+
+/* Told in `events` and the journal, and the answer to whoever asked. */
+static void disarm_say(struct pile_guard *g, char *text, size_t size)
+{
+	char described[PILE_DISARM_TEXT_MAX];
+
+	pile_disarm_describe(&g->disarm.now, described, sizeof(described));
+	snprintf(text, size,
+		 "%s: everything is open, pileguard only observes. undo: pileguardctl arm",
+		 described);
+	pile_guard_say(g, PILE_EVENT_DISARM, PILE_NO_GROUP, "%s", text);
+}
+
+static void command_disarm(struct pile_guard *g, const struct pile_command *c)
+{
+	char text[sizeof(g->disarm.reply)];
+
+	if (c->seconds > PILE_DISARM_SECONDS_MAX) {
+		pile_child_reply(g, c->id, -EINVAL, "give a time of 1s to 720h, or none");
+		return;
+	}
+	pile_disarm_set(&g->disarm.now, c->by, c->seconds, pile_clock_ns(CLOCK_MONOTONIC),
+			pile_clock_ns(CLOCK_REALTIME));
+	disarm_apply(g);
+	disarm_say(g, text, sizeof(text));
+	disarm_reply_later(g, c->id, text);
+}
+
+static const char *armed_mode(const struct pile_guard *g)
+{
+	return g->view.mode == PILE_MODE_ENFORCE ? "enforce"
+						   : "observe: nothing is refused all the same";
+}
+
+static void command_arm(struct pile_guard *g, const struct pile_command *c)
+{
+	char text[sizeof(g->disarm.reply)];
+	struct pile_disarm by;
+
+	if (!g->disarm.now.on) {
+		snprintf(text, sizeof(text), "pileguard was not disarmed (mode %s)", armed_mode(g));
+		pile_child_reply(g, c->id, 0, text);
+		return;
+	}
+	pile_disarm_set(&by, c->by, 0, 0, 0); /* a name fit for a log */
+	g->disarm.now.on = false;
+	disarm_apply(g);
+	snprintf(text, sizeof(text), "armed again by %s: the policy decides (mode %s)", by.by,
+		 armed_mode(g));
+	pile_guard_say(g, PILE_EVENT_ARM, PILE_NO_GROUP, "%s", text);
+	disarm_reply_later(g, c->id, text);
+}
+
+void pile_command_recall(struct pile_guard *g)
+{
+	char text[PILE_DISARM_TEXT_MAX] = "";
+	int r = pile_slow_disarm_load(g->options.state_dir, text, sizeof(text));
+
+	if (r == -ENOENT)
+		return;
+	pile_disarm_parse(text, pile_clock_ns(CLOCK_MONOTONIC), pile_clock_ns(CLOCK_REALTIME),
+			  &g->disarm.now);
+	if (!g->disarm.now.on)
+		g->disarm.now.until_ns =
+			0; /* it ran out while nobody was here: told by the first tick */
+	g->disarm.now.on = true;
+	g->view.disarmed = true;
+}
+
+void pile_command_hello(struct pile_guard *g)
+{
+	char text[sizeof(g->disarm.reply)];
+
+	if (g->disarm.now.on && g->disarm.now.until_ns)
+		disarm_say(g, text, sizeof(text));
+}
+
+void pile_command_tick(struct pile_guard *g, uint64_t now_ns)
+{
+	int error;
+
+	if (pile_disarm_is_over(&g->disarm.now, now_ns)) {
+		g->disarm.now.on = false;
+		disarm_apply(g);
+		pile_guard_say(g, PILE_EVENT_ARM, PILE_NO_GROUP,
+			       "armed again, the time is over: the policy decides (mode %s)",
+			       armed_mode(g));
+	}
+	if (!g->disarm.command_id)
+		return;
+	if (pile_slow_disarm_kept(&g->slow, g->disarm.ticket, &error))
+		disarm_reply(g, error < 0 ? " (NOT kept on disk: a restart forgets it)" : "");
+	else if (now_ns > g->disarm.reply_by_ns)
+		disarm_reply(g, " (not on disk yet: the disk is slow)");
+}
+
+/* ---- all of them ---- */
+
+void pile_command_run(struct pile_guard *g, struct pile_command *c, int client_fd)
+{
+	c->group[sizeof(c->group) - 1] = '\0';
+	c->endpoint[sizeof(c->endpoint) - 1] = '\0';
+	c->by[sizeof(c->by) - 1] = '\0';
+	if (c->version != PILE_COMMAND_VERSION || !c->id)
+		return;
+	if (!client_is_root(g, client_fd)) {
+		pile_child_reply(g, c->id, -EACCES, "only root may do that");
+		return;
+	}
+	switch (c->kind) {
+	case PILE_COMMAND_RELOAD:
+		if (pile_guard_reload(g, c->id) < 0)
+			pile_child_reply(g, c->id, -EBUSY,
+					 "another reload is under way: try again");
+		break;
+	case PILE_COMMAND_HOLD:
+	case PILE_COMMAND_RELEASE:
+		command_hand(g, c);
+		break;
+	case PILE_COMMAND_DISARM:
+		command_disarm(g, c);
+		break;
+	case PILE_COMMAND_ARM:
+		command_arm(g, c);
+		break;
+	default:
+		pile_child_reply(g, c->id, -EOPNOTSUPP, "this version does not know that command");
+	}
+}
