@@ -40,7 +40,7 @@ BPF_CFLAGS := -target bpf -mcpu=v3 -O2 -g -Wall -Wextra -Wno-unused-parameter -W
 
 DAEMON_LIBS := -lbpf -lelf -lz -lcgroup -lcyaml -lyaml -lmd -lsystemd -lpthread
 API_LIBS := -lmicrohttpd -ljansson -lcap-ng -lseccomp
-CTL_LIBS := -ljansson -lcyaml -lyaml -lmd
+CTL_LIBS := -lbpf -ljansson -lcyaml -lyaml -lmd
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 
 BPF_SRC := $(wildcard bpf/*.bpf.c)

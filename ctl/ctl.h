@@ -16,6 +16,9 @@
 #ifndef PILE_SYSCONFDIR
 #define PILE_SYSCONFDIR "/etc"
 #endif
+/* the unit's conditions, dist/pileguard.service.in */
+#define PILE_CTL_DISABLED_FILE PILE_SYSCONFDIR "/pileguard/disabled"
+#define PILE_CTL_OFF_WORD "pileguard.off"
 #define PILE_CTL_POLICY_FILE PILE_SYSCONFDIR "/pileguard/policy.yaml"
 
 #define PILE_CTL_WITH_MAX 16 /* files of one push */
@@ -23,10 +26,10 @@
 /** What the command line said. */
 struct pile_ctl {
 	const char *socket;
-	const char *file;     /* --file: the policy on disk */
-	const char *group;    /* --group, or NULL */
-	uint64_t for_ns;      /* --for; 0 = not given */
-	size_t n_with;	      /* --with, as often as it was given */
+	const char *file;  /* --file: the policy on disk */
+	const char *group; /* --group, or NULL */
+	uint64_t for_ns;   /* --for; 0 = not given */
+	size_t n_with;	   /* --with, as often as it was given */
 	struct pile_files_with with[PILE_CTL_WITH_MAX];
 	const char *textfile; /* --textfile, or NULL */
 	uint64_t every_ns;    /* --every; 0 = once */
@@ -60,6 +63,8 @@ int pile_policy_read(const struct pile_ctl *ctl, const char *path, struct pile_p
 		     struct pile_error *err);
 /* init.c */
 int pile_init_show(const struct pile_ctl *ctl);
+/* residue.c */
+int pile_residue_show(const struct pile_ctl *ctl);
 /* hand.c */
 int pile_hand_reload(const struct pile_ctl *ctl);
 int pile_hand_hold(const struct pile_ctl *ctl);

@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 #include "pileguard/api.h"
 #include "util/macro.h"
@@ -215,15 +216,46 @@ int pile_http_follow(const char *socket_path, const char *path,
 	return n < 0 ? (int)n : 0;
 }
 
+/* A word on the kernel's command line. */
+static bool cmdline_has(const char *word)
+{
+	char line[4096] = "", *save = NULL;
+	FILE *file = fopen("/proc/cmdline", "re");
+
+	if (!file)
+		return false;
+	if (!fgets(line, sizeof(line), file))
+		line[0] = '\0';
+	fclose(file);
+	for (char *at = strtok_r(line, " \n", &save); at; at = strtok_r(NULL, " \n", &save))
+		if (strcmp(at, word) == 0)
+			return true;
+	return false;
+}
+
+/* What keeps the unit from starting (dist/pileguard.service.in), before anybody tries to start it. */
+static void not_running_complain(const struct pile_ctl *ctl)
+{
+	bool file = access(PILE_CTL_DISABLED_FILE, F_OK) == 0;
+	bool word = cmdline_has(PILE_CTL_OFF_WORD);
+
+	fprintf(stderr, "pileguard is not running (%s)", ctl->socket);
+	if (file)
+		fprintf(stderr, "; " PILE_CTL_DISABLED_FILE " keeps it from starting");
+	if (word)
+		fprintf(stderr, "; \"" PILE_CTL_OFF_WORD
+				"\" on the kernel's command line keeps it from starting");
+	fprintf(stderr, ". %s%s%s\n", word ? "Boot without that word, then" : "Start it with",
+		file ? ": sudo rm " PILE_CTL_DISABLED_FILE " &&" : ":",
+		" sudo systemctl start pileguard");
+}
+
 int pile_http_complain(const struct pile_ctl *ctl, int error)
 {
 	switch (error) {
 	case -ENOENT:
 	case -ECONNREFUSED:
-		fprintf(stderr,
-			"pileguard is not running (%s). Start it with: sudo systemctl start "
-			"pileguard\n",
-			ctl->socket);
+		not_running_complain(ctl);
 		return PILE_EXIT_UNREACHABLE;
 	case -EACCES:
 	case -EPERM:

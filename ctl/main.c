@@ -60,6 +60,8 @@ static const struct command commands[] = {
 	{ "disarm", 0, 0, OPT_FOR, pile_hand_disarm, "disarm [--for TIME]",
 	  "open everything now and only observe, also after a reboot, until armed (root)" },
 	{ "arm", 0, 0, 0, pile_hand_arm, "arm", "end disarm: the policy decides again (root)" },
+	{ "residue", 0, 0, 0, pile_residue_show, "residue",
+	  "what of pileguard is on this host; nothing, when it is stopped (root)" },
 	{ "version", 0, 0, 0, version_show, "version", "the version of this command" },
 	{ "help", 0, 1, 0, help_show, "help", "this page" },
 };

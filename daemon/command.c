@@ -139,7 +139,7 @@ static void command_disarm(struct pile_guard *g, const struct pile_command *c)
 static const char *armed_mode(const struct pile_guard *g)
 {
 	return g->view.mode == PILE_MODE_ENFORCE ? "enforce"
-						   : "observe: nothing is refused all the same";
+						 : "observe: nothing is refused all the same";
 }
 
 static void command_arm(struct pile_guard *g, const struct pile_command *c)

@@ -138,7 +138,6 @@ void pile_reload_files_say(struct pile_guard *g);
 /** pile_reload_status_tell - the line of `systemctl status`; @first: other fields, each with its line feed. */
 void pile_reload_status_tell(const struct pile_guard *g, const char *first);
 
-
 /* command.c */
 /** pile_command_run - carry out a command; @client_fd: its client's socket, or -1. The reply goes to the api process. */
 void pile_command_run(struct pile_guard *g, struct pile_command *c, int client_fd);

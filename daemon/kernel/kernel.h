@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * kernel.h: the BPF objects' life and typed access to their maps: the only room that knows libbpf.
+ * kernel.h: the BPF objects' life and typed access to their maps: the only room of the daemon that knows libbpf.
  * Owned by the guard. open/close may block and allocate (start and stop only); everything else is
  * called from the control loop, allocates nothing and makes short system calls. Never logs; what is
  * missing is told in `missing`.

@@ -9,7 +9,7 @@ _pileguardctl_names() # COMMAND COLUMN: one column of a table, without its title
 _pileguardctl()
 {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} command='' word i
-	local commands="status groups workers dependencies events explain metrics policy reload hold release disarm arm version help"
+	local commands="status groups workers dependencies events explain metrics policy reload hold release disarm arm residue version help"
 
 	case $prev in
 	--socket | --file | --textfile) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;

@@ -14,6 +14,8 @@
 #define PILE_VERSION "1.0"
 
 #define PILE_API_SOCKET "/run/pileguard/stats.sock"
+#define PILE_MOTD_FILE \
+	"/run/motd.d/50-pileguard" /* shown at login by pam_motd(8) while anything is held */
 #define PILE_API_GROUP "pileguard" /* may read; only uid 0 may POST */
 #define PILE_API_USER "pileguard"  /* the api child runs as this user */
 #define PILE_API_CLIENTS_MAX 128

@@ -152,6 +152,26 @@ class Commands(unittest.TestCase):
         self.assertEqual(run.returncode, 3)
         self.assertIn("sudo systemctl start pileguard", run.stderr)
 
+    def test_kept_away(self):
+        """What keeps the unit from starting is said, in mounts that nobody else sees."""
+        if os.geteuid() != 0:
+            self.skipTest("needs root for mounts of its own")
+        flag, word = "mkdir /etc/pileguard && touch /etc/pileguard/disabled", "mount --bind $0/cmdline /proc/cmdline"
+        with tempfile.TemporaryDirectory() as folder:
+            pathlib.Path(folder, "cmdline").write_text("root=/dev/vda pileguard.off quiet\n")
+            for setup, says, says_not in ((flag, ["/etc/pileguard/disabled keeps",
+                                                  "sudo rm /etc/pileguard/disabled && sudo systemctl start"], ["command line"]),
+                                          (word, ['"pileguard.off" on the kernel\'s command line', "Boot without"], ["rm "]),
+                                          (f"{flag} && {word}", ["disabled keeps", "command line", "Boot without", "rm /etc"], []),
+                                          ("true", ["Start it with: sudo systemctl"], ["keeps"])):
+                script = f"mount -t tmpfs none /etc && {setup} && exec $1 --socket /nonexistent status"
+                run = subprocess.run(["unshare", "-m", "sh", "-c", script, folder, CTL], capture_output=True, text=True, check=False)
+                self.assertEqual(run.returncode, 3, run)
+                for text in says:
+                    self.assertIn(text, run.stderr)
+                for text in says_not:
+                    self.assertNotIn(text, run.stderr)
+
     def test_permission(self):
         if os.geteuid() != 0:
             self.skipTest("needs root to become somebody else")

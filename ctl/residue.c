@@ -1,0 +1,438 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* pileguardctl residue: is this host as it was before pileguard came? Found without the daemon's help. */
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <ftw.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "ctl.h"
+#include "pileguard/api.h"
+#include "residue.h"
+#include "util/macro.h"
+
+#define NAME "pileguard"
+#define DAEMON "pileguardd"
+/* The kernel frees the programs of a guard that has ended after a grace period: up to 0.4 s were seen. */
+#define TRIES 20
+#define TRY_NS (100 * NS_PER_MS)
+
+static const struct {
+	const char *one, *many;
+	bool always; /* told also when there is none */
+} words[PILE_RESIDUE_KINDS] = {
+	[PILE_RESIDUE_PROGRAM] = { "program", "programs", true },
+	[PILE_RESIDUE_MAP] = { "map", "maps", false },
+	[PILE_RESIDUE_LINK] = { "link", "links", true },
+	[PILE_RESIDUE_KNOB] = { "knob", "knobs", true },
+	[PILE_RESIDUE_DROP_IN] = { "drop-in", "drop-ins", true },
+	[PILE_RESIDUE_CGROUP] = { "cgroup", "cgroups", true },
+	[PILE_RESIDUE_FILE] = { "file", "files", false },
+};
+
+struct pile_residue_thing *pile_residue_add(struct pile_residue *r, enum pile_residue_kind kind)
+{
+	struct pile_residue_thing *things = r->things;
+
+	if (r->n == r->size) {
+		things = realloc(things, (r->size + 64) * sizeof(*things));
+		if (!things)
+			return NULL;
+		r->things = things;
+		r->size += 64;
+	}
+	things = &r->things[r->n++];
+	memset(things, 0, sizeof(*things));
+	things->kind = kind;
+	return things;
+}
+
+static void add_text(struct pile_residue *r, enum pile_residue_kind kind, const char *text)
+{
+	struct pile_residue_thing *thing = pile_residue_add(r, kind);
+
+	if (thing)
+		snprintf(thing->text, sizeof(thing->text), "%s", text);
+}
+
+static void each_entry(const char *path,
+		       void (*look)(const char *path, const char *name, void *data), void *data)
+{
+	DIR *dir = opendir(path);
+	struct dirent *e;
+
+	while (dir && (e = readdir(dir)))
+		look(path, e->d_name, data);
+	if (dir)
+		closedir(dir);
+}
+
+/* ---- processes ---- */
+
+static void comm_read(pid_t pid, char *ret, size_t size)
+{
+	char path[64];
+	FILE *file;
+
+	ret[0] = '\0';
+	snprintf(path, sizeof(path), "/proc/%d/comm", (int)pid);
+	file = fopen(path, "re");
+	if (!file)
+		return;
+	if (!fgets(ret, (int)size, file))
+		ret[0] = '\0';
+	fclose(file);
+	ret[strcspn(ret, "\n")] = '\0';
+}
+
+static void hold(struct pile_residue_thing *thing, pid_t pid)
+{
+	char comm[sizeof(thing->comm)];
+
+	if (thing->guard)
+		return;
+	comm_read(pid, comm, sizeof(comm));
+	thing->holder = pid;
+	thing->guard = strncmp(comm, DAEMON, strlen(DAEMON)) == 0;
+	for (char *c = comm; *c; c++)
+		if (!isprint((unsigned char)*c))
+			*c = '?';
+	memcpy(thing->comm, comm, sizeof(comm));
+}
+
+/* One descriptor: is it one of the BPF objects that were found? */
+static void fdinfo_read(struct pile_residue *r, pid_t pid, const char *path)
+{
+	static const struct {
+		const char *key;
+		enum pile_residue_kind kind;
+	} keys[] = {
+		{ "prog_id:", PILE_RESIDUE_PROGRAM },
+		{ "map_id:", PILE_RESIDUE_MAP },
+		{ "link_id:", PILE_RESIDUE_LINK },
+	};
+	FILE *file = fopen(path, "re");
+	char line[256];
+
+	if (!file)
+		return;
+	while (fgets(line, sizeof(line), file))
+		for (size_t k = 0; k < ARRAY_LEN(keys); k++) {
+			size_t n = strlen(keys[k].key);
+			uint32_t id;
+
+			if (strncmp(line, keys[k].key, n) != 0)
+				continue;
+			id = (uint32_t)strtoul(line + n, NULL, 10);
+			for (unsigned int i = 0; i < r->n; i++)
+				if (r->things[i].kind == keys[k].kind && r->things[i].id == id)
+					hold(&r->things[i], pid);
+		}
+	fclose(file);
+}
+
+/** Whose descriptors are looked at. */
+struct process {
+	struct pile_residue *r;
+	pid_t pid;
+};
+
+static void descriptor_look(const char *path, const char *name, void *data)
+{
+	struct process *process = data;
+	char file[300];
+
+	snprintf(file, sizeof(file), "%.200s/%.20s", path, name);
+	if (isdigit((unsigned char)name[0]))
+		fdinfo_read(process->r, process->pid, file);
+}
+
+static void process_look(const char *path, const char *name, void *data)
+{
+	struct process process = { .r = data, .pid = (pid_t)atoi(name) };
+	char inside[300];
+
+	snprintf(inside, sizeof(inside), "%s/%.20s/fdinfo", path, name);
+	if (process.pid > 0 && process.pid != getpid())
+		each_entry(inside, descriptor_look, &process);
+}
+
+/* ---- files ---- */
+
+static void drop_in_look(const char *path, const char *name, void *data)
+{
+	char file[900];
+
+	snprintf(file, sizeof(file), "%s/%s", path, name);
+	if (strstr(name, NAME))
+		add_text(data, PILE_RESIDUE_DROP_IN, file);
+}
+
+/* Our own unit's are the operator's. */
+static void unit_look(const char *path, const char *name, void *data)
+{
+	size_t n = strlen(name);
+	char inside[600];
+
+	snprintf(inside, sizeof(inside), "%s/%s", path, name);
+	if (n > 2 && strcmp(name + n - 2, ".d") == 0 && strncmp(name, NAME, strlen(NAME)) != 0)
+		each_entry(inside, drop_in_look, data);
+}
+
+static void drop_ins_find(struct pile_residue *r)
+{
+	static const char *const roots[] = {
+		"/etc/systemd/system",	       "/run/systemd/system",
+		"/run/systemd/transient",      "/etc/systemd/system.control",
+		"/run/systemd/system.control",
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(roots); i++)
+		each_entry(roots[i], unit_look, r);
+}
+
+static bool anybody_listens(const char *path)
+{
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s", path);
+	return fd >= 0 &&
+	       (connect(fd, (struct sockaddr *)&addr, sizeof(addr)) == 0 || errno == EAGAIN);
+}
+
+/* The socket belongs to whoever listens; the line for logins to a guard that runs. */
+static void files_find(struct pile_residue *r, const char *socket_path)
+{
+	pid_t guard = 0;
+	struct stat st;
+
+	for (unsigned int i = 0; i < r->n && !guard; i++)
+		guard = r->things[i].guard ? r->things[i].holder : 0;
+	if (lstat(PILE_MOTD_FILE, &st) == 0) {
+		add_text(r, PILE_RESIDUE_FILE, PILE_MOTD_FILE);
+		if (guard)
+			hold(&r->things[r->n - 1], guard);
+	}
+	if (lstat(socket_path, &st) == 0 && !(guard && anybody_listens(socket_path)))
+		add_text(r, PILE_RESIDUE_FILE, socket_path);
+}
+
+/* ---- cgroups ---- */
+
+/* nftw hands nothing through */
+static struct pile_residue *walked;
+
+static int cgroup_look(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	unsigned int n = walked->n;
+	char text[600];
+	FILE *file;
+	int pid;
+
+	if (type != FTW_D)
+		return FTW_CONTINUE;
+	for (unsigned int i = 0; i < n; i++) {
+		struct pile_residue_thing *thing = &walked->things[i];
+		size_t len = strlen(thing->text);
+
+		if (thing->kind == PILE_RESIDUE_LINK && thing->cgroup == st->st_ino)
+			snprintf(thing->text + len, sizeof(thing->text) - len, " on %.220s", path);
+	}
+	if (strncmp(path + ftw->base, NAME, strlen(NAME)) != 0)
+		return FTW_CONTINUE;
+	add_text(walked, PILE_RESIDUE_CGROUP, path);
+	snprintf(text, sizeof(text), "%.500s/cgroup.procs", path);
+	file = fopen(text, "re");
+	while (file && walked->n > n && fscanf(file, "%d", &pid) == 1)
+		hold(&walked->things[n], pid);
+	if (file)
+		fclose(file);
+	return FTW_SKIP_SUBTREE;
+}
+
+/* Also gives the links the path of their cgroup. */
+static void cgroups_find(struct pile_residue *r)
+{
+	FILE *mounts = fopen("/proc/self/mounts", "re");
+	char line[1024], path[512], type[64];
+
+	walked = r;
+	while (mounts && fgets(line, sizeof(line), mounts))
+		if (sscanf(line, "%*s %511s %63s", path, type) == 2 &&
+		    strcmp(type, "cgroup2") == 0) {
+			nftw(path, cgroup_look, 32, FTW_PHYS | FTW_MOUNT | FTW_ACTIONRETVAL);
+			break;
+		}
+	if (mounts)
+		fclose(mounts);
+}
+
+/* ---- the answer ---- */
+
+/* Of a guard that runs (@guard) or of none: "0 programs, 0 links, ...". Returns how many in all. */
+static unsigned int counts_format(const struct pile_residue *r, bool guard, bool all, char *buf,
+				  size_t size)
+{
+	unsigned int counts[PILE_RESIDUE_KINDS] = { 0 }, sum = 0;
+	size_t len = 0;
+
+	for (unsigned int i = 0; i < r->n; i++)
+		counts[r->things[i].kind] += r->things[i].guard == guard;
+	buf[0] = '\0';
+	for (unsigned int k = 0; k < PILE_RESIDUE_KINDS; k++) {
+		sum += counts[k];
+		if ((counts[k] || (all && words[k].always)) && len < size)
+			len += (size_t)snprintf(buf + len, size - len, "%s%u %s", len ? ", " : "",
+						counts[k],
+						counts[k] == 1 ? words[k].one : words[k].many);
+	}
+	return sum;
+}
+
+static void thing_format(const struct pile_residue_thing *t, char *buf, size_t size)
+{
+	char id[16] = "", holder[64] = "";
+
+	if (t->id)
+		snprintf(id, sizeof(id), " %u", t->id);
+	if (t->holder)
+		snprintf(holder, sizeof(holder), ", held by process %d (%s)", (int)t->holder,
+			 t->comm);
+	else if (t->id)
+		snprintf(holder, sizeof(holder), ", held by no process: pinned, or on its way out");
+	snprintf(buf, size, "%s%s %s%s", words[t->kind].one, id, t->text, holder);
+}
+
+static void guards_show(const struct pile_residue *r)
+{
+	char counts[200];
+	pid_t last = 0;
+
+	if (counts_format(r, true, false, counts, sizeof(counts)) == 0)
+		return;
+	printf("pileguard runs (pid");
+	for (unsigned int i = 0; i < r->n; i++) {
+		bool seen = !r->things[i].guard;
+
+		for (unsigned int k = 0; k < i && !seen; k++)
+			seen = r->things[k].guard && r->things[k].holder == r->things[i].holder;
+		if (!seen)
+			printf("%s %d", last ? "," : "", (int)r->things[i].holder);
+		last = seen ? last : r->things[i].holder;
+	}
+	printf("): %s belong to it, and go when it stops\n", counts);
+}
+
+static void text_show(const struct pile_residue *r)
+{
+	char counts[200], line[500];
+	bool running = counts_format(r, true, false, counts, sizeof(counts)) > 0;
+	unsigned int left = counts_format(r, false, true, counts, sizeof(counts));
+
+	guards_show(r);
+	for (unsigned int i = 0; i < r->n; i++)
+		if (!r->things[i].guard) {
+			thing_format(&r->things[i], line, sizeof(line));
+			printf("left: %s\n", line);
+		}
+	if (running)
+		printf("besides: %s\n", counts);
+	else
+		printf("%s: %s\n", counts,
+		       left ? "NOT as before installation" : "as before installation");
+}
+
+static void json_show(const struct pile_residue *r)
+{
+	json_t *value = json_object(), *left = json_array(), *guards = json_array();
+	char line[500];
+
+	for (unsigned int k = 0; k < PILE_RESIDUE_KINDS; k++) {
+		unsigned int n = 0;
+
+		for (unsigned int i = 0; i < r->n; i++)
+			n += r->things[i].kind == k && !r->things[i].guard;
+		json_object_set_new(value, words[k].many, json_integer(n));
+	}
+	for (unsigned int i = 0; i < r->n; i++) {
+		const struct pile_residue_thing *t = &r->things[i];
+		bool seen = false;
+
+		if (!t->guard) {
+			thing_format(t, line, sizeof(line));
+			json_array_append_new(left, json_string(line));
+			continue;
+		}
+		for (size_t k = 0; k < json_array_size(guards); k++)
+			seen |= json_integer_value(json_array_get(guards, k)) == t->holder;
+		if (!seen)
+			json_array_append_new(guards, json_integer(t->holder));
+	}
+	json_object_set_new(value, "left", left);
+	json_object_set_new(value, "guards", guards);
+	json_dumpf(value, stdout, JSON_COMPACT);
+	putchar('\n');
+	json_decref(value);
+}
+
+/* Returns 0 or negative errno. */
+static int look(struct pile_residue *r, const char *socket_path)
+{
+	int rc;
+
+	r->n = 0;
+	rc = pile_residue_bpf_find(r);
+	if (rc < 0)
+		return rc;
+	each_entry("/proc", process_look, r);
+	files_find(r, socket_path);
+	drop_ins_find(r);
+	cgroups_find(r);
+	return 0;
+}
+
+static bool on_its_way_out(const struct pile_residue *r)
+{
+	for (unsigned int i = 0; i < r->n; i++)
+		if (r->things[i].id && !r->things[i].holder)
+			return true;
+	return false;
+}
+
+int pile_residue_show(const struct pile_ctl *ctl)
+{
+	struct timespec pause = { .tv_nsec = TRY_NS };
+	struct pile_residue r = { 0 };
+	char counts[200];
+	int rc = 0;
+
+	for (int i = 0; i < TRIES; i++) {
+		rc = look(&r, ctl->socket);
+		if (rc < 0 || !on_its_way_out(&r))
+			break;
+		nanosleep(&pause, NULL);
+	}
+	if (rc < 0) {
+		fprintf(stderr,
+			"%s: the kernel tells its BPF programs to root only: sudo pileguardctl residue\n",
+			strerror(-rc));
+		free(r.things);
+		return PILE_EXIT_USAGE;
+	}
+	if (ctl->json)
+		json_show(&r);
+	else
+		text_show(&r);
+	rc = counts_format(&r, false, true, counts, sizeof(counts)) ? PILE_EXIT_FAILURE
+								    : PILE_EXIT_OK;
+	free(r.things);
+	return rc;
+}
