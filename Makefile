@@ -11,6 +11,7 @@ localstatedir ?= /var
 datadir ?= $(prefix)/share
 mandir ?= $(datadir)/man
 unitdir ?= $(prefix)/lib/systemd/system
+catalogdir ?= $(prefix)/lib/systemd/catalog
 sysusersdir ?= $(prefix)/lib/sysusers.d
 completionsdir ?= $(datadir)/bash-completion/completions
 DESTDIR ?=
@@ -100,7 +101,7 @@ deps:
 	./tests/deps
 
 install: all
-	$(INSTALL) -d $(DESTDIR)$(sbindir) $(DESTDIR)$(bindir) $(DESTDIR)$(unitdir) $(DESTDIR)$(sysusersdir) \
+	$(INSTALL) -d $(DESTDIR)$(sbindir) $(DESTDIR)$(bindir) $(DESTDIR)$(unitdir) $(DESTDIR)$(sysusersdir) $(DESTDIR)$(catalogdir) \
 		$(DESTDIR)$(sysconfdir)/pileguard/policy.d $(DESTDIR)$(completionsdir)
 	$(INSTALL) -m 755 $(BUILD)/pileguardd $(DESTDIR)$(sbindir)/pileguardd
 	$(INSTALL) -d $(DESTDIR)$(libexecdir)/pileguard
@@ -112,6 +113,7 @@ install: all
 			-e 's,@sysconfdir@,$(sysconfdir),g' dist/$$unit.in > $(DESTDIR)$(unitdir)/$$unit && \
 		chmod 644 $(DESTDIR)$(unitdir)/$$unit || exit 1; done
 	$(INSTALL) -m 644 dist/pileguard.sysusers $(DESTDIR)$(sysusersdir)/pileguard.conf
+	$(INSTALL) -m 644 dist/pileguard.catalog $(DESTDIR)$(catalogdir)/pileguard.catalog
 	$(INSTALL) -m 644 dist/completions/pileguardctl.bash $(DESTDIR)$(completionsdir)/pileguardctl
 	$(INSTALL) -d $(DESTDIR)$(mandir)/man1 $(DESTDIR)$(mandir)/man5 $(DESTDIR)$(mandir)/man8 \
 		$(DESTDIR)$(datadir)/pileguard/prometheus
@@ -126,7 +128,7 @@ install: all
 uninstall:
 	rm -f $(DESTDIR)$(sbindir)/pileguardd $(DESTDIR)$(bindir)/pileguardctl \
 		$(DESTDIR)$(libexecdir)/pileguard/pileguard-api $(DESTDIR)$(unitdir)/pileguard.service $(DESTDIR)$(unitdir)/pileguard-textfile.service \
-		$(DESTDIR)$(sysusersdir)/pileguard.conf \
+		$(DESTDIR)$(sysusersdir)/pileguard.conf $(DESTDIR)$(catalogdir)/pileguard.catalog \
 		$(DESTDIR)$(completionsdir)/pileguardctl $(DESTDIR)$(mandir)/man1/pileguardctl.1 \
 		$(DESTDIR)$(mandir)/man5/pileguard.policy.5 $(DESTDIR)$(mandir)/man8/pileguardd.8 \
 		$(DESTDIR)$(datadir)/pileguard/prometheus/pileguard.rules.yml $(DESTDIR)$(datadir)/pileguard/policy.schema.json

@@ -195,9 +195,11 @@ static int start(struct pile_guard *g, struct pile_error *err)
 	r = pile_sense_init(&g->sense);
 	if (r < 0)
 		return pile_error_set(err, r, "cannot read /proc/meminfo: %s", strerror(-r));
-	r = pile_slow_start(&g->slow, g->options.policy_path, g->options.state_dir);
+	r = pile_slow_start(&g->slow, g->options.policy_path, g->options.state_dir,
+			    g->options.motd_path);
 	if (r < 0)
 		return pile_error_set(err, r, "cannot start the slow thread: %s", strerror(-r));
+	pile_slow_motd(&g->slow, ""); /* of a guard that was killed */
 	g->n_learned = pile_slow_learned_load(g->options.state_dir, g->learned, PILE_GROUPS_MAX);
 	pile_command_recall(g);
 	pile_reload_start(g, &policy);
@@ -243,6 +245,7 @@ static void stop(struct pile_guard *g)
 		pile_learned_save(g, now_ns);
 		pile_guard_say(g, PILE_EVENT_STOP, PILE_NO_GROUP,
 			       "pileguard stops: everything is open");
+		pile_slow_motd(&g->slow, "");
 	}
 	pile_child_stop(g);
 	if (g->child.listen_fd >= 0) {

@@ -26,6 +26,7 @@ struct pile_options {
 	const char *policy_path; /* /etc/pileguard/policy.yaml */
 	const char *state_dir;	 /* /var/lib/pileguard */
 	const char *socket_path; /* PILE_API_SOCKET */
+	const char *motd_path;	 /* PILE_MOTD_FILE */
 };
 
 /** The api process and the ends of what it was given. */
@@ -93,8 +94,11 @@ struct pile_guard {
 	uint64_t discovered_ns, discover_cost_ns, learned_saved_ns;
 	uint64_t attached_ns[PILE_GROUPS_MAX];
 	struct pile_kernel_cost cost;
+	/* lines that the journal did not get: how many were told, and since when there was none, or one was told */
+	uint64_t lines_dropped_said, lines_dropped_ns;
+	uint64_t motd_key;    /* of what the line for logins says; 0 = there is none */
 	uint64_t losses_said; /* sum of all that was counted as lost when it was last told */
-	int store_error_said;
+	int store_error_said, motd_error_said;
 	uint32_t explain_next_kept;
 	uint32_t host_seed;
 	uint32_t
@@ -158,6 +162,10 @@ void pile_tick_view(struct pile_guard *g, bool whole);
 void pile_tick_record(struct pile_guard *g, uint64_t now_ns);
 /** pile_learned_save - what calm looks like, to the slow thread, to be kept on disk. */
 void pile_learned_save(struct pile_guard *g, uint64_t now_ns);
+
+/* motd.c */
+/** pile_motd_tick - hand over the line for logins when it has changed. */
+void pile_motd_tick(struct pile_guard *g);
 
 /* publish.c */
 void pile_publish(struct pile_guard *g, uint64_t now_ns);

@@ -16,7 +16,7 @@
 
 static const char usage_text[] =
 	"pileguardd: keeps an API host reachable when requests pile up\n"
-	"usage: pileguardd [--policy FILE] [--state DIR] [--socket PATH]\n"
+	"usage: pileguardd [--policy FILE] [--state DIR] [--socket PATH] [--motd FILE]\n"
 	"       pileguardd --version | --help\n"
 	"Runs in the foreground; systemd starts it (pileguard.service). SIGHUP reloads the policy.\n"
 	"Exit status: 0 stopped, 1 failed, 2 wrong usage, 78 the policy is broken and none was committed before.\n";
@@ -27,6 +27,7 @@ int main(int argc, char **argv)
 		{ "policy", required_argument, NULL, 'p' },
 		{ "state", required_argument, NULL, 's' },
 		{ "socket", required_argument, NULL, 'S' },
+		{ "motd", required_argument, NULL, 'm' },
 		{ "version", no_argument, NULL, 'V' },
 		{ "help", no_argument, NULL, 'h' },
 		{ NULL, 0, NULL, 0 },
@@ -35,10 +36,11 @@ int main(int argc, char **argv)
 		.policy_path = PILE_SYSCONFDIR "/pileguard/policy.yaml",
 		.state_dir = PILE_LOCALSTATEDIR "/lib/pileguard",
 		.socket_path = PILE_API_SOCKET,
+		.motd_path = PILE_MOTD_FILE,
 	};
 	int c;
 
-	while ((c = getopt_long(argc, argv, "p:s:S:Vh", longopts, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, "p:s:S:m:Vh", longopts, NULL)) != -1) {
 		switch (c) {
 		case 'p':
 			options.policy_path = optarg;
@@ -48,6 +50,9 @@ int main(int argc, char **argv)
 			break;
 		case 'S':
 			options.socket_path = optarg;
+			break;
+		case 'm':
+			options.motd_path = optarg;
 			break;
 		case 'V':
 			printf("pileguardd %s\n", PILE_VERSION);

@@ -6,55 +6,15 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/stat.h>
-#include <syslog.h>
-#include <systemd/sd-journal.h>
 #include <time.h>
 
+#include "notice.h"
 #include "policy/load.h"
 #include "policy/store.h"
 
 #define LEARNED_FILE "learned"
 #define DISARM_FILE "disarmed"
 #define EXPLAIN_FILE "explain.next" /* a number: the next episode's */
-
-static int priority_of(const struct pile_event *e)
-{
-	switch (e->kind) {
-	case PILE_EVENT_OPEN:
-	case PILE_EVENT_NETWORK:
-	case PILE_EVENT_TROUBLE:
-	case PILE_EVENT_DISARM:
-		return LOG_WARNING;
-	case PILE_EVENT_HALF_OPEN:
-	case PILE_EVENT_CLOSE:
-	case PILE_EVENT_COMMAND:
-	case PILE_EVENT_ARM:
-	case PILE_EVENT_POLICY:
-		return LOG_NOTICE;
-	default:
-		return LOG_INFO;
-	}
-}
-
-/* OBJECT_SYSTEMD_UNIT puts the line into `journalctl -u` of the service that it is about. */
-static void line_write(const struct pile_slow *s, const struct pile_event *e)
-{
-	int priority = priority_of(e);
-
-	if (!s->to_journal) {
-		fprintf(stderr, "%s\n", e->text);
-		return;
-	}
-	if (e->unit[0])
-		sd_journal_send("MESSAGE=%s", e->text, "PRIORITY=%d", priority,
-				"SYSLOG_IDENTIFIER=pileguardd", "OBJECT_SYSTEMD_UNIT=%s", e->unit,
-				"PILEGUARD_GROUP=%s", e->group, "PILEGUARD_EXPLAIN=%u",
-				e->explain_id, NULL);
-	else
-		sd_journal_send("MESSAGE=%s", e->text, "PRIORITY=%d", priority,
-				"SYSLOG_IDENTIFIER=pileguardd", "PILEGUARD_GROUP=%s", e->group,
-				"PILEGUARD_EXPLAIN=%u", e->explain_id, NULL);
-}
 
 static int file_write(const char *path, const void *data, size_t size)
 {
@@ -125,6 +85,40 @@ uint32_t pile_slow_explain_next_load(const char *state_dir)
 		return 1;
 	next = strtoul(text, &end, 10);
 	return *end == '\n' && next > 0 && next <= UINT32_MAX ? (uint32_t)next : 1;
+}
+
+/* Whole or not at all: somebody may log in meanwhile. It is memory that a boot empties, so nothing is synced. */
+static int motd_write(const char *path, const char *text)
+{
+	_cleanup_close_ int fd = -1;
+	char tmp[300];
+	ssize_t n;
+
+	if (!text[0])
+		return unlink(path) < 0 && errno != ENOENT && errno != ENOTDIR ? -errno : 0;
+	snprintf(tmp, sizeof(tmp), "%s.new", path);
+	fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644);
+	if (fd < 0)
+		return errno == ENOENT ? 0 : -errno; /* a host without pam_motd's directory */
+	n = write(fd, text, strlen(text));
+	if (n >= 0 && (size_t)n != strlen(text))
+		errno = ENOSPC;
+	if (n < 0 || (size_t)n != strlen(text) || rename(tmp, path) < 0) {
+		n = -errno;
+		unlink(tmp);
+		return (int)n;
+	}
+	return 0;
+}
+
+static void motd_run(struct pile_slow *s)
+{
+	char text[PILE_MOTD_TEXT_MAX];
+
+	s->motd_wanted = false;
+	memcpy(text, s->motd_text, sizeof(text));
+	pthread_mutex_unlock(&s->lock);
+	s->motd_error = motd_write(s->motd_path, text);
 }
 
 /* It must be there after a loss of power, too: the directory as well. */
@@ -258,12 +252,14 @@ static bool job_run(struct pile_slow *s)
 
 	if (s->disarm_wanted) { /* before any line: somebody waits for it */
 		disarm_run(s);
+	} else if (s->motd_wanted) {
+		motd_run(s);
 	} else if (s->n > 0) {
 		line = s->lines[s->head];
 		s->head = (s->head + 1) % PILE_SLOW_LINES;
 		s->n--;
 		pthread_mutex_unlock(&s->lock);
-		line_write(s, &line);
+		pile_notice_write(&line, s->to_journal);
 	} else if (s->load_wanted) {
 		s->load_wanted = false;
 		pthread_mutex_unlock(&s->lock);
@@ -314,13 +310,15 @@ static void *slow_main(void *arg)
 	return NULL;
 }
 
-int pile_slow_start(struct pile_slow *s, const char *policy_path, const char *state_dir)
+int pile_slow_start(struct pile_slow *s, const char *policy_path, const char *state_dir,
+		    const char *motd_path)
 {
 	struct stat st;
 	int r;
 
 	snprintf(s->policy_path, sizeof(s->policy_path), "%s", policy_path);
 	snprintf(s->state_dir, sizeof(s->state_dir), "%s", state_dir);
+	snprintf(s->motd_path, sizeof(s->motd_path), "%s", motd_path);
 	/* systemd says so when stderr is the journal */
 	s->to_journal = getenv("JOURNAL_STREAM") && stat("/run/systemd/journal/socket", &st) == 0;
 	s->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -351,27 +349,53 @@ void pile_slow_stop(struct pile_slow *s)
 }
 
 /*
- * Of the kinds that can come in floods, ten a second; what a person must know always goes through.
+ * What a person did is always told. Of the rest at most ten a second, and at most seven of what anybody with a login
+ * can cause by listening and connecting: such a flood must not hide what the guard does.
  */
 static bool line_allowed(struct pile_slow *s, const struct pile_event *event)
 {
-	if (event->kind != PILE_EVENT_GROUP && event->kind != PILE_EVENT_STAGE &&
-	    event->kind != PILE_EVENT_TROUBLE)
+	bool common = false;
+
+	switch (event->kind) {
+	case PILE_EVENT_GROUP:
+	case PILE_EVENT_STAGE:
+	case PILE_EVENT_TROUBLE:
+	case PILE_EVENT_PROBE:
+		common = true;
+		break;
+	case PILE_EVENT_OPEN:
+	case PILE_EVENT_CLOSE:
+		common = event->notice == PILE_NOTICE_WOULD_REFUSE ||
+			 event->notice == PILE_NOTICE_WOULD_ALLOW;
+		break;
+	case PILE_EVENT_HALF_OPEN:
+	case PILE_EVENT_NETWORK:
+		break;
+	default:
 		return true;
+	}
 	if (event->t_ns - s->second_ns >= NS_PER_SEC) {
 		s->second_ns = event->t_ns;
-		s->second_lines = 0;
+		s->second_lines = s->second_common = 0;
 	}
-	return s->second_lines++ < PILE_SLOW_LINES_PER_SECOND;
+	if (s->second_lines >= PILE_SLOW_LINES_PER_SECOND ||
+	    (common &&
+	     (s->second_common >= PILE_SLOW_COMMON_PER_SECOND || s->n >= PILE_SLOW_LINES / 2)))
+		return false;
+	s->second_lines++;
+	s->second_common += common;
+	return true;
 }
 
 void pile_slow_say(struct pile_slow *s, const struct pile_event *event)
 {
 	pthread_mutex_lock(&s->lock);
-	if (s->n < PILE_SLOW_LINES && line_allowed(s, event))
+	if (s->n < PILE_SLOW_LINES && line_allowed(s, event)) {
 		s->lines[(s->head + s->n++) % PILE_SLOW_LINES] = *event;
-	else
+	} else {
 		s->lines_dropped++;
+		s->dropped_ns = event->t_ns;
+	}
 	pthread_cond_signal(&s->wake);
 	pthread_mutex_unlock(&s->lock);
 }
@@ -460,6 +484,15 @@ bool pile_slow_disarm_kept(struct pile_slow *s, uint32_t ticket, int *ret_error)
 	*ret_error = done ? s->disarm_error : 0;
 	pthread_mutex_unlock(&s->lock);
 	return done;
+}
+
+void pile_slow_motd(struct pile_slow *s, const char *text)
+{
+	pthread_mutex_lock(&s->lock);
+	snprintf(s->motd_text, sizeof(s->motd_text), "%s", text);
+	s->motd_wanted = true;
+	pthread_cond_signal(&s->wake);
+	pthread_mutex_unlock(&s->lock);
 }
 
 void pile_slow_learned(struct pile_slow *s, const struct pile_baseline_record *records, uint32_t n)

@@ -18,7 +18,9 @@
 
 #define PILE_SLOW_LINES 256	      /* queued journal lines */
 #define PILE_SLOW_LINES_PER_SECOND 10 /* product.md: log, at most 10 a second */
+#define PILE_SLOW_COMMON_PER_SECOND 7 /* of them, of what anybody can cause */
 
+#define PILE_MOTD_TEXT_MAX 2048
 #define PILE_SLOW_TEXT_MAX 65536 /* struct pile_snapshot_half.policy_text */
 
 /** What a finished policy load says. */
@@ -39,9 +41,10 @@ struct pile_slow {
 	int event_fd;	 /* readable when a policy load has finished */
 	struct pile_event lines[PILE_SLOW_LINES];
 	uint32_t head, n;
-	uint64_t lines_dropped; /* from the journal; they are in `events` all the same */
-	uint64_t second_ns;	/* the second that is counted */
-	uint32_t second_lines;
+	/* not written; they are in `events` all the same. Touched by pile_slow_say only */
+	uint64_t lines_dropped, dropped_ns;
+	uint64_t second_ns; /* the second that is counted */
+	uint32_t second_lines, second_common;
 	/* policy */
 	bool load_wanted, load_done;
 	uint32_t load_ticket;
@@ -69,13 +72,20 @@ struct pile_slow {
 	uint32_t disarm_ticket;			/* of what is wanted */
 	uint32_t disarm_done;			/* of what was done last */
 	int disarm_error;
+	/* the line for logins */
+	char motd_path[256];
+	bool motd_wanted;
+	char motd_text[PILE_MOTD_TEXT_MAX]; /* "" = no such file */
+	int motd_error;
 	int store_error; /* negative errno of the last write; 0 = fine */
 };
 
 /**
- * pile_slow_start - @s: zeroed by the caller, but for what its watch has seen already. Returns 0 or negative errno.
+ * pile_slow_start - @s: zeroed by the caller, but for what its watch has seen already; @motd_path: the file for
+ * pile_slow_motd, below a directory that is there, or is not: then nothing is written. Returns 0 or negative errno.
  */
-int pile_slow_start(struct pile_slow *s, const char *policy_path, const char *state_dir);
+int pile_slow_start(struct pile_slow *s, const char *policy_path, const char *state_dir,
+		    const char *motd_path);
 
 /** pile_slow_stop - finish what is queued, join. */
 void pile_slow_stop(struct pile_slow *s);
@@ -124,6 +134,9 @@ bool pile_slow_disarm_kept(struct pile_slow *s, uint32_t ticket, int *ret_error)
  * Returns 0; -ENOENT when there is none; another negative errno when it cannot be read (then @ret is "").
  */
 int pile_slow_disarm_load(const char *state_dir, char *ret, size_t size);
+
+/** pile_slow_motd - from now on whoever logs in is shown these lines; "": none. */
+void pile_slow_motd(struct pile_slow *s, const char *text);
 
 /** pile_slow_learned - keep what was learned. @records is copied. */
 void pile_slow_learned(struct pile_slow *s, const struct pile_baseline_record *records, uint32_t n);

@@ -8,7 +8,6 @@
 #include <systemd/sd-daemon.h>
 
 #include "guard.h"
-#include "record/explain_text.h"
 #include "util/clock.h"
 #include "util/quantity.h"
 
@@ -16,6 +15,7 @@
 #define LOSSES_EVERY_TICKS 100
 #define WATCH_EVERY_TICKS \
 	50 /* files on disk: a change is told 5 to 10 s after it has come to rest */
+#define DROPPED_EVERY_NS (10 * NS_PER_SEC)
 #define LEARNED_EVERY_NS (300 * NS_PER_SEC)
 
 /* When a moment of the monotonic clock was: a tick that ends many waits takes a while, and clients see them end. */
@@ -183,7 +183,6 @@ static void effects_update(struct pile_guard *g)
 void pile_tick_record(struct pile_guard *g, uint64_t now_ns)
 {
 	uint64_t real = realtime_of(now_ns);
-	char text[256];
 
 	for (uint32_t i = 0; i < g->n_intents; i++) {
 		const struct pile_intent *intent = &g->intents[i];
@@ -196,9 +195,7 @@ void pile_tick_record(struct pile_guard *g, uint64_t now_ns)
 		event_say(g, pile_record_intent(&g->record, intent, name, unit, now_ns, real));
 		if (intent->kind != PILE_INTENT_BREAKER_OPEN || intent->blocked != PILE_BLOCKED_NO)
 			continue;
-		pile_explain_text_probing(intent, name, text, sizeof(text));
-		event_say(g, pile_record_event(&g->record, PILE_EVENT_OPEN, intent->explain_id,
-					       name, unit, now_ns, real, "%s", text));
+		event_say(g, pile_record_probing(&g->record, intent, name, unit, now_ns, real));
 	}
 }
 
@@ -223,6 +220,33 @@ static void losses_say(struct pile_guard *g)
 			"learned, nor that it is disarmed",
 			g->options.state_dir, strerror(-g->slow.store_error));
 	g->store_error_said = g->slow.store_error;
+	if (g->slow.motd_error && g->slow.motd_error != g->motd_error_said)
+		pile_guard_say(
+			g, PILE_EVENT_TROUBLE, PILE_NO_GROUP,
+			"%s cannot be written (%s): whoever logs in is not told what is refused",
+			g->options.motd_path, strerror(-g->slow.motd_error));
+	g->motd_error_said = g->slow.motd_error;
+}
+
+/* Told once it is quiet again, or every ten seconds while it is not. */
+static void dropped_say(struct pile_guard *g, uint64_t now_ns)
+{
+	uint64_t n = g->slow.lines_dropped - g->lines_dropped_said;
+
+	if (!n) {
+		g->lines_dropped_ns = now_ns;
+		return;
+	}
+	if (now_ns - g->slow.dropped_ns < NS_PER_SEC &&
+	    now_ns - g->lines_dropped_ns < DROPPED_EVERY_NS)
+		return;
+	g->lines_dropped_said = g->slow.lines_dropped;
+	g->lines_dropped_ns = now_ns;
+	pile_guard_say(
+		g, PILE_EVENT_DROPPED, PILE_NO_GROUP,
+		"%llu line%s not written, more than %u a second: pileguardctl events has the last %u",
+		(unsigned long long)n, n == 1 ? "" : "s", PILE_SLOW_LINES_PER_SECOND,
+		PILE_RECORD_EVENTS);
 }
 
 static void explain_next_keep(struct pile_guard *g)
@@ -260,7 +284,9 @@ void pile_tick(struct pile_guard *g)
 	pile_act_carry_out(&g->act, &g->kernel, g->intents, g->n_intents, &g->sense,
 			   g->groups.own_netns, now_ns);
 	pile_tick_record(g, now_ns);
+	pile_motd_tick(g);
 	pile_child_check(g, now_ns);
+	dropped_say(g, now_ns);
 	if (g->ticks % LOSSES_EVERY_TICKS == LOSSES_EVERY_TICKS - 1)
 		losses_say(g);
 	if (g->ticks % WATCH_EVERY_TICKS == WATCH_EVERY_TICKS - 1)

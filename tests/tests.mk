@@ -22,9 +22,10 @@ UNIT_dependencies := daemon/sense/dependencies.c $(wildcard daemon/util/*.c)
 UNIT_snapshot := daemon/api/snapshot.c $(wildcard daemon/util/*.c)
 UNIT_explain_text := $(TEXT_SRC)
 UNIT_record := daemon/record/record.c $(TEXT_SRC)
+UNIT_slow := daemon/slow.c daemon/notice.c daemon/decide/disarm.c $(POLICY_SRC)
 UNIT_metrics := daemon/api/metrics.c $(TEXT_SRC)
 UNIT_json := daemon/api/json.c daemon/api/json_record.c daemon/api/json_value.c $(TEXT_SRC)
-UNIT_LIBS := -lcmocka -lcyaml -lyaml -lmd -ljansson -lm -lpthread
+UNIT_LIBS := -lcmocka -lcyaml -lyaml -lmd -ljansson -lsystemd -lm -lpthread
 
 UNIT_NAMES = $(sort $(patsubst UNIT_%,%,$(filter UNIT_%,$(filter-out UNIT_LIBS UNIT_NAMES UNIT_BIN UNIT_SAN,$(.VARIABLES)))))
 UNIT_BIN = $(patsubst %,$(BUILD)/tests/unit/test_%,$(UNIT_NAMES))
@@ -60,7 +61,7 @@ $(BUILD)/tests/integration/api_harness: tests/integration/api_harness.c $(BUILD)
 		$(wildcard daemon/record/explain_*.c daemon/util/*.c) $(API_LIBS) -lpthread
 
 # a test is rebuilt when any source or header is newer: cheaper than tracking each one's list
-$(BUILD)/tests/.changed: $(wildcard daemon/*/*.[ch] include/pileguard/*.h tests/unit/*.[ch] tests/integration/*.h)
+$(BUILD)/tests/.changed: $(wildcard daemon/*.[ch] daemon/*/*.[ch] include/pileguard/*.h tests/unit/*.[ch] tests/integration/*.h)
 	@mkdir -p $(@D) && touch $@
 
 check-unit: all

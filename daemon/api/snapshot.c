@@ -145,6 +145,7 @@ static void half_sanitize(struct pile_snapshot_half *half)
 	for (uint32_t i = 0; i < half->n_events; i++) {
 		TERMINATE(half->events[i].group);
 		TERMINATE(half->events[i].unit);
+		TERMINATE(half->events[i].destination);
 		TERMINATE(half->events[i].text);
 	}
 	for (uint32_t i = 0; i < half->n_explains; i++)

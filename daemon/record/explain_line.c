@@ -30,6 +30,16 @@ static void put_line_risk(struct pen *pen, const struct pile_why *why)
 	}
 }
 
+/* The whole command or, where names are too long for one line, where it stands: half of one is none. */
+static void put_line_undo(struct pen *pen, const struct line *line)
+{
+	char undo[256];
+	int n = snprintf(undo, sizeof(undo), "; undo: pileguardctl release %s %s", line->group,
+			 endpoint_of(&line->intent->endpoint).text);
+
+	put(pen, "%s", pen->len + (size_t)n < pen->size ? undo : "; undo: see there");
+}
+
 static void put_line_open(struct pen *pen, const struct line *line)
 {
 	const struct pile_intent *intent = line->intent;
@@ -50,6 +60,8 @@ static void put_line_open(struct pen *pen, const struct line *line)
 	else
 		put(pen, ": connects refused");
 	put(pen, ". explain %u", intent->explain_id);
+	if (!intent->blocked)
+		put_line_undo(pen, line);
 }
 
 static void put_line_allow(struct pen *pen, const struct line *line)
@@ -158,7 +170,8 @@ const char *pile_explain_text_probing(const struct pile_intent *intent, const ch
 {
 	struct pen pen = pen_start(buf, size);
 
-	put(&pen, "%s: probing %s every %s", group && group[0] ? group : "host",
-	    endpoint_of(&intent->endpoint).text, duration(intent->probe_every_ns).text);
+	put(&pen, "%s: probing %s every %s. explain %u", group && group[0] ? group : "host",
+	    endpoint_of(&intent->endpoint).text, duration(intent->probe_every_ns).text,
+	    intent->explain_id);
 	return buf;
 }

@@ -52,7 +52,7 @@ const char *pile_explain_text_intent(const struct pile_intent *intent, const cha
 				     const struct pile_explain *explain, char *buf, size_t size);
 
 /** pile_explain_text_probing - the second line after an OPEN that acted: "www:
- * probing 10.9.0.2:3306 every 1.0 s" */
+ * probing 10.9.0.2:3306 every 1.0 s. explain 17" */
 const char *pile_explain_text_probing(const struct pile_intent *intent, const char *group,
 				      char *buf, size_t size);
 

@@ -19,13 +19,29 @@ void pile_record_init(struct pile_record *r)
 	r->next_seq = 1;
 }
 
-const struct pile_event *pile_record_event(struct pile_record *r, enum pile_event_kind kind,
-					   uint32_t explain_id, const char *group, const char *unit,
-					   uint64_t now_ns, uint64_t realtime_ns, const char *fmt,
-					   ...)
+static enum pile_notice notice_of(enum pile_event_kind kind)
+{
+	static const enum pile_notice notices[] = {
+		[PILE_EVENT_START] = PILE_NOTICE_START,
+		[PILE_EVENT_STOP] = PILE_NOTICE_STOP,
+		[PILE_EVENT_POLICY] = PILE_NOTICE_POLICY,
+		[PILE_EVENT_GROUP] = PILE_NOTICE_GROUP,
+		[PILE_EVENT_COMMAND] = PILE_NOTICE_HAND,
+		[PILE_EVENT_TROUBLE] = PILE_NOTICE_TROUBLE,
+		[PILE_EVENT_DISARM] = PILE_NOTICE_DISARMED,
+		[PILE_EVENT_ARM] = PILE_NOTICE_ARMED,
+		[PILE_EVENT_DROPPED] = PILE_NOTICE_DROPPED,
+	};
+
+	return (size_t)kind < ARRAY_LEN(notices) ? notices[kind] : PILE_NOTICE_NONE;
+}
+
+/* The next place in the ring, all but its text. */
+static struct pile_event *event_take(struct pile_record *r, enum pile_event_kind kind,
+				     uint32_t explain_id, const char *group, const char *unit,
+				     uint64_t now_ns, uint64_t realtime_ns)
 {
 	struct pile_event *e = &r->events[r->next_seq % PILE_RECORD_EVENTS];
-	va_list ap;
 
 	memset(e, 0, sizeof(*e));
 	e->seq = r->next_seq++;
@@ -33,13 +49,25 @@ const struct pile_event *pile_record_event(struct pile_record *r, enum pile_even
 	e->realtime_ns = realtime_ns;
 	e->kind = kind;
 	e->explain_id = explain_id;
+	e->notice = notice_of(kind);
 	snprintf(e->group, sizeof(e->group), "%s", group);
 	snprintf(e->unit, sizeof(e->unit), "%s", unit);
+	if (r->n_events < PILE_RECORD_EVENTS)
+		r->n_events++;
+	return e;
+}
+
+const struct pile_event *pile_record_event(struct pile_record *r, enum pile_event_kind kind,
+					   uint32_t explain_id, const char *group, const char *unit,
+					   uint64_t now_ns, uint64_t realtime_ns, const char *fmt,
+					   ...)
+{
+	struct pile_event *e = event_take(r, kind, explain_id, group, unit, now_ns, realtime_ns);
+	va_list ap;
+
 	va_start(ap, fmt);
 	vsnprintf(e->text, sizeof(e->text), fmt, ap);
 	va_end(ap);
-	if (r->n_events < PILE_RECORD_EVENTS)
-		r->n_events++;
 	return e;
 }
 
@@ -144,6 +172,37 @@ static void explain_follow(struct pile_record *r, const struct pile_intent *inte
 	}
 }
 
+static enum pile_notice intent_notice(const struct pile_intent *intent)
+{
+	bool acted = intent->blocked == PILE_BLOCKED_NO;
+
+	switch (intent->kind) {
+	case PILE_INTENT_BREAKER_OPEN:
+		return acted ? PILE_NOTICE_REFUSED : PILE_NOTICE_WOULD_REFUSE;
+	case PILE_INTENT_BREAKER_ALLOW:
+		return PILE_NOTICE_HALF_OPEN;
+	case PILE_INTENT_BREAKER_CLOSE:
+		return acted ? PILE_NOTICE_ALLOWED : PILE_NOTICE_WOULD_ALLOW;
+	case PILE_INTENT_PROBE:
+	case PILE_INTENT_PROBE_ANSWERED:
+		return PILE_NOTICE_SCOUT;
+	case PILE_INTENT_STAGE:
+		return PILE_NOTICE_STAGE;
+	case PILE_INTENT_NETWORK:
+		return PILE_NOTICE_NETWORK;
+	case PILE_INTENT_NETWORK_OVER:
+		return PILE_NOTICE_NETWORK_OVER;
+	default:
+		return PILE_NOTICE_NONE;
+	}
+}
+
+static void destination_set(struct pile_event *e, const struct pile_endpoint *endpoint)
+{
+	if (endpoint->family)
+		pile_endpoint_format(endpoint, e->destination, sizeof(e->destination));
+}
+
 static enum pile_event_kind event_kind(const struct pile_intent *intent)
 {
 	static const enum pile_event_kind kinds[] = {
@@ -166,6 +225,7 @@ const struct pile_event *pile_record_intent(struct pile_record *r, const struct 
 {
 	enum pile_event_kind kind = event_kind(intent);
 	char text[sizeof(r->events[0].text)];
+	struct pile_event *e;
 
 	explain_follow(r, intent, group, unit, now_ns, realtime_ns);
 	if (!kind)
@@ -179,8 +239,25 @@ const struct pile_event *pile_record_intent(struct pile_record *r, const struct 
 				 sizeof(text));
 	if (!text[0])
 		return NULL;
-	return pile_record_event(r, kind, intent->explain_id, group, unit, now_ns, realtime_ns,
-				 "%s", text);
+	e = event_take(r, kind, intent->explain_id, group, unit, now_ns, realtime_ns);
+	e->notice = intent_notice(intent);
+	destination_set(e, &intent->endpoint);
+	memcpy(e->text, text, sizeof(e->text));
+	return e;
+}
+
+const struct pile_event *pile_record_probing(struct pile_record *r,
+					     const struct pile_intent *intent, const char *group,
+					     const char *unit, uint64_t now_ns,
+					     uint64_t realtime_ns)
+{
+	struct pile_event *e = event_take(r, PILE_EVENT_OPEN, intent->explain_id, group, unit,
+					  now_ns, realtime_ns);
+
+	e->notice = PILE_NOTICE_PROBING;
+	destination_set(e, &intent->endpoint);
+	pile_explain_text_probing(intent, group, e->text, sizeof(e->text));
+	return e;
 }
 
 void pile_record_effects(struct pile_record *r, uint32_t explain_id,

@@ -25,8 +25,34 @@ enum pile_event_kind {
 	PILE_EVENT_COMMAND, /* an operator's hand */
 	PILE_EVENT_TROUBLE, /* something the guard could not do */
 	PILE_EVENT_PROBE, /* the guard connects by itself before anything is opened; was answered */
-	PILE_EVENT_DISARM, /* by hand: it only observes */
-	PILE_EVENT_ARM,	   /* ... and may act again */
+	PILE_EVENT_DISARM,  /* by hand: it only observes */
+	PILE_EVENT_ARM,	    /* ... and may act again */
+	PILE_EVENT_DROPPED, /* lines that did not get into the journal */
+};
+
+/** What the event means, for the journal's message catalog; the ids are in daemon/notice.c. */
+enum pile_notice {
+	PILE_NOTICE_NONE = 0,
+	PILE_NOTICE_START,
+	PILE_NOTICE_STOP,
+	PILE_NOTICE_POLICY,
+	PILE_NOTICE_GROUP,
+	PILE_NOTICE_STAGE,
+	PILE_NOTICE_REFUSED,	  /* connects are refused from now on */
+	PILE_NOTICE_WOULD_REFUSE, /* ... would be, if no switch forbade it */
+	PILE_NOTICE_PROBING,
+	PILE_NOTICE_HALF_OPEN,
+	PILE_NOTICE_ALLOWED, /* an episode that acted is over */
+	PILE_NOTICE_WOULD_ALLOW,
+	PILE_NOTICE_NETWORK,
+	PILE_NOTICE_NETWORK_OVER,
+	PILE_NOTICE_HAND,
+	PILE_NOTICE_TROUBLE,
+	PILE_NOTICE_SCOUT, /* the guard's own connect before anything is opened */
+	PILE_NOTICE_DISARMED,
+	PILE_NOTICE_ARMED,
+	PILE_NOTICE_DROPPED,
+	PILE_NOTICES,
 };
 
 struct pile_event {
@@ -35,9 +61,11 @@ struct pile_event {
 	uint64_t realtime_ns; /* CLOCK_REALTIME */
 	uint32_t kind;	      /* enum pile_event_kind */
 	uint32_t explain_id;  /* 0 = none */
+	uint32_t notice;      /* enum pile_notice */
 	char group[PILE_NAME_MAX];
-	char unit[PILE_UNIT_MAX]; /* for OBJECT_SYSTEMD_UNIT; "" = none */
-	char text[256];		  /* the whole line, as the journal has it */
+	char unit[PILE_UNIT_MAX];		  /* for OBJECT_SYSTEMD_UNIT; "" = none */
+	char destination[PILE_ENDPOINT_TEXT_MAX]; /* "" = about none */
+	char text[256];				  /* the whole line, as the journal has it */
 };
 
 /** One episode of rung 1 (or a stage, or own network): the answer to `pileguardctl explain ID`. */
@@ -103,6 +131,12 @@ const struct pile_event *pile_record_event(struct pile_record *r, enum pile_even
 const struct pile_event *pile_record_intent(struct pile_record *r, const struct pile_intent *intent,
 					    const char *group, const char *unit, uint64_t now_ns,
 					    uint64_t realtime_ns);
+
+/** pile_record_probing - the second line of an opening that acted: how often the guard asks. */
+const struct pile_event *pile_record_probing(struct pile_record *r,
+					     const struct pile_intent *intent, const char *group,
+					     const char *unit, uint64_t now_ns,
+					     uint64_t realtime_ns);
 
 /** pile_record_effects - bring an open episode's counts up to date. */
 void pile_record_effects(struct pile_record *r, uint32_t explain_id,

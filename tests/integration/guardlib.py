@@ -259,6 +259,7 @@ class Guard:
     def __init__(self, directory, text=None, prefix=(), program=f"{BUILD}/pileguardd"):
         self.dir = directory
         self.policy_path, self.socket = f"{directory}/policy.yaml", f"{directory}/stats.sock"
+        self.motd = f"{directory}/motd"
         self.state = f"{directory}/state"
         os.makedirs(self.state, exist_ok=True)
         if text is not None:  # a first start with it: what is committed would be in force else
@@ -267,7 +268,7 @@ class Guard:
                 os.unlink(f"{self.state}/policy.committed.yaml")
         with open(f"{directory}/guard.log", "a", encoding="utf-8") as log:
             self.p = subprocess.Popen([*prefix, program, "--policy", self.policy_path, "--state",
-                                       self.state, "--socket", self.socket], stderr=log, stdin=subprocess.DEVNULL)
+                                       self.state, "--socket", self.socket, "--motd", self.motd], stderr=log, stdin=subprocess.DEVNULL)
         self.held = set()
 
     def write(self, text, fragment=None):

@@ -3,6 +3,7 @@
 """test_guard_groups.py: who belongs to whom: restarts, listeners, found services, MPTCP."""
 import contextlib
 import os
+import re
 import socket
 import sys
 import time
@@ -101,6 +102,20 @@ class Listeners(Fixture):
         until(lambda: a.connect(self.peer.v4, self.port)[0] == "ECONNREFUSED", 2, "pool-a is refused")
         self.assertEqual({b.connect(self.peer.v4, self.port)[0] for _ in range(10)}, {None}, "pool-b is not")
         self.assertEqual(a.connect(self.peer.v4, self.port)[0], "ECONNREFUSED")
+
+    def test_a_flood_of_lines(self):
+        """Forty groups at once: a few lines, how many were not written is said afterwards, and `events` has them all."""
+        names = [f"g{i}" for i in range(40)]
+        for name in names:
+            self.world.cgroup(name)
+        guard = self.world.guard(policy({name: {"cgroup": self.world.cgroup_name(name)} for name in names}))
+        told = until(lambda: re.search(r"(?m)^(\d+) lines not written", guard.said()), 5, "what was dropped is said")
+        lines = [line for line in guard.said().splitlines() if re.fullmatch(r"g\d+: followed", line)]
+        events = [e for e in guard.events("group") if re.fullmatch(r"g\d+: followed", e["text"])]
+        self.assertEqual(len(events), 40)
+        self.assertLessEqual(len(lines), 20)    # seven a second, and the forty may come in two of them
+        self.assertGreaterEqual(int(told[1]), 40 - len(lines))
+        self.assertEqual([e["text"] for e in guard.events("dropped")], [told[0] + guard.said()[told.end():].splitlines()[0]])
 
     def test_found_without_policy(self):
         port = free_port()

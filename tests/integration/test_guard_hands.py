@@ -3,6 +3,7 @@
 """test_guard_hands.py: the operator's hand (hold, release), and how the guard lets go when it is stopped or dies."""
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -204,6 +205,60 @@ class Disarmed(Fixture):
         for command in ("disarm", "arm"):
             self.assertEqual(self.ctl(command, uid=65534).returncode, 1)
         self.assertIsNone(self.guard.get("status")["disarmed"])
+
+
+class Motd(Fixture):
+    """What whoever logs in is told: while something is refused, and no longer."""
+
+    def motd(self):
+        try:
+            with open(self.guard.motd, encoding="ascii") as f:
+                return f.read()
+        except FileNotFoundError:
+            return None
+
+    def test_while_something_is_held(self):
+        self.assertIsNone(self.motd())
+        self.hold(60)
+        number = self.guard.episode("www", self.endpoint)["id"]
+        self.assertEqual(until(self.motd, 2, "a line"),
+                         f"pileguard: connects of www to {self.endpoint} are refused (held by hand). pileguardctl explain {number}; "
+                         f"undo: sudo pileguardctl release www {self.endpoint}\n")
+        self.assertEqual(os.stat(self.guard.motd).st_mode & 0o777, 0o644)
+        self.assertEqual(os.listdir(self.world.dir).count("motd.new"), 0)
+        status, text = self.guard.post("hold", group="www", endpoint="10.255.0.9:99", seconds=60)
+        self.assertEqual(status, 200, text)
+        until(lambda: (self.motd() or "").count("\n") == 2, 2, "two lines")
+        self.ctl("release", "www", "10.255.0.9:99")
+        self.ctl("release", "www", self.endpoint)
+        until(lambda: self.motd() is None, 2, "no line")
+
+    def test_many(self):
+        for port in range(1, 9):
+            self.assertEqual(self.guard.post("hold", group="www", endpoint=f"10.255.0.9:{port}", seconds=60)[0], 200)
+        until(lambda: (self.motd() or "").endswith("pileguard: 3 more are refused: pileguardctl status\n"), 2, "five and the rest")
+        self.assertEqual(self.motd().count("\n"), 6)
+        self.guard.stop()
+        self.assertIsNone(self.motd(), "gone when the guard stops")
+
+    def test_dead_and_disarmed(self):
+        self.peer.drop(self.port, True)
+        load = Load(6, lambda n: (lambda: self.error(1.2), n))
+        self.addCleanup(load.stop)
+        until(lambda: f"to {self.endpoint} are refused (it is dead)" in (self.motd() or ""), 8, "a line")
+        self.ctl("disarm")
+        until(lambda: re.fullmatch(r"pileguard: disarmed by \S+ at .* UTC, until somebody arms it: it only observes. "
+                                   r"undo: sudo pileguardctl arm\n", self.motd() or ""), 2, "disarmed instead")
+        self.ctl("arm")
+        until(lambda: f"to {self.endpoint} are refused (it is dead)" in (self.motd() or ""), 8, "refused again")
+
+    def test_what_a_killed_guard_left(self):
+        self.hold(60)
+        until(self.motd, 2, "a line")
+        self.guard.stop(signal.SIGKILL)
+        self.assertIsNotNone(self.motd(), "nobody was there to remove it")
+        self.guard = self.world.guard()
+        until(lambda: self.motd() is None, 2, "removed by the next guard")
 
 
 class LettingGo(Fixture):

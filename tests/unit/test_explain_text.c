@@ -41,7 +41,8 @@ static void test_open(void **state)
 	assert_line(
 		&intent, "www", NULL,
 		"www: 10.9.0.2:3306 is dead (41 connecting, oldest 2.4 s, no success for 2.5 s; "
-		"memory gone in 5 s): connects refused. explain 17");
+		"memory gone in 5 s): connects refused. explain 17; undo: pileguardctl release www "
+		"10.9.0.2:3306");
 	intent.blocked = PILE_BLOCKED_OBSERVE;
 	assert_line(
 		&intent, "www", NULL,
@@ -54,12 +55,41 @@ static void test_open(void **state)
 	assert_line(
 		&intent, "www", NULL,
 		"www: 10.9.0.2:3306 is dead (41 connecting, oldest 2.4 s, no success for 2.5 s; "
-		"44 wait on a pool of 80): connects refused. explain 17");
+		"44 wait on a pool of 80): connects refused. explain 17; undo: pileguardctl release www "
+		"10.9.0.2:3306");
 	intent.why.by_hand = true;
-	assert_line(&intent, "www", NULL,
-		    "www: 10.9.0.2:3306 held by hand: connects refused. explain 17");
+	assert_line(
+		&intent, "www", NULL,
+		"www: 10.9.0.2:3306 held by hand: connects refused. explain 17; undo: pileguardctl "
+		"release www 10.9.0.2:3306");
 	assert_string_equal(pile_explain_text_probing(&intent, "www", line, sizeof(line)),
-			    "www: probing 10.9.0.2:3306 every 1.0 s");
+			    "www: probing 10.9.0.2:3306 every 1.0 s. explain 17");
+}
+
+/* Names as long as they may be: number and hint are there, and no command that is cut. */
+static void test_open_with_long_names(void **state)
+{
+	struct pile_intent intent = intent_make(PILE_INTENT_BREAKER_OPEN);
+	char group[PILE_NAME_MAX], line[256], command[256];
+	size_t shown = 0;
+
+	(void)state;
+	intent.endpoint = fixture_endpoint("[2001:db8:1111:2222:3333:4444:5555:6666]:65535");
+	intent.explain_id = UINT32_MAX;
+	intent.why.connecting = 99999;
+	for (size_t n = 1; n < sizeof(group); n++) {
+		memset(group, 'g', n);
+		group[n] = '\0';
+		pile_explain_text_intent(&intent, group, NULL, line, sizeof(line));
+		snprintf(command, sizeof(command),
+			 "explain 4294967295; undo: pileguardctl release %s "
+			 "[2001:db8:1111:2222:3333:4444:5555:6666]:65535",
+			 group);
+		shown += strstr(line, command) != NULL;
+		assert_true(strstr(line, command) ||
+			    strstr(line, ". explain 4294967295; undo: see there"));
+	}
+	assert_in_range(shown, 1, sizeof(group) - 10); /* both kinds were tried */
 }
 
 static void test_allow_and_close(void **state)
@@ -278,6 +308,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_open),
+		cmocka_unit_test(test_open_with_long_names),
 		cmocka_unit_test(test_allow_and_close),
 		cmocka_unit_test(test_stage_and_network),
 		cmocka_unit_test(test_own_connects),

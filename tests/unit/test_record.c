@@ -34,6 +34,32 @@ static int setup(void **state)
 	return 0;
 }
 
+/* What the journal's catalog is told: which message, which destination. */
+static void test_notices(void **state)
+{
+	struct pile_intent intent = intent_of(PILE_INTENT_BREAKER_OPEN);
+	const struct pile_event *e;
+
+	(void)state;
+	assert_int_equal(pile_endpoint_parse("10.9.0.2:3306", false, &intent.endpoint), 0);
+	e = say(&intent, NS_PER_SEC);
+	assert_int_equal(e->notice, PILE_NOTICE_REFUSED);
+	assert_string_equal(e->destination, "10.9.0.2:3306");
+	intent.blocked = PILE_BLOCKED_OBSERVE;
+	assert_int_equal(say(&intent, NS_PER_SEC)->notice, PILE_NOTICE_WOULD_REFUSE);
+	intent.kind = PILE_INTENT_BREAKER_CLOSE;
+	assert_int_equal(say(&intent, NS_PER_SEC)->notice, PILE_NOTICE_WOULD_ALLOW);
+	intent.blocked = PILE_BLOCKED_NO;
+	assert_int_equal(say(&intent, NS_PER_SEC)->notice, PILE_NOTICE_ALLOWED);
+	e = pile_record_probing(&record, &intent, "www", "php.service", NS_PER_SEC, 0);
+	assert_int_equal(e->notice, PILE_NOTICE_PROBING);
+	assert_string_equal(e->destination, "10.9.0.2:3306");
+	assert_non_null(strstr(e->text, "explain 1"));
+	e = pile_record_event(&record, PILE_EVENT_GROUP, 0, "www", "", NS_PER_SEC, 0, "www: gone");
+	assert_int_equal(e->notice, PILE_NOTICE_GROUP);
+	assert_string_equal(e->destination, "");
+}
+
 static void test_relapse_is_told(void **state)
 {
 	struct pile_intent allow = intent_of(PILE_INTENT_BREAKER_ALLOW);
@@ -98,6 +124,7 @@ static void test_own_connect_is_told_once(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup(test_notices, setup),
 		cmocka_unit_test_setup(test_relapse_is_told, setup),
 		cmocka_unit_test_setup(test_hold_upon_a_proof_is_told, setup),
 		cmocka_unit_test_setup(test_why_it_closed, setup),

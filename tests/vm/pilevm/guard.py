@@ -52,7 +52,8 @@ def install_guard(vm, staging, policy_text):
                "usermod -aG pileguard ops")
         vm.copy_in(folder, "/tmp/staging")
     # cp keeps Debian's merged /lib and /usr as they are; a tar laid over / would not
-    vm.ssh("chown -R root:root /tmp/staging && chmod 755 /tmp/staging && cp -a /tmp/staging/. / && rm -rf /tmp/staging && ldconfig")
+    vm.ssh("chown -R root:root /tmp/staging && chmod 755 /tmp/staging && cp -a /tmp/staging/. / && rm -rf /tmp/staging && ldconfig && "
+           "journalctl --update-catalog")
     started = vm.ssh("systemctl daemon-reload && systemctl start pileguard", check=False, timeout=90)
     if started.returncode:
         raise MachineError("the guard did not start: " + started.stderr + own_log(vm))
