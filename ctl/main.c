@@ -150,6 +150,55 @@ static bool time_parse(const char *option, const char *text, uint64_t *ret_ns)
 	return false;
 }
 
+/** Takes the value of an option, or says what is wrong with it. */
+static bool value_take(struct pile_ctl *ctl, int option, char *value)
+{
+	switch (option) {
+	case 's':
+		ctl->socket = value;
+		return true;
+	case 'g':
+		ctl->group = value;
+		return true;
+	case 'p':
+		ctl->file = value;
+		return true;
+	case 'w':
+		return with_add(ctl, value);
+	case 't':
+		return time_parse("--for", value, &ctl->for_ns);
+	case 'T':
+		ctl->textfile = value;
+		return true;
+	case 'e':
+		return time_parse("--every", value, &ctl->every_ns);
+	default:
+		return false;
+	}
+}
+
+/** The bit of an option that only some commands take. */
+static unsigned int option_bit(int option)
+{
+	switch (option) {
+	case 'f':
+		return OPT_FOLLOW;
+	case 'g':
+		return OPT_GROUP;
+	case 'p':
+		return OPT_FILE;
+	case 'w':
+		return OPT_WITH;
+	case 't':
+		return OPT_FOR;
+	case 'T':
+	case 'e':
+		return OPT_TEXTFILE;
+	default:
+		return 0;
+	}
+}
+
 /** Reads the options into @ctl and what was used of the special ones into @used. Returns an exit
  * status. */
 static int options_parse(int argc, char **argv, struct pile_ctl *ctl, unsigned int *used)
@@ -171,51 +220,17 @@ static int options_parse(int argc, char **argv, struct pile_ctl *ctl, unsigned i
 	int c;
 
 	while ((c = getopt_long(argc, argv, "jfh", options, NULL)) != -1) {
-		switch (c) {
-		case 'j':
+		*used |= option_bit(c);
+		if (c == 'j')
 			ctl->json = true;
-			break;
-		case 's':
-			ctl->socket = optarg;
-			break;
-		case 'f':
+		else if (c == 'f')
 			ctl->follow = true;
-			*used |= OPT_FOLLOW;
-			break;
-		case 'g':
-			ctl->group = optarg;
-			*used |= OPT_GROUP;
-			break;
-		case 'p':
-			ctl->file = optarg;
-			*used |= OPT_FILE;
-			break;
-		case 'w':
-			if (!with_add(ctl, optarg))
-				return PILE_EXIT_USAGE;
-			*used |= OPT_WITH;
-			break;
-		case 't':
-			if (!time_parse("--for", optarg, &ctl->for_ns))
-				return PILE_EXIT_USAGE;
-			*used |= OPT_FOR;
-			break;
-		case 'T':
-			ctl->textfile = optarg;
-			*used |= OPT_TEXTFILE;
-			break;
-		case 'e':
-			if (!time_parse("--every", optarg, &ctl->every_ns))
-				return PILE_EXIT_USAGE;
-			*used |= OPT_TEXTFILE;
-			break;
-		case 'h':
+		else if (c == 'h')
 			exit(help_show(ctl));
-		case 'V':
+		else if (c == 'V')
 			exit(version_show(ctl));
-		default:
+		else if (!value_take(ctl, c, optarg))
 			return PILE_EXIT_USAGE;
-		}
 	}
 	return PILE_EXIT_OK;
 }
