@@ -25,20 +25,22 @@ listener.settimeout(10)
 
 asked = 0
 
-def say(*fds):
+RELOAD, DISARM = 1, 4
+
+def say(*fds, kind=RELOAD):
     global asked
     asked += 1
-    command = struct.pack("=HHIII64s128s", 1, 1, asked, 0, 0, b"", b"")     # reload
+    command = struct.pack("=HHIII64s128s64s", 2, kind, asked, 0, 0, b"", b"", b"rogue")
     socket.send_fds(pair, [command], list(fds))
 
-def ask(*fds):
-    say(*fds)
+def ask(*fds, **kind):
+    say(*fds, **kind)
     while True:
         number, result = struct.unpack_from("=HHIi", pair.recv(4096))[2:]
         if number == asked:
             return result
 
-results = dict(nothing=ask(), own_pair=ask(5), listener=ask(3))
+results = dict(nothing=ask(), own_pair=ask(5), listener=ask(3), disarm=ask(3, kind=DISARM))
 path = folder + "/root.sock"
 service = socket.socket(socket.AF_UNIX)
 service.bind(path)
@@ -80,6 +82,7 @@ class Rogue(unittest.TestCase):
         self.assertEqual(results.pop("root_client"), 0, "control: what root asks for is done")
         self.assertLess(results.pop("descriptors_left"), 5, "of 20; the guard may have a file open for a moment")
         self.assertEqual(set(results.values()), {-errno.EACCES}, results)
+        self.assertNotIn("disarmed", guard.said())
 
 
 CROWD = """
