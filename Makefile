@@ -112,6 +112,8 @@ install: all
 		sed -e 's,@sbindir@,$(sbindir),g' -e 's,@bindir@,$(bindir),g' -e 's,@localstatedir@,$(localstatedir),g' \
 			-e 's,@sysconfdir@,$(sysconfdir),g' dist/$$unit.in > $(DESTDIR)$(unitdir)/$$unit && \
 		chmod 644 $(DESTDIR)$(unitdir)/$$unit || exit 1; done
+	$(INSTALL) -d $(DESTDIR)$(unitdir)/prometheus-node-exporter.service.wants
+	ln -sf ../pileguard-textfile.service $(DESTDIR)$(unitdir)/prometheus-node-exporter.service.wants/
 	$(INSTALL) -m 644 dist/pileguard.sysusers $(DESTDIR)$(sysusersdir)/pileguard.conf
 	$(INSTALL) -m 644 dist/pileguard.catalog $(DESTDIR)$(catalogdir)/pileguard.catalog
 	$(INSTALL) -m 644 dist/completions/pileguardctl.bash $(DESTDIR)$(completionsdir)/pileguardctl
@@ -128,6 +130,7 @@ install: all
 uninstall:
 	rm -f $(DESTDIR)$(sbindir)/pileguardd $(DESTDIR)$(bindir)/pileguardctl \
 		$(DESTDIR)$(libexecdir)/pileguard/pileguard-api $(DESTDIR)$(unitdir)/pileguard.service $(DESTDIR)$(unitdir)/pileguard-textfile.service \
+		$(DESTDIR)$(unitdir)/prometheus-node-exporter.service.wants/pileguard-textfile.service \
 		$(DESTDIR)$(sysusersdir)/pileguard.conf $(DESTDIR)$(catalogdir)/pileguard.catalog \
 		$(DESTDIR)$(completionsdir)/pileguardctl $(DESTDIR)$(mandir)/man1/pileguardctl.1 \
 		$(DESTDIR)$(mandir)/man5/pileguard.policy.5 $(DESTDIR)$(mandir)/man8/pileguardd.8 \
