@@ -109,6 +109,13 @@ static void fill_whole(void)
 	half.dependencies[100].sample.connecting = 30;
 	half.dependencies[200].state = 1;
 	half.dependencies[200].blocked = PILE_BLOCKED_OBSERVE;
+	half.host.n_fingerprints = PILE_FINGERPRINTS_MAX;
+	for (uint32_t i = 0; i < PILE_FINGERPRINTS_MAX; i++) {
+		struct pile_snapshot_fingerprint *f = &half.host.fingerprints[i];
+
+		snprintf(f->path, sizeof(f->path), "/etc/%u \"x\"", i);
+		snprintf(f->sha256, sizeof(f->sha256), "0123456789abcde%u", i);
+	}
 }
 
 static void test_no_more_than_500_series(void **state)
@@ -119,7 +126,11 @@ static void test_no_more_than_500_series(void **state)
 	fill_whole();
 	pile_metrics_format(&half, &text);
 	assert_false(text.failed);
+	printf("# %u series at most\n", series_count(text.data));
 	assert_in_range(series_count(text.data), 400, PILE_METRICS_SERIES_MAX);
+	assert_has(
+		&text,
+		"pileguard_fingerprint_info{path=\"/etc/7 \\\"x\\\"\",sha256=\"0123456789abcde7\"} 1\n");
 	/* The sum is conserved: 124 groups of 10 and three with their own are there in all. */
 	assert_has(&text, "pileguard_group_requests_opened_total{group=\"www\"} 41204\n");
 	assert_has(&text, "pileguard_group_requests_opened_total{group=\"other\"} 1070\n");
@@ -183,8 +194,9 @@ static void test_promtool(void **state)
 /* Labels are names of groups and destinations, and what the host says of itself: no other text is shown. */
 static void test_no_other_text_is_shown(void **state)
 {
-	static const char *const keys[] = { "group", "destination", "version", "kernel", "tier",
-					    "hash",  "generation",  "source",  "mode" };
+	static const char *const keys[] = { "group",  "destination", "version",	 "kernel",
+					    "tier",   "hash",	     "revision", "path",
+					    "sha256", "generation",  "source",	 "mode" };
 	_cleanup_text_ struct pile_text text = { 0 };
 
 	(void)state;
