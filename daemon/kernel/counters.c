@@ -9,21 +9,32 @@ static struct pile_bpf_shard *shards_of(const struct pile_kernel *k, uint32_t gr
 	return &k->shards[(size_t)group * k->n_shards];
 }
 
-void pile_kernel_counts_read(const struct pile_kernel *k, uint32_t group,
+void pile_kernel_totals_read(const struct pile_kernel *k, uint32_t group,
+			     struct pile_kernel_counts *ret)
+{
+	const struct pile_bpf_shard *shard = shards_of(k, group);
+
+	ret->opened = ret->answered = ret->closed = 0;
+	for (uint32_t cpu = 0; cpu < k->n_shards; cpu++, shard++) {
+		ret->opened += __atomic_load_n(&shard->opened, __ATOMIC_RELAXED);
+		ret->answered += __atomic_load_n(&shard->answered, __ATOMIC_RELAXED);
+		ret->closed += __atomic_load_n(&shard->closed, __ATOMIC_RELAXED);
+	}
+}
+
+void pile_kernel_counts_read(const struct pile_kernel *k, uint32_t group, bool latency,
 			     struct pile_kernel_counts *ret)
 {
 	const struct pile_bpf_shard *shard = shards_of(k, group);
 
 	memset(ret, 0, sizeof(*ret));
+	pile_kernel_totals_read(k, group, ret);
 	for (uint32_t cpu = 0; cpu < k->n_shards; cpu++, shard++) {
-		ret->opened += __atomic_load_n(&shard->opened, __ATOMIC_RELAXED);
-		ret->answered += __atomic_load_n(&shard->answered, __ATOMIC_RELAXED);
-		ret->closed += __atomic_load_n(&shard->closed, __ATOMIC_RELAXED);
 		for (int slot = 0; slot <= PILE_WHEEL_SLOTS; slot++)
 			ret->wheel[slot] +=
 				__atomic_load_n(&shard->wheel[0][slot], __ATOMIC_RELAXED) +
 				__atomic_load_n(&shard->wheel[1][slot], __ATOMIC_RELAXED);
-		for (int b = 0; b < PILE_LATENCY_BUCKETS; b++)
+		for (int b = 0; latency && b < PILE_LATENCY_BUCKETS; b++)
 			ret->latency[b] += __atomic_load_n(&shard->latency[b], __ATOMIC_RELAXED);
 	}
 	for (int slot = 0; slot <= PILE_WHEEL_SLOTS; slot++)

@@ -86,12 +86,16 @@ const char *pile_kernel_tier_name(enum pile_tier tier);
  */
 void pile_kernel_cost(const struct pile_kernel *k, struct pile_kernel_cost *ret);
 
+/** pile_kernel_totals_read - opened, answered and closed alone, into @ret; the rest of it is left as it is. */
+void pile_kernel_totals_read(const struct pile_kernel *k, uint32_t group,
+			     struct pile_kernel_counts *ret);
+
 /**
  * pile_kernel_counts_read - sum a group's shards
- * @group: 0..PILE_GROUPS_MAX-1
+ * @group: 0..PILE_GROUPS_MAX-1; @latency: the first-byte histogram too, else it is 0
  * The wheel's absolute slots are those of slot_of(arrival time) in bpf/requests.h.
  */
-void pile_kernel_counts_read(const struct pile_kernel *k, uint32_t group,
+void pile_kernel_counts_read(const struct pile_kernel *k, uint32_t group, bool latency,
 			     struct pile_kernel_counts *ret);
 
 /** pile_kernel_answers_read - requests of a group that were opened, and answered, since the slot was taken. */

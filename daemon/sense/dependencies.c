@@ -9,8 +9,10 @@
 #include "sense/sense.h"
 #include "util/clock.h"
 
-#define STUCK_NS (500 * NS_PER_MS)	 /* sample.h: "stuck" */
-#define CALM_SWEEP_NS NS_PER_SEC	 /* nothing pending: once a second is enough for "silent" */
+#define STUCK_NS (500 * NS_PER_MS) /* sample.h: "stuck" */
+#define CALM_SWEEP_NS NS_PER_SEC   /* nothing pending: once a second is enough for "silent" */
+#define QUIET_SWEEP_NS \
+	(5 * NS_PER_SEC) /* no connection at all, and none was begun since the last sweep */
 #define LARGE_SWEEP_NS (300 * NS_PER_MS) /* many connections: a sweep costs 0.1-0.3 us each */
 #define LARGE_SWEEP 2000
 /* a destination that nobody uses is forgotten after five minutes */
@@ -160,15 +162,16 @@ static bool sweep_due(const struct pile_sense *s, const struct pile_kernel *k, u
 {
 	const struct pile_bpf_totals *t = k->totals;
 	uint64_t since = now_ns - s->connects_swept_ns;
+	uint64_t started = __atomic_load_n(&t->connects_started, __ATOMIC_RELAXED);
 	bool pending;
 	uint64_t done = __atomic_load_n(&t->connects_established, __ATOMIC_RELAXED) +
 			__atomic_load_n(&t->connects_failed, __ATOMIC_RELAXED);
 	/* on a host with a million descriptors a walk may cost a tick: a tenth of the time at most */
 	if (since < 10 * s->connects_cost_ns)
 		return false;
-	pending =
-		__atomic_load_n(&t->connects_started, __ATOMIC_RELAXED) != done || s->n_pending > 0;
-
+	pending = started != done || s->n_pending > 0;
+	if (!pending && !s->n_connects && started == s->connects_started_swept)
+		return since >= QUIET_SWEEP_NS;
 	if (s->n_connects > LARGE_SWEEP)
 		return since >= (pending ? LARGE_SWEEP_NS : CALM_SWEEP_NS);
 	return pending || since >= CALM_SWEEP_NS;
@@ -191,6 +194,7 @@ static void connects_sweep(struct pile_sense *s, struct pile_kernel *k, uint64_t
 	s->n_pending = 0;
 	s->n_connects = 0;
 	s->connects_swept_ns = now_ns;
+	s->connects_started_swept = __atomic_load_n(&k->totals->connects_started, __ATOMIC_RELAXED);
 	from = pile_clock_ns(CLOCK_MONOTONIC);
 	pile_kernel_sweep_connects(k, connect_see, &sweep);
 	memset(s->before, 0, sizeof(s->before));

@@ -8,6 +8,8 @@
 #include "util/clock.h"
 
 #define SWEEP_EVERY_TICKS 10 /* design.md: truth once a second */
+/* ... where there is something to be true about: a walk of all sockets is half of what an idle guard costs */
+#define QUIET_SWEEP_NS (5 * NS_PER_SEC)
 
 int pile_sense_init(struct pile_sense *s)
 {
@@ -38,18 +40,49 @@ void pile_sense_group_reset(struct pile_sense *s, uint32_t group)
 }
 
 /*
+ * Nothing waits, nothing is queued, and no request has begun or ended since the last sweep: another one could
+ * only find connections that have come or gone without a word.
+ */
+static bool nothing_new(struct pile_sense *s, const struct pile_sample *last)
+{
+	uint64_t events = 0, waiting = 0;
+
+	for (uint32_t i = 0; i < PILE_GROUPS_MAX; i++) {
+		const struct pile_sample_group *g = &last->groups[i];
+
+		if (!g->used)
+			continue;
+		events += g->opened + g->answered + g->closed;
+		waiting += g->waiting + g->backlog;
+	}
+	if (waiting || events != s->events_swept) {
+		s->events_swept = events;
+		return false;
+	}
+	return true;
+}
+
+/*
  * Truth once a second: flip the wheels, sweep a tick later (so that nobody still counts into the
  * old one by a stale look at the generation), settle a tick after that.
  */
-static void truth_step(struct pile_sense *s, struct pile_kernel *k, struct pile_groups *g)
+static void truth_step(struct pile_sense *s, struct pile_kernel *k, struct pile_groups *g,
+		       uint64_t now_ns, const struct pile_sample *last)
 {
 	uint64_t from;
 
 	switch (s->tick % SWEEP_EVERY_TICKS) {
 	case 0:
+		s->swept = false;
+		s->flipped = !nothing_new(s, last) || now_ns - s->flipped_ns >= QUIET_SWEEP_NS;
+		if (!s->flipped)
+			break;
+		s->flipped_ns = now_ns;
 		pile_kernel_generation_flip(k);
 		break;
 	case 1:
+		if (!s->flipped)
+			break;
 		from = pile_clock_ns(CLOCK_MONOTONIC);
 		s->swept = pile_requests_sweep(s, k, g) == 0;
 		s->sweep_cost_ns = pile_clock_ns(CLOCK_MONOTONIC) - from;
@@ -76,7 +109,7 @@ void pile_sense_tick(struct pile_sense *s, struct pile_kernel *k, struct pile_gr
 		ret->late_ns = now_ns - s->last_ns - PILE_TICK_NS;
 	s->last_ns = now_ns;
 	ret->n_cpus = s->n_cpus;
-	truth_step(s, k, g);
+	truth_step(s, k, g, now_ns, ret);
 	pile_requests_sample(s, k, g, now_ns, ret);
 	pile_dependencies_sample(s, k, g, now_ns, ret);
 	pile_memory_sample(s, g, now_ns, ret);

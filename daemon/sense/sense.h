@@ -70,9 +70,13 @@ struct pile_sense {
 	uint32_t n_workers;
 	uint32_t busy[PILE_GROUPS_MAX];
 	uint64_t sockets, sweeps, sweep_cost_ns;
-	bool swept; /* the last sweep met every socket: what it left behind may be settled */
+	bool swept;   /* the last sweep met every socket: what it left behind may be settled */
+	bool flipped; /* the wheels were turned over in this second: a sweep follows */
+	uint64_t events_swept; /* all requests' events when that was decided last */
+	uint64_t flipped_ns;   /* and when it was */
 	uint64_t connects_swept_ns, connects_cost_ns;
-	uint32_t n_connects; /* connections to dependencies seen by the last sweep */
+	uint64_t connects_started_swept; /* how many had begun by then */
+	uint32_t n_connects;		 /* connections to dependencies seen by the last sweep */
 	uint64_t destinations_lost;
 	/* what is kept of each destination between ticks */
 	uint32_t n_known;
