@@ -102,7 +102,8 @@ bool pile_act_gate_ready(const struct pile_act *a, const struct pile_groups *g, 
 {
 	if (!g->groups[group].cgroup_id)
 		return false;
-	for (uint32_t i = 0; i <= group; i++)
+	/* nearly always its own; else that of one before it, which shares the cgroup */
+	for (uint32_t i = group + 1; i-- > 0;)
 		if (a->attached_id[i] == g->groups[group].cgroup_id && a->attachments[i].connect_v4)
 			return true;
 	return false;

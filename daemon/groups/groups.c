@@ -13,6 +13,9 @@
 #include "groups/proc.h"
 #include "groups/table.h"
 
+/* stat() calls in one tick: 128 groups are through in ten, a restarted unit is followed within a second */
+#define CHECKS_A_TICK 13
+
 void pile_groups_init(struct pile_groups *g, const struct pile_hierarchy *hierarchy)
 {
 	struct stat st;
@@ -288,29 +291,6 @@ static uint32_t slot_make(struct pile_groups *g, struct pile_kernel *k, uint64_t
 	return pile_table_slot_take(g, k, now_ns);
 }
 
-void pile_groups_apply(struct pile_groups *g, struct pile_kernel *k,
-		       const struct pile_policy *policy, uint64_t now_ns, pile_groups_event_fn fn,
-		       void *arg)
-{
-	uint32_t slot;
-
-	groups_retire(g, k, policy, fn, arg);
-	for (uint32_t i = 0; i < policy->n_groups; i++) {
-		slot = pile_groups_find(g, policy->groups[i].name);
-		if (slot != PILE_NO_GROUP) {
-			g->groups[slot].config = policy->groups[i];
-			continue;
-		}
-		slot = slot_make(g, k, now_ns, fn, arg);
-		if (slot == PILE_NO_GROUP)
-			break; /* cannot be: the policy has at most PILE_GROUPS_MAX */
-		g->groups[slot].configured = true;
-		g->groups[slot].config = policy->groups[i];
-		fn(PILE_GROUPS_RESET, slot, arg);
-	}
-	pile_groups_check(g, k, now_ns, fn, arg);
-}
-
 /*
  * Where systemd puts a unit that names no slice of its own: an instance gets its template's slice.
  */
@@ -360,10 +340,46 @@ static void group_check(struct pile_groups *g, struct pile_kernel *k, uint32_t s
 	}
 }
 
+/* The next @n configured groups in turn, none of them twice. */
+static void checks_run(struct pile_groups *g, struct pile_kernel *k, uint32_t n, uint64_t now_ns,
+		       pile_groups_event_fn fn, void *arg)
+{
+	for (uint32_t seen = 0; seen < g->n_groups && n > 0; seen++) {
+		uint32_t i = g->check_next % g->n_groups;
+
+		g->check_next = i + 1;
+		if (!g->groups[i].used || !g->groups[i].configured)
+			continue;
+		group_check(g, k, i, now_ns, fn, arg);
+		n--;
+	}
+}
+
 void pile_groups_check(struct pile_groups *g, struct pile_kernel *k, uint64_t now_ns,
 		       pile_groups_event_fn fn, void *arg)
 {
-	for (uint32_t i = 0; i < g->n_groups; i++)
-		if (g->groups[i].used && g->groups[i].configured)
-			group_check(g, k, i, now_ns, fn, arg);
+	checks_run(g, k, CHECKS_A_TICK, now_ns, fn, arg);
+}
+
+void pile_groups_apply(struct pile_groups *g, struct pile_kernel *k,
+		       const struct pile_policy *policy, uint64_t now_ns, pile_groups_event_fn fn,
+		       void *arg)
+{
+	uint32_t slot;
+
+	groups_retire(g, k, policy, fn, arg);
+	for (uint32_t i = 0; i < policy->n_groups; i++) {
+		slot = pile_groups_find(g, policy->groups[i].name);
+		if (slot != PILE_NO_GROUP) {
+			g->groups[slot].config = policy->groups[i];
+			continue;
+		}
+		slot = slot_make(g, k, now_ns, fn, arg);
+		if (slot == PILE_NO_GROUP)
+			break; /* cannot be: the policy has at most PILE_GROUPS_MAX */
+		g->groups[slot].configured = true;
+		g->groups[slot].config = policy->groups[i];
+		fn(PILE_GROUPS_RESET, slot, arg);
+	}
+	checks_run(g, k, PILE_GROUPS_MAX, now_ns, fn, arg);
 }

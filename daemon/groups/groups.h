@@ -63,7 +63,8 @@ struct pile_groups {
 	uint32_t own_netns;
 	uint64_t own_cookie; /* the guard's own stats socket: not watched; 0 = not known */
 	uint32_t epoch;
-	uint32_t n_groups; /* slots in use: highest used + 1 */
+	uint32_t n_groups;   /* slots in use: highest used + 1 */
+	uint32_t check_next; /* where the next pile_groups_check begins */
 	struct pile_group groups[PILE_GROUPS_MAX];
 	struct pile_listener listeners[PILE_LISTENERS_MAX];
 	uint64_t listeners_lost; /* listeners that did not fit: the most at once */
@@ -98,7 +99,7 @@ void pile_groups_apply(struct pile_groups *g, struct pile_kernel *k,
 
 /**
  * pile_groups_check - every tick: has a configured unit's cgroup come, gone, or been made anew?
- * One stat() a configured group.
+ * One stat() a configured group; where there are many, each of them once a second.
  */
 void pile_groups_check(struct pile_groups *g, struct pile_kernel *k, uint64_t now_ns,
 		       pile_groups_event_fn fn, void *arg);
