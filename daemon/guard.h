@@ -74,6 +74,7 @@ struct pile_guard {
 	struct pile_intent intents[PILE_INTENTS_MAX];
 	uint32_t n_intents;
 	struct pile_snapshot *shared;
+	uint64_t published_seq;	   /* the record's next event when that was published last */
 	struct pile_policy policy; /* in force */
 	char policy_text[PILE_SLOW_TEXT_MAX];
 	uint64_t generation;
@@ -168,6 +169,7 @@ void pile_learned_save(struct pile_guard *g, uint64_t now_ns);
 void pile_motd_tick(struct pile_guard *g);
 
 /* publish.c */
+/** pile_publish - what there is to know now, into the snapshot; twice a second where nothing happens. */
 void pile_publish(struct pile_guard *g, uint64_t now_ns);
 int pile_publish_open(struct pile_guard *g);
 

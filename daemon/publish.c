@@ -13,6 +13,11 @@
 #include "guard.h"
 #include "util/clock.h"
 
+#define CALM_EVERY_TICKS 5
+/* what costs system calls, in the tick after a sweep was settled */
+#define WORKERS_EVERY_TICKS 10
+#define WORKERS_TICK 3
+
 int pile_publish_open(struct pile_guard *g)
 {
 	int fd = memfd_create("pileguard-snapshot", MFD_CLOEXEC | MFD_ALLOW_SEALING);
@@ -346,7 +351,7 @@ static void records_fill(const struct pile_guard *g, struct pile_snapshot_half *
 	memcpy(half->explains, r->explains, r->n_explains * sizeof(r->explains[0]));
 }
 
-void pile_publish(struct pile_guard *g, uint64_t now_ns)
+static void half_publish(struct pile_guard *g, uint64_t now_ns)
 {
 	const struct pile_snapshot_half *last = &g->shared->halves[g->shared->current & 1];
 	struct pile_snapshot_half *half = pile_snapshot_begin(g->shared);
@@ -364,7 +369,7 @@ void pile_publish(struct pile_guard *g, uint64_t now_ns)
 	listeners_fill(g, half, index, true);
 	listeners_fill(g, half, index, false);
 	dependencies_fill(g, half, index);
-	if (g->ticks % 10 == 3) {
+	if (g->ticks % WORKERS_EVERY_TICKS == WORKERS_TICK) {
 		own_cost(&half->host);
 		workers_fill(g, half, index);
 	} else {
@@ -376,4 +381,30 @@ void pile_publish(struct pile_guard *g, uint64_t now_ns)
 	memcpy(half->policy_text, g->policy_text, len + 1);
 	half->policy_text_len = (uint32_t)len;
 	pile_snapshot_publish(g->shared, half);
+}
+
+/*
+ * Each tick while something happens: an event, a wait, a gate. Else twice a second: copying what has not changed is
+ * most of what a calm tick costs.
+ */
+static bool is_due(const struct pile_guard *g)
+{
+	if (g->ticks % CALM_EVERY_TICKS == WORKERS_TICK % CALM_EVERY_TICKS || g->n_intents ||
+	    g->record.next_seq != g->published_seq || g->sense.n_pending)
+		return true;
+	for (int i = 0; i < PILE_ACT_GATES_MAX; i++)
+		if (g->act.gates[i].used)
+			return true;
+	for (uint32_t i = 0; i < g->groups.n_groups; i++)
+		if (g->sample.groups[i].used && g->sample.groups[i].waiting)
+			return true;
+	return false;
+}
+
+void pile_publish(struct pile_guard *g, uint64_t now_ns)
+{
+	if (g->ticks && !is_due(g))
+		return;
+	g->published_seq = g->record.next_seq;
+	half_publish(g, now_ns);
 }

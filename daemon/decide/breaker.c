@@ -484,7 +484,7 @@ static void follow_proofs(struct pile_breakers *breakers,
 {
 	uint32_t asked = 0;
 
-	for (unsigned int i = 0; i < PILE_PROOFS_MAX; i++) {
+	for (unsigned int i = 0; i < breakers->proofs.n_places; i++) {
 		struct pile_proof *p = &breakers->proofs.table[i];
 		const struct pile_policy_group *config = &context->view->groups[p->group].config;
 		enum pile_blocked blocked;

@@ -49,7 +49,7 @@ static uint32_t count(const struct pile_proofs *proofs, const bool *counted, boo
 {
 	uint32_t n = 0;
 
-	for (unsigned int i = 0; i < PILE_PROOFS_MAX; i++) {
+	for (unsigned int i = 0; i < proofs->n_places; i++) {
 		const struct pile_proof *p = &proofs->table[i];
 
 		if (p->used && counted[p->group] && p->established &&

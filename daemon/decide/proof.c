@@ -61,7 +61,7 @@ bool pile_proof_is_life(const struct pile_sample_probe *probe)
 static struct pile_proof *find(struct pile_proofs *proofs, uint32_t key, uint32_t group,
 			       const struct pile_endpoint *endpoint)
 {
-	for (unsigned int i = 0; i < PILE_PROOFS_MAX; i++) {
+	for (unsigned int i = 0; i < proofs->n_places; i++) {
 		struct pile_proof *p = &proofs->table[i];
 
 		if (p->used && p->key == key && p->group == group &&
@@ -79,7 +79,7 @@ struct pile_proof *pile_proofs_find(struct pile_proofs *proofs, uint32_t group,
 
 bool pile_proofs_suspect(const struct pile_proofs *proofs, uint32_t group)
 {
-	for (unsigned int i = 0; i < PILE_PROOFS_MAX; i++) {
+	for (unsigned int i = 0; i < proofs->n_places; i++) {
 		const struct pile_proof *p = &proofs->table[i];
 
 		if (p->used && p->group == group && (p->suspect || p->dead))
@@ -99,14 +99,14 @@ void pile_proof_restart(struct pile_proof *proof, uint64_t now_ns)
 
 void pile_proofs_restart(struct pile_proofs *proofs, uint64_t now_ns)
 {
-	for (unsigned int i = 0; i < PILE_PROOFS_MAX; i++)
+	for (unsigned int i = 0; i < proofs->n_places; i++)
 		if (proofs->table[i].used)
 			pile_proof_restart(&proofs->table[i], now_ns);
 }
 
 void pile_proofs_forget(struct pile_proofs *proofs, uint32_t group)
 {
-	for (unsigned int i = 0; i < PILE_PROOFS_MAX; i++)
+	for (unsigned int i = 0; i < proofs->n_places; i++)
 		if (proofs->table[i].group == group)
 			proofs->table[i].used = false;
 	proofs->watched_ns[group] = 0;
@@ -123,6 +123,7 @@ static struct pile_proof *add(struct pile_proofs *proofs, uint32_t key,
 
 		if (!p->used) {
 			place = p;
+			proofs->n_places = MAX(proofs->n_places, i + 1);
 			break;
 		}
 		if (!p->sampled && (!place || p->seen_ns < place->seen_ns))
@@ -328,7 +329,9 @@ static void begin_tick(struct pile_proofs *proofs,
 		else if (!proofs->watched_ns[i])
 			proofs->watched_ns[i] = sample->now_ns;
 	}
-	for (unsigned int i = 0; i < PILE_PROOFS_MAX; i++) {
+	while (proofs->n_places && !proofs->table[proofs->n_places - 1].used)
+		proofs->n_places--;
+	for (unsigned int i = 0; i < proofs->n_places; i++) {
 		struct pile_proof *p = &proofs->table[i];
 
 		if (!p->used)
@@ -378,7 +381,7 @@ void pile_proofs_update(struct pile_proofs *proofs,
 	 * at the end: after a pause of the guard every entry looks forgotten until this tick has
 	 * seen it
 	 */
-	for (uint32_t i = 0; i < PILE_PROOFS_MAX; i++)
+	for (uint32_t i = 0; i < proofs->n_places; i++)
 		if (proofs->table[i].used && sample->now_ns - proofs->table[i].seen_ns > FORGET_NS)
 			proofs->table[i].used = false;
 }

@@ -75,6 +75,7 @@ struct pile_proofs {
 	uint64_t lost_ns;
 	uint64_t trusted_ns; /* the last late tick: what looks older may only be our own pause */
 	uint64_t watched_ns[PILE_GROUPS_MAX]; /* since when the group is watched; 0 = it is not */
+	uint32_t n_places; /* highest place of the table that may be in use + 1: on a calm host 0 */
 	struct pile_proof table[PILE_PROOFS_MAX];
 };
 

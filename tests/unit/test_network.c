@@ -39,6 +39,7 @@ static void dead_add(uint32_t group, const char *endpoint, uint64_t established)
 	*p = (struct pile_proof){
 		.used = true, .group = group, .established = established, .dead = true
 	};
+	proofs.n_places = (uint32_t)(p - proofs.table) + 1;
 	assert_int_equal(pile_endpoint_parse(endpoint, false, &p->endpoint), 0);
 }
 
