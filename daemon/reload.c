@@ -173,12 +173,15 @@ int pile_guard_reload(struct pile_guard *g, uint32_t command_id)
 int pile_reload_done(sd_event_source *source, int fd, uint32_t revents, void *arg)
 {
 	struct pile_guard *g = arg;
-	bool watched = pile_slow_watched(&g->slow, &g->watch);
+	bool loaded, watched;
 
 	(void)source;
 	(void)fd;
 	(void)revents;
-	if (!pile_slow_loaded(&g->slow, &g->loaded)) {
+	/* in this order: the first takes the event away, and what comes after that makes another */
+	loaded = pile_slow_loaded(&g->slow, &g->loaded);
+	watched = pile_slow_watched(&g->slow, &g->watch);
+	if (!loaded) {
 		if (watched)
 			files_follow(g);
 		return 0;
