@@ -8,6 +8,7 @@ UNIT_quantity := daemon/util/quantity.c
 UNIT_endpoint := daemon/util/endpoint.c
 UNIT_policy := $(POLICY_SRC)
 UNIT_policy_files := $(POLICY_SRC)
+UNIT_watch := daemon/watch.c $(POLICY_SRC)
 UNIT_baseline := $(DECIDE_SRC)
 UNIT_risk := $(DECIDE_SRC)
 UNIT_verdict := $(DECIDE_SRC)
