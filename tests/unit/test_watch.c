@@ -107,7 +107,7 @@ static void test_fingerprints(void **state)
 	assert_string_equal(watch.fingerprints[1].sha256, "missing");
 	assert_string_equal(watch.fingerprints[2].sha256, "unreadable");
 	assert_false(pile_watch_fingerprint(&watch, paths, 3)); /* not hashed again */
-	put(paths[0], "abd");
+	put(paths[0], "abcd");
 	assert_true(pile_watch_fingerprint(&watch, paths, 3));
 	assert_string_not_equal(watch.fingerprints[0].sha256, "ba7816bf8f01cfea");
 	assert_true(pile_watch_fingerprint(&watch, paths, 1)); /* another list */
