@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* pileguardctl reload, hold, release, disarm, arm: the operator's hand. The guard itself checks that it is
  * root's. */
+#include <ctype.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <string.h>
@@ -91,7 +92,7 @@ int pile_hand_release(const struct pile_ctl *ctl)
 	return hold_or_release(ctl, "/v1/release", true);
 }
 
-/** Who does this, for the records: whoever called sudo, or logged in, or is. */
+/** Who does this, for the records: whoever called sudo, or logged in, or is. An odd name must not stop anybody. */
 static const char *whoami(char *buf, size_t size)
 {
 	const char *name = getenv("SUDO_USER");
@@ -109,6 +110,9 @@ static const char *whoami(char *buf, size_t size)
 		name = pw ? pw->pw_name : "root";
 	}
 	snprintf(buf, size, "%s", name);
+	for (char *c = buf; *c; c++)
+		if (!isascii((unsigned char)*c) || !isgraph((unsigned char)*c))
+			*c = '?';
 	return buf;
 }
 
@@ -124,8 +128,7 @@ static int disarm_or_arm(const struct pile_ctl *ctl, const char *path)
 		return PILE_EXIT_USAGE;
 	}
 	value = json_object();
-	json_object_set_new(value, "by",
-			    json_string(whoami(by, sizeof(by)))); /* no text: left out */
+	json_object_set_new(value, "by", json_string(whoami(by, sizeof(by))));
 	if (ctl->for_ns)
 		json_object_set_new(value, "seconds",
 				    json_integer((json_int_t)(ctl->for_ns / NS_PER_SEC)));

@@ -131,6 +131,7 @@ class Commands(unittest.TestCase):
             self.skipTest("disarm needs root")
         self.assertRegex(self.run_ctl("disarm")[1], r"^disarmed by [a-z]\S* for 0 s by uid 0$")
         self.assertEqual(self.run_ctl("disarm", "--for", "1h", sudo="alice"), (0, "disarmed by alice for 3600 s by uid 0"))
+        self.assertEqual(self.run_ctl("disarm", sudo="CORP\\al \u00e9" + "x" * 90)[0], 0, "whatever the name")
         self.assertEqual(self.run_ctl("arm", sudo="alice"), (0, "armed by alice for 0 s by uid 0"))
         self.assertEqual(self.run_ctl("disarm", "--for", "721h")[0], 2)
         self.assertEqual(self.run_ctl("arm", "--for", "1h")[0], 2)
