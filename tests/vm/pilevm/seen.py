@@ -26,10 +26,15 @@ SEEN = {
 
 
 class Checks(list):
-    """(passed, what, figure), printed as they come."""
+    """(passed, what, figure), printed as they come. None: an aim that is missed and explained."""
 
     def add(self, passed, what, figure=""):
         self.append((bool(passed), what, str(figure)))
+        print(tables.verdict_lines(self[-1:]), flush=True)
+
+    def add_aim(self, value, aim, limit, what, figure=""):
+        """Below aim: passed; from limit on: failed; between them: an aim that an emulated host misses."""
+        self.append((True if value < aim else None if value < limit else False, what, str(figure)))
         print(tables.verdict_lines(self[-1:]), flush=True)
 
 
