@@ -86,6 +86,23 @@ static struct pile_sample_dependency *known_take(struct pile_sense *s, struct pi
 	return least;
 }
 
+static void totals_refresh(struct pile_kernel *k, struct pile_sample_dependency *d)
+{
+	struct pile_bpf_destination_counts c;
+	struct pile_bpf_destination key;
+
+	pile_kernel_destination_key(d->group, &d->endpoint, &key);
+	if (pile_kernel_destination_get(k, &key, &c) < 0)
+		return;
+	d->started = c.started;
+	d->established = c.established;
+	d->failed = c.failed;
+	d->refused_by_peer = c.refused_by_peer;
+	d->last_started_ns = c.last_started_ns;
+	d->last_established_ns = c.last_established_ns;
+	d->last_failed_ns = c.last_failed_ns;
+}
+
 static struct pile_sample_dependency *known_get(struct pile_sense *s, struct pile_kernel *k,
 						uint32_t group, const uint8_t *addr, uint16_t port)
 {
@@ -102,6 +119,7 @@ static struct pile_sample_dependency *known_get(struct pile_sense *s, struct pil
 	memcpy(d->endpoint.addr, addr, 16);
 	d->endpoint.port = port;
 	d->endpoint.family = memcmp(addr, mapped, sizeof(mapped)) == 0 ? AF_INET : AF_INET6;
+	totals_refresh(k, d); /* what it is worth, before the next one looks for a place */
 	return d;
 }
 
@@ -199,23 +217,6 @@ static void connects_sweep(struct pile_sense *s, struct pile_kernel *k, uint64_t
 	pile_kernel_sweep_connects(k, connect_see, &sweep);
 	memset(s->before, 0, sizeof(s->before));
 	s->connects_cost_ns = pile_clock_ns(CLOCK_MONOTONIC) - from;
-}
-
-static void totals_refresh(struct pile_kernel *k, struct pile_sample_dependency *d)
-{
-	struct pile_bpf_destination_counts c;
-	struct pile_bpf_destination key;
-
-	pile_kernel_destination_key(d->group, &d->endpoint, &key);
-	if (pile_kernel_destination_get(k, &key, &c) < 0)
-		return;
-	d->started = c.started;
-	d->established = c.established;
-	d->failed = c.failed;
-	d->refused_by_peer = c.refused_by_peer;
-	d->last_started_ns = c.last_started_ns;
-	d->last_established_ns = c.last_established_ns;
-	d->last_failed_ns = c.last_failed_ns;
 }
 
 /*
