@@ -52,7 +52,7 @@ struct pile_snapshot_listener {
 	struct pile_endpoint endpoint;
 	uint32_t backlog;
 	bool mptcp;
-	char blind[96]; /* what this listener cannot show, or "" */
+	char blind[128]; /* what this listener cannot show, or "" */
 };
 
 struct pile_snapshot_dependency {
