@@ -158,7 +158,7 @@ help:
 	@echo "sudo make check        build and pass all tests (at most 40 minutes)"
 	@echo "make check-unit        only what needs no privilege"
 	@echo "sudo make check-long   everything: long outages, all seeds (about two hours)"
-	@echo "sudo make bench        what the guard costs: nanoseconds an event, requests a second, memory"
+	@echo "sudo make bench        what the guard costs: nanoseconds an event, requests a second, memory (docs/COST.md)"
 	@echo "make lint              clang-format, clang-tidy, shell and Python checks; changes nothing"
 	@echo "make format            formats the C files"
 	@echo "make deb               Debian's package, in $(BUILD)/deb (tests/deps package brings what it needs)"

@@ -84,7 +84,7 @@ check-long:
 
 bench: all
 	$(MAKE) -s $(BENCH_PROGRAMS)
-	./tests/bench/run --build $(BUILD)
+	./tests/bench/run --build $(BUILD) $(BENCH)
 
 demo:
 	./tests/deps
