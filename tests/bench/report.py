@@ -60,7 +60,8 @@ It took 2.7 times as long before that was spread over a second, idle groups' whe
 only twice a second (1.3 ms against 0.5, in turn, on the same busy host). The memory is the groups' own state: some 35 KiB each."""),
     "crowd": ("Many workers, many connections", """\
 One group; every connection stands and is followed. *All waiting*: a request on each, none answered. *A sweep* is its time on the
-clock: longer than its CPU time where others have the processors. One of more than 100 ms makes the next tick late.""", "see the single values."),
+clock: longer than its CPU time where others have the processors. One of more than 100 ms makes the next tick late.""", """\
+see the single values."""),
     "latency": ("How soon it acts", """\
 40 workers, a database in a network namespace of its own whose packets are dropped.""", """\
 see the single values: on a busy host the worker that was woken needs a processor before anybody sees it."""),
