@@ -92,6 +92,7 @@ struct pile_guard {
 	bool posture_due; /* attachments may differ from what is wanted */
 	uint64_t started_ns, started_realtime_ns;
 	uint64_t ticks, ticks_late, worst_gap_ns, tick_cost_ns, last_tick_ns;
+	bool followed_said; /* what was there at the start, in one line */
 	uint64_t discovered_ns, discover_cost_ns, learned_saved_ns;
 	uint64_t attached_ns[PILE_GROUPS_MAX];
 	struct pile_kernel_cost cost;

@@ -233,6 +233,48 @@ static void listeners_fill(const struct pile_guard *g, struct pile_snapshot_half
 	}
 }
 
+static void breaker_show(const struct pile_breaker *b, struct pile_snapshot_dependency *to)
+{
+	to->state = b->state;
+	to->explain_id = b->explain_id;
+	to->blocked = b->blocked;
+	to->probes = b->probes;
+}
+
+static bool is_sampled(const struct pile_guard *g, const struct pile_breaker *b)
+{
+	for (uint32_t i = 0; i < g->sample.n_dependencies; i++)
+		if (g->sample.dependencies[i].group == b->group &&
+		    pile_endpoint_equal(&g->sample.dependencies[i].endpoint, &b->endpoint))
+			return true;
+	return false;
+}
+
+/* Held by hand, and nobody has connected there since the guard's start: no sensor knows it, for it is refused first. */
+static void held_fill(const struct pile_guard *g, struct pile_snapshot_half *half,
+		      const uint32_t *index)
+{
+	for (int i = 0; i < PILE_ACT_GATES_MAX && half->n_dependencies < PILE_SNAPSHOT_DEPENDENCIES;
+	     i++) {
+		const struct pile_act_gate *gate = &g->act.gates[i];
+		const struct pile_breaker *b =
+			gate->used ? pile_breakers_find(&g->decide.breakers, gate->group,
+							&gate->endpoint)
+				   : NULL;
+		struct pile_snapshot_dependency *to;
+
+		if (!b || index[b->group] == PILE_NO_GROUP || is_sampled(g, b))
+			continue;
+		to = &half->dependencies[half->n_dependencies++];
+		memset(to, 0, sizeof(*to));
+		to->sample.group = index[b->group];
+		to->sample.endpoint = b->endpoint;
+		to->sample.refused = gate->counts.refused;
+		to->sample.admitted = MIN(gate->counts.admitted, gate->value.allow);
+		breaker_show(b, to);
+	}
+}
+
 static void dependencies_fill(const struct pile_guard *g, struct pile_snapshot_half *half,
 			      const uint32_t *index)
 {
@@ -262,15 +304,12 @@ static void dependencies_fill(const struct pile_guard *g, struct pile_snapshot_h
 						   d->group, &d->endpoint)
 				: NULL;
 		to->dead = proof && proof->dead;
-		if (!b) {
+		if (b)
+			breaker_show(b, to);
+		else
 			half->host.dead_not_at_risk += to->dead;
-			continue;
-		}
-		to->state = b->state;
-		to->explain_id = b->explain_id;
-		to->blocked = b->blocked;
-		to->probes = b->probes;
 	}
+	held_fill(g, half, index);
 }
 
 static void worker_comm(uint32_t pid, char *ret, size_t size)

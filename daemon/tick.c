@@ -16,6 +16,7 @@
 #define WATCH_EVERY_TICKS \
 	50 /* files on disk: a change is told 5 to 10 s after it has come to rest */
 #define DROPPED_EVERY_NS (10 * NS_PER_SEC)
+#define FOLLOWED_NS (2 * NS_PER_SEC) /* after the start: some rounds of discovery */
 #define LEARNED_EVERY_NS (300 * NS_PER_SEC)
 
 /* When a moment of the monotonic clock was: a tick that ends many waits takes a while, and clients see them end. */
@@ -73,6 +74,48 @@ void pile_learned_save(struct pile_guard *g, uint64_t now_ns)
 
 /* ---- groups ---- */
 
+/* At the start all that is there appears at once: each is an event, the journal has one line for all of them. */
+static void appeared_say(struct pile_guard *g, uint32_t slot)
+{
+	const struct pile_group *group = &g->groups.groups[slot];
+	const char *how = group->foreign      ? " (another manager's: observed only)"
+			  : group->configured ? ""
+					      : " (found listening: observed)";
+
+	if (g->followed_said) {
+		pile_guard_say(g, PILE_EVENT_GROUP, slot, "%s: followed%s", group->config.name,
+			       how);
+		return;
+	}
+	pile_record_event(&g->record, PILE_EVENT_GROUP, 0, group->config.name, group->config.unit,
+			  pile_clock_ns(CLOCK_MONOTONIC), pile_clock_ns(CLOCK_REALTIME),
+			  "%s: followed%s", group->config.name, how);
+}
+
+static void followed_say(struct pile_guard *g, uint64_t now_ns)
+{
+	char names[160] = "";
+	unsigned int n = 0;
+	size_t len = 0;
+
+	if (g->followed_said || now_ns - g->started_ns < FOLLOWED_NS)
+		return;
+	g->followed_said = true;
+	for (uint32_t i = 0; i < g->groups.n_groups; i++) {
+		const struct pile_group *group = &g->groups.groups[i];
+
+		if (!group->used || !group->present)
+			continue;
+		if (len < sizeof(names))
+			len += (size_t)snprintf(names + len, sizeof(names) - len, "%s%s",
+						n ? ", " : "", group->config.name);
+		n++;
+	}
+	pile_guard_say(g, PILE_EVENT_START, PILE_NO_GROUP, "%u service%s followed%s%s%s", n,
+		       n == 1 ? " is" : "s are", n ? ": " : "", names,
+		       len < sizeof(names) ? "" : "...");
+}
+
 void pile_tick_group(enum pile_groups_event event, uint32_t slot, void *arg)
 {
 	struct pile_guard *g = arg;
@@ -88,10 +131,7 @@ void pile_tick_group(enum pile_groups_event event, uint32_t slot, void *arg)
 		learned_recall(g, slot);
 		break;
 	case PILE_GROUPS_APPEARED:
-		pile_guard_say(g, PILE_EVENT_GROUP, slot, "%s: followed%s", group->config.name,
-			       group->foreign	   ? " (another manager's: observed only)"
-			       : group->configured ? ""
-						   : " (found listening: observed)");
+		appeared_say(g, slot);
 		break;
 	case PILE_GROUPS_RESTARTED:
 		pile_guard_say(g, PILE_EVENT_GROUP, slot, "%s: restarted, followed again",
@@ -285,6 +325,7 @@ void pile_tick(struct pile_guard *g)
 			   g->groups.own_netns, now_ns);
 	pile_tick_record(g, now_ns);
 	pile_motd_tick(g);
+	followed_say(g, now_ns);
 	pile_child_check(g, now_ns);
 	dropped_say(g, now_ns);
 	if (g->ticks % LOSSES_EVERY_TICKS == LOSSES_EVERY_TICKS - 1)

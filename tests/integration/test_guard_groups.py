@@ -108,7 +108,10 @@ class Listeners(Fixture):
         names = [f"g{i}" for i in range(40)]
         for name in names:
             self.world.cgroup(name)
-        guard = self.world.guard(policy({name: {"cgroup": self.world.cgroup_name(name)} for name in names}))
+        guard = self.world.guard("mode: observe\n")
+        until(lambda: "followed" in guard.said(), 5, "what was there at the start")
+        guard.write(policy({name: {"cgroup": self.world.cgroup_name(name)} for name in names}))
+        self.assertEqual(guard.post("reload")[0], 200)
         told = until(lambda: re.search(r"(?m)^(\d+) lines not written", guard.said()), 5, "what was dropped is said")
         lines = [line for line in guard.said().splitlines() if re.fullmatch(r"g\d+: followed", line)]
         events = [e for e in guard.events("group") if re.fullmatch(r"g\d+: followed", e["text"])]
@@ -116,6 +119,20 @@ class Listeners(Fixture):
         self.assertLessEqual(len(lines), 20)    # seven a second, and the forty may come in two of them
         self.assertGreaterEqual(int(told[1]), 40 - len(lines))
         self.assertEqual([e["text"] for e in guard.events("dropped")], [told[0] + guard.said()[told.end():].splitlines()[0]])
+
+    def test_all_at_the_start_in_one_line(self):
+        """What is there when the guard comes is one line, and `events` has each of them."""
+        names = [f"g{i}" for i in range(40)]
+        for name in names:
+            self.world.cgroup(name)
+        guard = self.world.guard(policy({name: {"cgroup": self.world.cgroup_name(name)} for name in names}))
+        told = until(lambda: re.search(r"(?m)^(\d+) services are followed: (.*)\.\.\.$", guard.said()), 5, "said")
+        self.assertGreaterEqual(int(told[1]), 40)
+        self.assertIn("g0, g1, g2", told[2])
+        self.assertEqual(len([e for e in guard.events("group") if re.fullmatch(r"g\d+: followed", e["text"])]), 40)
+        until(lambda: guard.get("status")["uptime_seconds"] > 5, 8, "what was dropped would have been said by now")
+        self.assertNotIn("not written", guard.said())
+        self.assertIsNone(re.search(r"(?m)^g\d+: followed", guard.said()))
 
     def test_found_without_policy(self):
         port = free_port()

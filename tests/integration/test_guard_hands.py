@@ -56,6 +56,15 @@ class Hands(Fixture):
         until(lambda: self.error() is None, 5, "the hold is over")
         self.assertGreater(time.monotonic() - start, 1.8)
 
+    def test_held_before_anybody_connected(self):
+        """No sensor has met it, for it is refused first: shown all the same, with what was refused."""
+        status, text = self.guard.post("hold", group="www", endpoint="203.0.113.9:25", seconds=60)
+        self.assertEqual(status, 200, text)
+        until(lambda: self.www.connect("203.0.113.9", 25, seconds=1)[0] == "ECONNREFUSED", 3, "refused")
+        gates = until(lambda: [g for g in self.guard.get("status")["gates"] if g["refused_total"] > 0], 3, "in status")
+        self.assertEqual([(g["endpoint"], g["gate"]) for g in gates], [("203.0.113.9:25", "open")])
+        self.assertIn("connects to 203.0.113.9:25 are refused", self.ctl("status").stdout)
+
     def test_release_in_an_outage(self):
         """Released: nobody is refused, though it is dead; when that is over, the proof holds again."""
         self.peer.drop(self.port, True)
