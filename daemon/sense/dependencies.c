@@ -252,7 +252,7 @@ static void destinations_forget(struct pile_sense *s, struct pile_kernel *k, uin
 		uint64_t used =
 			MAX(d->last_started_ns, MAX(d->last_established_ns, d->last_failed_ns));
 
-		if (d->connecting || d->open || now_ns - used < FORGET_NS) {
+		if (d->connecting || d->open || now_ns < used + FORGET_NS) {
 			i++;
 			continue;
 		}

@@ -293,12 +293,30 @@ static void a_newcomer_finds_a_place_among_what_is_idle(void **state)
 	assert_int_equal(sampled()->connecting, 1);
 }
 
+/* The kernel counts on while a tick works: what it counted after the tick began is no reason to forget. */
+static void what_is_used_while_a_tick_works_is_kept(void **state)
+{
+	(void)state;
+	for (int i = 0; i < 30; i++) {
+		struct pile_bpf_destination_counts *c = counts(database.addr, database.port);
+
+		c->started++;
+		c->established++;
+		c->last_started_ns = c->last_established_ns = now_ns + PILE_TICK_NS + 1;
+		tick();
+	}
+	assert_non_null(sampled());
+	assert_int_equal(sampled()->established, 30);
+	assert_int_equal(n_removed_database, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(a_mail_out_does_not_push_out_what_answers, fresh),
 		cmocka_unit_test_setup(what_answers_finds_a_place_among_mails, fresh),
 		cmocka_unit_test_setup(nor_what_several_wait_for, fresh),
+		cmocka_unit_test_setup(what_is_used_while_a_tick_works_is_kept, fresh),
 		cmocka_unit_test_setup(a_newcomer_finds_a_place_among_what_is_idle, fresh),
 	};
 
