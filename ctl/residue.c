@@ -92,6 +92,16 @@ static void comm_read(pid_t pid, char *ret, size_t size)
 	ret[strcspn(ret, "\n")] = '\0';
 }
 
+/* A name alone is anybody's to take. */
+static bool is_roots(pid_t pid)
+{
+	struct stat st;
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d", (int)pid);
+	return stat(path, &st) == 0 && st.st_uid == 0;
+}
+
 static void hold(struct pile_residue_thing *thing, pid_t pid)
 {
 	char comm[sizeof(thing->comm)];
@@ -100,7 +110,7 @@ static void hold(struct pile_residue_thing *thing, pid_t pid)
 		return;
 	comm_read(pid, comm, sizeof(comm));
 	thing->holder = pid;
-	thing->guard = strncmp(comm, DAEMON, strlen(DAEMON)) == 0;
+	thing->guard = strncmp(comm, DAEMON, strlen(DAEMON)) == 0 && is_roots(pid);
 	for (char *c = comm; *c; c++)
 		if (!isprint((unsigned char)*c))
 			*c = '?';
@@ -246,7 +256,8 @@ static int cgroup_look(const char *path, const struct stat *st, int type, struct
 		if (thing->kind == PILE_RESIDUE_LINK && thing->cgroup == st->st_ino)
 			snprintf(thing->text + len, sizeof(thing->text) - len, " on %.220s", path);
 	}
-	if (strncmp(path + ftw->base, NAME, strlen(NAME)) != 0)
+	/* a session may call its own cgroups as it likes */
+	if (strncmp(path + ftw->base, NAME, strlen(NAME)) != 0 || st->st_uid != 0)
 		return FTW_CONTINUE;
 	add_text(walked, PILE_RESIDUE_CGROUP, path);
 	snprintf(text, sizeof(text), "%.500s/cgroup.procs", path);
@@ -309,6 +320,9 @@ static void thing_format(const struct pile_residue_thing *t, char *buf, size_t s
 	else if (t->id)
 		snprintf(holder, sizeof(holder), ", held by no process: pinned, or on its way out");
 	snprintf(buf, size, "%s%s %s%s", words[t->kind].one, id, t->text, holder);
+	for (char *c = buf; *c; c++)
+		if (!isascii((unsigned char)*c) || !isprint((unsigned char)*c))
+			*c = '?'; /* paths are anybody's words */
 }
 
 static void guards_show(const struct pile_residue *r)

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "util/macro.h"
+#include "value.h"
 
 #define GAP 2
 #define RED "\033[31m"
@@ -134,5 +135,8 @@ void pile_table_wrap(const struct pile_ctl *ctl, const char *label, unsigned int
 
 void pile_table_loud(const struct pile_ctl *ctl, const char *text)
 {
-	printf("%s%s%s\n", ctl->color ? RED : "", text, ctl->color ? PLAIN : "");
+	char clean[2048]; /* whoever told it may want to move the cursor */
+
+	printf("%s%s%s\n", ctl->color ? RED : "", pile_value_clean(text, clean, sizeof(clean)),
+	       ctl->color ? PLAIN : "");
 }

@@ -212,6 +212,8 @@ int pile_child_start(struct pile_guard *g)
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
 		return -errno;
 	child->command_fd = pair[0];
+	/* it counts its commands anew: whoever asked the one before is gone */
+	g->reload.command_id = g->reload.reply_id = g->disarm.command_id = 0;
 	theirs = fd_raise(pair[1]);
 	r = theirs < 0 ? theirs : child_spawn(child, theirs, &child->pid);
 	if (r == 0)

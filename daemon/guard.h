@@ -44,6 +44,10 @@ struct pile_reload {
 	uint32_t command_id;
 	uint32_t ticket;
 	bool again; /* another SIGHUP came while one was under way */
+	/* taken; the answer waits until it stands on disk: a start takes what stands there */
+	uint32_t reply_id;
+	uint64_t reply_by_ns;
+	char reply[256];
 };
 
 /** Whether the guard is disarmed, and who waits to hear that this stands on disk. */
@@ -130,6 +134,8 @@ void pile_guard_say(struct pile_guard *g, enum pile_event_kind kind, uint32_t gr
  * -EBUSY.
  */
 int pile_guard_reload(struct pile_guard *g, uint32_t command_id);
+/** pile_reload_tick - whoever reloaded is told, when the policy stands on disk. */
+void pile_reload_tick(struct pile_guard *g, uint64_t now_ns);
 /** pile_reload_done - the slow thread has read the files (event_fd of slow.h; @arg: the guard). */
 int pile_reload_done(sd_event_source *source, int fd, uint32_t revents, void *arg);
 /**

@@ -15,6 +15,10 @@
 #include "policy/store.h"
 #include "util/clock.h"
 
+#define KEPT_WITHIN_NS \
+	(5 *           \
+	 NS_PER_SEC) /* a disk that takes longer is not waited for: the policy is in force already */
+
 /* ---- the files against what is in force ---- */
 
 static enum pile_files_state files_state(const struct pile_guard *g)
@@ -135,6 +139,36 @@ static void reload_refuse(struct pile_guard *g)
 	pile_reload_status_tell(g, "");
 }
 
+static void reply(struct pile_guard *g, const char *more)
+{
+	char text[sizeof(g->reload.reply) + 128];
+
+	snprintf(text, sizeof(text), "%s%s", g->reload.reply, more);
+	pile_child_reply(g, g->reload.reply_id, 0, text);
+	g->reload.reply_id = 0;
+}
+
+static void reply_later(struct pile_guard *g, const char *text)
+{
+	if (g->reload.reply_id)
+		reply(g, "");
+	g->reload.reply_id = g->reload.command_id;
+	g->reload.reply_by_ns = pile_clock_ns(CLOCK_MONOTONIC) + KEPT_WITHIN_NS;
+	snprintf(g->reload.reply, sizeof(g->reload.reply), "%s", text);
+}
+
+void pile_reload_tick(struct pile_guard *g, uint64_t now_ns)
+{
+	int error;
+
+	if (!g->reload.reply_id)
+		return;
+	if (pile_slow_committed(&g->slow, g->generation, &error))
+		reply(g, error < 0 ? " (NOT kept on disk: a restart takes the one before it)" : "");
+	else if (now_ns > g->reload.reply_by_ns)
+		reply(g, " (not on disk yet: the disk is slow)");
+}
+
 static void reload_take(struct pile_guard *g)
 {
 	char text[256];
@@ -150,7 +184,7 @@ static void reload_take(struct pile_guard *g)
 	pile_guard_say(g, PILE_EVENT_POLICY, PILE_NO_GROUP,
 		       "policy %.7s in force (generation %llu): %.180s", g->policy.hash,
 		       (unsigned long long)g->generation, text);
-	pile_child_reply(g, g->reload.command_id, 0, text);
+	reply_later(g, text);
 }
 
 int pile_guard_reload(struct pile_guard *g, uint32_t command_id)

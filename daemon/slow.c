@@ -249,6 +249,7 @@ static bool job_run(struct pile_slow *s)
 	struct pile_error err = {};
 	uint64_t generation;
 	uint32_t n;
+	int r;
 
 	if (s->disarm_wanted) { /* before any line: somebody waits for it */
 		disarm_run(s);
@@ -269,7 +270,12 @@ static bool job_run(struct pile_slow *s)
 		pile_policy_copy(&policy, &s->commit_policy);
 		generation = s->commit_generation;
 		pthread_mutex_unlock(&s->lock);
-		s->store_error = pile_store_commit(s->state_dir, &policy, generation, &err);
+		r = pile_store_commit(s->state_dir, &policy, generation, &err);
+		s->store_error = r;
+		pthread_mutex_lock(&s->lock);
+		s->commit_done = generation;
+		s->commit_error = r;
+		pthread_mutex_unlock(&s->lock);
 	} else if (s->watch_wanted) {
 		s->watch_wanted = false;
 		n = s->n_fingerprints;
@@ -313,6 +319,7 @@ static void *slow_main(void *arg)
 int pile_slow_start(struct pile_slow *s, const char *policy_path, const char *state_dir,
 		    const char *motd_path)
 {
+	pthread_mutexattr_t attr;
 	struct stat st;
 	int r;
 
@@ -324,7 +331,11 @@ int pile_slow_start(struct pile_slow *s, const char *policy_path, const char *st
 	s->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (s->event_fd < 0)
 		return -errno;
-	pthread_mutex_init(&s->lock, NULL);
+	/* whoever holds it while the control loop waits must not be kept from running by ordinary processes */
+	pthread_mutexattr_init(&attr);
+	pthread_mutexattr_setprotocol(&attr, PTHREAD_PRIO_INHERIT);
+	pthread_mutex_init(&s->lock, &attr);
+	pthread_mutexattr_destroy(&attr);
 	pthread_cond_init(&s->wake, NULL);
 	r = pthread_create(&s->thread, NULL, slow_main, s);
 	if (r != 0) {
@@ -463,6 +474,17 @@ void pile_slow_commit(struct pile_slow *s, const struct pile_policy *policy, uin
 	s->commit_wanted = true;
 	pthread_cond_signal(&s->wake);
 	pthread_mutex_unlock(&s->lock);
+}
+
+bool pile_slow_committed(struct pile_slow *s, uint64_t generation, int *ret_error)
+{
+	bool done;
+
+	pthread_mutex_lock(&s->lock);
+	done = s->commit_done == generation;
+	*ret_error = done ? s->commit_error : 0;
+	pthread_mutex_unlock(&s->lock);
+	return done;
 }
 
 void pile_slow_disarm(struct pile_slow *s, const char *text, uint32_t ticket)

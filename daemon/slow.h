@@ -62,6 +62,8 @@ struct pile_slow {
 	bool commit_wanted;
 	struct pile_policy commit_policy;
 	uint64_t commit_generation;
+	uint64_t commit_done; /* the generation that was written last, or could not be */
+	int commit_error;
 	bool learned_wanted;
 	uint32_t n_learned;
 	struct pile_baseline_record learned[PILE_GROUPS_MAX];
@@ -137,6 +139,9 @@ int pile_slow_disarm_load(const char *state_dir, char *ret, size_t size);
 
 /** pile_slow_motd - from now on whoever logs in is shown these lines; "": none. */
 void pile_slow_motd(struct pile_slow *s, const char *text);
+
+/** pile_slow_committed - is this generation on disk? *ret_error: 0, or why it is not and never will be. */
+bool pile_slow_committed(struct pile_slow *s, uint64_t generation, int *ret_error);
 
 /** pile_slow_learned - keep what was learned. @records is copied. */
 void pile_slow_learned(struct pile_slow *s, const struct pile_baseline_record *records, uint32_t n);

@@ -306,6 +306,7 @@ void pile_tick(struct pile_guard *g)
 	g->worst_gap_ns = MAX(g->worst_gap_ns, gap);
 	g->ticks_late += gap > 2 * PILE_TICK_NS;
 	pile_command_tick(g, now_ns);
+	pile_reload_tick(g, now_ns);
 	pile_groups_check(&g->groups, &g->kernel, now_ns, pile_tick_group, g);
 	if (now_ns - g->discovered_ns >= MAX(DISCOVER_EVERY_NS, 10 * g->discover_cost_ns)) {
 		g->discovered_ns = now_ns;

@@ -105,7 +105,10 @@ bool pile_watch_fingerprint(struct pile_watch *w, const char (*paths)[PILE_FINGE
 			continue;
 		snprintf(f->path, sizeof(f->path), "%s", paths[i]);
 		f->mark = mark;
-		hash(f->path, f->sha256);
+		if (mark && S_ISREG(st.st_mode) && !(st.st_mode & S_IROTH))
+			snprintf(f->sha256, sizeof(f->sha256), "not public");
+		else
+			hash(f->path, f->sha256);
 		changed = true;
 	}
 	return changed;

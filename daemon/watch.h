@@ -17,8 +17,9 @@
 /** One file of fingerprints. */
 struct pile_watch_fingerprint {
 	char path[PILE_FINGERPRINT_PATH_MAX];
-	char sha256[PILE_WATCH_HASH_MAX]; /* or "missing", "unreadable", "too large" */
-	uint64_t mark;			  /* of its size, times and inode when it was hashed */
+	/* or "missing", "unreadable", "too large"; "not public": who may not read it may not guess at it by its hash */
+	char sha256[PILE_WATCH_HASH_MAX];
+	uint64_t mark; /* of its size, times and inode when it was hashed */
 };
 
 struct pile_watch {

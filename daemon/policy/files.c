@@ -53,19 +53,24 @@ static int read_all(int fd, char *buf, size_t size, size_t *ret_size)
 int pile_files_read_one(int dir_fd, const char *path, size_t size_max, char **ret, size_t *ret_size,
 			struct pile_error *err)
 {
-	_cleanup_close_ int fd = -1;
+	_cleanup_close_ int place = -1, fd = -1;
 	_cleanup_free_ char *buf = NULL;
+	char reopen[48];
 	struct stat st;
 	size_t size = 0;
 	char *fitting;
 	int r;
 
-	/* O_NONBLOCK: a FIFO in the file's place must not stop the guard. */
-	fd = openat(dir_fd, path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-	if (fd < 0 || fstat(fd, &st) < 0)
+	/* Looked at before it is opened: opening a device is an act (a watchdog's timer starts), a FIFO's waits. */
+	place = openat(dir_fd, path, O_PATH | O_CLOEXEC);
+	if (place < 0 || fstat(place, &st) < 0)
 		return fail_errno(err, errno, path);
 	if (!S_ISREG(st.st_mode))
 		return fail_file(err, EINVAL, path, "not a regular file");
+	snprintf(reopen, sizeof(reopen), "/proc/self/fd/%d", place);
+	fd = open(reopen, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	if (fd < 0)
+		return fail_errno(err, errno, path);
 	/* The size is found by reading: files in /proc say 0, and others may grow. */
 	buf = malloc(size_max + 1);
 	if (!buf)

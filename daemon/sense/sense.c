@@ -31,6 +31,8 @@ void pile_sense_group_reset(struct pile_sense *s, uint32_t group)
 {
 	memset(&s->groups[group], 0, sizeof(s->groups[group]));
 	s->busy[group] = 0;
+	/* whoever is new is looked at at once */
+	s->flipped_ns = s->connects_swept_ns = 0;
 	for (uint32_t i = 0; i < s->n_known;) {
 		if (s->known[i].group == group)
 			s->known[i] = s->known[--s->n_known];

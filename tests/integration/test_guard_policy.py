@@ -71,6 +71,29 @@ class Reload(Fixture):
         self.assertIsNone(guard.get("policy")["trouble"])
         self.assertEqual(self.error(), "ECONNREFUSED", "still held")
 
+    def test_taken_is_kept(self):
+        """Whoever was told that it is taken may pull the plug: a start takes what stands on disk."""
+        guard = self.guarded()
+        for i in range(20):
+            guard.write(self.text(probe_every=f"{300 + i}ms"))
+            self.assertEqual(self.reload(guard).returncode, 0)
+            with open(f"{guard.state}/policy.committed.yaml", encoding="utf-8") as f:
+                self.assertIn(f"probe_every: {300 + i}ms", f.read())
+        guard.p.kill()
+        guard.p.wait()
+        guard = self.world.guard()
+        self.assertIn("probe_every: 319ms", guard.get("policy")["text"])
+
+    def test_a_disk_that_takes_nothing(self):
+        guard = self.guarded()
+        os.mkdir(f"{guard.state}/.policy.committed.yaml.new")  # in the new file's place
+        guard.write(self.text(probe_every="700ms"))
+        run = self.reload(guard)
+        self.assertEqual(run.returncode, 0)
+        self.assertIn("NOT kept on disk", run.stdout)
+        self.assertIn("probe_every: 700ms", guard.get("policy")["text"], "it is in force all the same")
+        os.rmdir(f"{guard.state}/.policy.committed.yaml.new")
+
     def test_withdrawing_fail_fast_opens_at_once(self):
         for text in (self.text(enforce="[]"), self.text(mode="observe"), self.text(exempt=f"[{self.endpoint}]"),
                      "mode: enforce\n"):

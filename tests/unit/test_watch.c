@@ -110,6 +110,13 @@ static void test_fingerprints(void **state)
 	put(paths[0], "abcd");
 	assert_true(pile_watch_fingerprint(&watch, paths, 3));
 	assert_string_not_equal(watch.fingerprints[0].sha256, "ba7816bf8f01cfea");
+	/* a secret's hash is a way to guess at it */
+	assert_int_equal(chmod(paths[0], 0640), 0);
+	assert_true(pile_watch_fingerprint(&watch, paths, 3));
+	assert_string_equal(watch.fingerprints[0].sha256, "not public");
+	assert_int_equal(chmod(paths[0], 0644), 0);
+	assert_true(pile_watch_fingerprint(&watch, paths, 3));
+	assert_int_equal(strlen(watch.fingerprints[0].sha256), 16);
 	assert_true(pile_watch_fingerprint(&watch, paths, 1)); /* another list */
 	assert_int_equal(watch.n_fingerprints, 1);
 	assert_true(
