@@ -141,7 +141,13 @@ static int disarm_or_arm(const struct pile_ctl *ctl, const char *path)
 
 int pile_hand_disarm(const struct pile_ctl *ctl)
 {
-	return disarm_or_arm(ctl, "/v1/disarm");
+	int r = disarm_or_arm(ctl, "/v1/disarm");
+
+	if (r == PILE_EXIT_UNREACHABLE)
+		fprintf(stderr,
+			"without a guard nothing is refused. So that none is started: sudo touch " PILE_CTL_DISABLED_FILE
+			"\n");
+	return r;
 }
 
 int pile_hand_arm(const struct pile_ctl *ctl)

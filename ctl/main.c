@@ -146,7 +146,8 @@ static bool time_parse(const char *option, const char *text, uint64_t *ret_ns)
 {
 	if (pile_quantity_parse_duration(text, ret_ns) == 0 && *ret_ns)
 		return true;
-	fprintf(stderr, "%s %s: give a time with its unit, like 10min or 90s\n", option, text);
+	fprintf(stderr, "%s %s: give a time with its unit (s, min, h), like 10min, 90s or 48h\n",
+		option, text);
 	return false;
 }
 

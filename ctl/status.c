@@ -326,12 +326,13 @@ static void gate_show(const struct pile_ctl *ctl, const json_t *gate)
 			 pile_value_format_text(gate, "blocked", blocked, sizeof(blocked)),
 			 pile_value_number(gate, "explain"));
 	else
-		snprintf(line, sizeof(line),
-			 "! %s: connects to %s are refused (%s; %.0f so far). pileguardctl explain "
-			 "%.0f",
-			 group, endpoint, pile_value_text(gate, "gate"),
-			 pile_value_number(gate, "refused_total"),
-			 pile_value_number(gate, "explain"));
+		snprintf(
+			line, sizeof(line),
+			"! %s: connects to %s are refused (%s%s; %.0f so far). pileguardctl explain "
+			"%.0f",
+			group, endpoint, pile_value_is(gate, "by_hand") ? "held by hand, " : "",
+			pile_value_text(gate, "gate"), pile_value_number(gate, "refused_total"),
+			pile_value_number(gate, "explain"));
 	pile_table_loud(ctl, line);
 }
 

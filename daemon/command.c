@@ -68,8 +68,9 @@ static void command_hand(struct pile_guard *g, const struct pile_command *c)
 		snprintf(text, sizeof(text), "cannot %s %s: %s", hold ? "hold" : "release",
 			 c->endpoint, strerror(-r));
 	else
-		snprintf(text, sizeof(text), "%s: %s %s by hand for %u s", c->group, c->endpoint,
-			 hold ? "is refused" : "is not refused", c->seconds);
+		snprintf(text, sizeof(text), "%s: %s is %s by hand for %u s: connects are %s",
+			 c->group, c->endpoint, hold ? "held" : "released", c->seconds,
+			 hold ? "refused" : "allowed");
 	if (r == 0)
 		pile_guard_say(g, PILE_EVENT_COMMAND, group, "%s", text);
 	pile_child_reply(g, c->id, r, text);

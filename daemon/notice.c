@@ -32,6 +32,7 @@ static const struct {
 	[PILE_NOTICE_DISARMED] = { "f1abc1052b0b49c78fe4f43c1352359d", LOG_WARNING },
 	[PILE_NOTICE_ARMED] = { "8fe0b4865ae94a089f29946240c1eb13", LOG_NOTICE },
 	[PILE_NOTICE_DROPPED] = { "1d7443eea5ff4eca8b7a2beebd8e0ffc", LOG_WARNING },
+	[PILE_NOTICE_FILES] = { "acabf95fb63640028fff2dfda696e47c", LOG_WARNING },
 };
 
 const char *pile_notice_undo(const struct pile_event *e, char *buf, size_t size)

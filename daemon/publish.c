@@ -239,6 +239,7 @@ static void breaker_show(const struct pile_breaker *b, struct pile_snapshot_depe
 	to->explain_id = b->explain_id;
 	to->blocked = b->blocked;
 	to->probes = b->probes;
+	to->by_hand = b->by_hand;
 }
 
 static bool is_sampled(const struct pile_guard *g, const struct pile_breaker *b)

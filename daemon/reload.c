@@ -77,10 +77,8 @@ void pile_reload_status_tell(const struct pile_guard *g, const char *first)
 
 void pile_reload_files_say(struct pile_guard *g)
 {
-	bool differ = g->files_state == PILE_FILES_DIFFER;
-
 	if (g->policy_trouble[0])
-		pile_guard_say(g, differ ? PILE_EVENT_POLICY : PILE_EVENT_TROUBLE, PILE_NO_GROUP,
+		pile_guard_say(g, PILE_EVENT_FILES, PILE_NO_GROUP,
 			       "policy %.7s stays in force: %.210s", g->policy.hash,
 			       g->policy_trouble);
 }
@@ -101,6 +99,10 @@ static void files_follow(struct pile_guard *g)
 	if (!strcmp(before, g->policy_trouble))
 		return;
 	pile_reload_files_say(g);
+	if (!g->policy_trouble[0])
+		pile_guard_say(g, PILE_EVENT_FILES, PILE_NO_GROUP,
+			       "policy %.7s: the files on disk are the policy in force again",
+			       g->policy.hash);
 	pile_reload_status_tell(g, "");
 }
 
@@ -177,6 +179,10 @@ static void reload_take(struct pile_guard *g)
 		snprintf(text, sizeof(text), "nothing changes");
 	g->generation++;
 	policy_commit(g, &g->loaded.policy, g->loaded.text);
+	if (g->view.outside_share)
+		snprintf(text + MIN(strlen(text), sizeof(text) - 80), 80,
+			 "; enforce_share %.3g%% leaves this host out: it observes",
+			 g->policy.enforce_share_permille / 10.0);
 	pile_slow_commit(&g->slow, &g->policy, g->generation);
 	pile_slow_watch(&g->slow, &g->policy);
 	g->reloads++;
@@ -237,7 +243,7 @@ int pile_reload_done(sd_event_source *source, int fd, uint32_t revents, void *ar
 
 /* There is none that was committed, or it cannot be trusted: the files, if they are whole. */
 static int boot_from_files(struct pile_guard *g, int committed, const struct pile_error *why,
-			   struct pile_policy *policy)
+			   struct pile_error *err, struct pile_policy *policy)
 {
 	g->generation++;
 	g->commit_due = true;
@@ -245,8 +251,15 @@ static int boot_from_files(struct pile_guard *g, int committed, const struct pil
 		pile_error_format(why, g->store_trouble, sizeof(g->store_trouble));
 	if (g->watch.result == -ENOENT)
 		return pile_load_builtin(policy);
-	if (g->watch.result != 0)
+	if (g->watch.result != 0) {
+		/* why not the committed one, too: two troubles, one sentence */
+		size_t len = strlen(err->text);
+
+		if (g->store_trouble[0])
+			snprintf(err->text + len, sizeof(err->text) - len,
+				 " (and of the committed policy: %.200s)", g->store_trouble);
 		return -EINVAL;
+	}
 	pile_policy_copy(policy, &g->loaded.policy);
 	return 0;
 }
@@ -260,7 +273,7 @@ int pile_reload_boot(struct pile_guard *g, struct pile_policy *policy, struct pi
 	g->watch = g->slow.watch;
 	committed = pile_store_load(g->options.state_dir, policy, &g->generation, &store_err);
 	if (committed < 0)
-		return boot_from_files(g, committed, &store_err, policy);
+		return boot_from_files(g, committed, &store_err, err, policy);
 	/* the same: told as what the operator knows, his files */
 	if (g->watch.result == 0 && !strcmp(g->watch.hash, policy->hash))
 		pile_policy_copy(policy, &g->loaded.policy);

@@ -244,6 +244,7 @@ static void losses_say(struct pile_guard *g)
 {
 	const struct pile_bpf_totals *t = g->kernel.totals;
 	uint64_t lost = t->storage_lost + t->workers_lost + g->groups.listeners_lost;
+	int error;
 
 	pile_kernel_cost(&g->kernel, &g->cost);
 	if (lost > g->losses_said)
@@ -253,13 +254,16 @@ static void losses_say(struct pile_guard *g)
 			(unsigned long long)t->storage_lost, (unsigned long long)t->workers_lost,
 			(unsigned long long)g->groups.listeners_lost);
 	g->losses_said = MAX(lost, g->losses_said);
-	if (g->slow.store_error && g->slow.store_error != g->store_error_said)
+	pile_slow_committed(&g->slow, g->generation, &error);
+	if (!error)
+		error = g->slow.store_error;
+	if (error && error != g->store_error_said)
 		pile_guard_say(
 			g, PILE_EVENT_TROUBLE, PILE_NO_GROUP,
 			"%s cannot be written (%s): a restart would not know the policy in force, what was "
 			"learned, nor that it is disarmed",
-			g->options.state_dir, strerror(-g->slow.store_error));
-	g->store_error_said = g->slow.store_error;
+			g->options.state_dir, strerror(-error));
+	g->store_error_said = error;
 	if (g->slow.motd_error && g->slow.motd_error != g->motd_error_said)
 		pile_guard_say(
 			g, PILE_EVENT_TROUBLE, PILE_NO_GROUP,
@@ -306,7 +310,6 @@ void pile_tick(struct pile_guard *g)
 	g->worst_gap_ns = MAX(g->worst_gap_ns, gap);
 	g->ticks_late += gap > 2 * PILE_TICK_NS;
 	pile_command_tick(g, now_ns);
-	pile_reload_tick(g, now_ns);
 	pile_groups_check(&g->groups, &g->kernel, now_ns, pile_tick_group, g);
 	if (now_ns - g->discovered_ns >= MAX(DISCOVER_EVERY_NS, 10 * g->discover_cost_ns)) {
 		g->discovered_ns = now_ns;
@@ -336,6 +339,7 @@ void pile_tick(struct pile_guard *g)
 	if (now_ns - g->learned_saved_ns > LEARNED_EVERY_NS)
 		pile_learned_save(g, now_ns);
 	pile_publish(g, now_ns);
+	pile_reload_tick(g, now_ns); /* whoever hears of it asks at once what is in force */
 	g->ticks++;
 	g->tick_cost_ns = (g->tick_cost_ns * 31 + (pile_clock_ns(CLOCK_MONOTONIC) - now_ns)) / 32;
 	if (g->watchdog)

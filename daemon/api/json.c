@@ -226,7 +226,8 @@ static json_t *dependency_value(const struct pile_snapshot_half *half,
 					 "ended_total", BIG(s->ended), "probes", BIG(d->probes)));
 	json_object_update_new(
 		value,
-		json_pack("{s:b,s:o,s:o,s:o}", "dead", d->dead, "last_established_seconds_ago",
+		json_pack("{s:b,s:b,s:o,s:o,s:o}", "dead", d->dead, "by_hand", d->by_hand,
+			  "last_established_seconds_ago",
 			  ago_value(s->last_established_ns, half->t_ns), "last_failed_seconds_ago",
 			  ago_value(s->last_failed_ns, half->t_ns), "released_for_seconds",
 			  released ? pile_json_value_seconds(d->released_until_ns - half->t_ns)

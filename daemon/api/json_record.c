@@ -21,7 +21,7 @@ static const char *event_kind_name(uint32_t kind)
 		[PILE_EVENT_NETWORK] = "network",     [PILE_EVENT_COMMAND] = "command",
 		[PILE_EVENT_TROUBLE] = "trouble",     [PILE_EVENT_PROBE] = "probe",
 		[PILE_EVENT_DISARM] = "disarm",	      [PILE_EVENT_ARM] = "arm",
-		[PILE_EVENT_DROPPED] = "dropped",
+		[PILE_EVENT_DROPPED] = "dropped",     [PILE_EVENT_FILES] = "files",
 	};
 
 	return kind < ARRAY_LEN(names) && names[kind] ? names[kind] : "unknown";

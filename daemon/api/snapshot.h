@@ -63,6 +63,7 @@ struct pile_snapshot_dependency {
 	uint64_t probes;	    /* the guard's own connects, in this episode */
 	uint64_t released_until_ns; /* monotonic; 0 = not released by hand */
 	bool dead;		    /* proven; refused only when the group is at risk as well */
+	bool by_hand;		    /* open because somebody holds it */
 };
 
 struct pile_snapshot_worker {

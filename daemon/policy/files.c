@@ -222,8 +222,12 @@ static int names_replace(struct names *names, const struct pile_files_with *with
 				err, EINVAL, name, 0, 0,
 				"is no file of a policy: write %s, or a fragment's name like 50-api.yaml",
 				names->own);
-		if (!names_have(names, name))
-			r = name_add(names, name, err);
+		if (names_have(names, name))
+			continue;
+		if (!with[i].path[0])
+			return pile_error_set_at(err, ENOENT, name, 0, 0,
+						 "is not there: nothing to leave out");
+		r = name_add(names, name, err);
 	}
 	return r;
 }

@@ -31,6 +31,7 @@ static enum pile_notice notice_of(enum pile_event_kind kind)
 		[PILE_EVENT_DISARM] = PILE_NOTICE_DISARMED,
 		[PILE_EVENT_ARM] = PILE_NOTICE_ARMED,
 		[PILE_EVENT_DROPPED] = PILE_NOTICE_DROPPED,
+		[PILE_EVENT_FILES] = PILE_NOTICE_FILES,
 	};
 
 	return (size_t)kind < ARRAY_LEN(notices) ? notices[kind] : PILE_NOTICE_NONE;

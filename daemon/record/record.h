@@ -28,6 +28,7 @@ enum pile_event_kind {
 	PILE_EVENT_DISARM,  /* by hand: it only observes */
 	PILE_EVENT_ARM,	    /* ... and may act again */
 	PILE_EVENT_DROPPED, /* lines that did not get into the journal */
+	PILE_EVENT_FILES,   /* the policy's files are not what is in force, or are it again */
 };
 
 /** What the event means, for the journal's message catalog; the ids are in daemon/notice.c. */
@@ -52,6 +53,7 @@ enum pile_notice {
 	PILE_NOTICE_DISARMED,
 	PILE_NOTICE_ARMED,
 	PILE_NOTICE_DROPPED,
+	PILE_NOTICE_FILES,
 	PILE_NOTICES,
 };
 
