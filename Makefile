@@ -155,7 +155,7 @@ help:
 	@echo "make [all]             build pileguardd, pileguard-api and pileguardctl into $(BUILD)/"
 	@echo "sudo make deps         install what building, testing and the demo need (Debian 12)"
 	@echo "sudo make demo         the incident on a real stack in a VM, without and with the guard (about 15 minutes)"
-	@echo "sudo make check        build and pass all tests (about 45 minutes)"
+	@echo "sudo make check        build and pass all tests (about 40 minutes)"
 	@echo "make check-unit        only what needs no privilege"
 	@echo "sudo make check-long   everything: long outages, all seeds (about two hours)"
 	@echo "sudo make bench        what the guard costs: nanoseconds an event, requests a second, memory (docs/COST.md)"
