@@ -66,7 +66,10 @@ static const char *d_gate(const json_t *row, char *buf, size_t size)
 {
 	char left[32];
 
-	if (pile_value_known(row, "released_for_seconds"))
+	if (pile_value_known(row, "held_for_seconds"))
+		snprintf(buf, size, "held, %s left",
+			 pile_value_format_seconds(row, "held_for_seconds", left, sizeof(left)));
+	else if (pile_value_known(row, "released_for_seconds"))
 		snprintf(
 			buf, size, "released, %s left",
 			pile_value_format_seconds(row, "released_for_seconds", left, sizeof(left)));

@@ -309,13 +309,32 @@ static void risk_show(const struct pile_ctl *ctl, const json_t *g)
 	pile_table_loud(ctl, line);
 }
 
+/** What stands in brackets behind "are refused": who wants it, and how far it is. */
+static const char *refused_how(const json_t *gate, char *buf, size_t size)
+{
+	char left[32];
+
+	if (pile_value_known(gate, "held_for_seconds"))
+		snprintf(buf, size, "held by hand, %s left",
+			 pile_value_format_seconds(gate, "held_for_seconds", left, sizeof(left)));
+	else
+		snprintf(buf, size, "%s", pile_value_text(gate, "gate"));
+	return buf;
+}
+
 static void gate_show(const struct pile_ctl *ctl, const json_t *gate)
 {
-	char group[80], endpoint[140], line[400], blocked[100];
+	char group[80], endpoint[140], line[400], text[100];
 
 	pile_value_format_text(gate, "group", group, sizeof(group));
 	pile_value_format_text(gate, "endpoint", endpoint, sizeof(endpoint));
-	if (strcmp(pile_value_text(gate, "gate"), "closed") == 0)
+	if (pile_value_known(gate, "released_for_seconds"))
+		snprintf(
+			line, sizeof(line),
+			"! %s: %s is released by hand, %s left: never refused%s", group, endpoint,
+			pile_value_format_seconds(gate, "released_for_seconds", text, sizeof(text)),
+			pile_value_is(gate, "dead") ? ", and it is dead" : "");
+	else if (strcmp(pile_value_text(gate, "gate"), "closed") == 0)
 		snprintf(line, sizeof(line),
 			 "! %s: %s is dead (%.0f connecting); not refused: %s is not at risk",
 			 group, endpoint, pile_value_number(gate, "connecting"), group);
@@ -323,15 +342,14 @@ static void gate_show(const struct pile_ctl *ctl, const json_t *gate)
 		snprintf(line, sizeof(line),
 			 "! %s: %s is dead: would refuse connects (%s). pileguardctl explain %.0f",
 			 group, endpoint,
-			 pile_value_format_text(gate, "blocked", blocked, sizeof(blocked)),
+			 pile_value_format_text(gate, "blocked", text, sizeof(text)),
 			 pile_value_number(gate, "explain"));
 	else
 		snprintf(
 			line, sizeof(line),
-			"! %s: connects to %s are refused (%s%s; %.0f so far). pileguardctl explain "
-			"%.0f",
-			group, endpoint, pile_value_is(gate, "by_hand") ? "held by hand, " : "",
-			pile_value_text(gate, "gate"), pile_value_number(gate, "refused_total"),
+			"! %s: connects to %s are refused (%s; %.0f so far). pileguardctl explain %.0f",
+			group, endpoint, refused_how(gate, text, sizeof(text)),
+			pile_value_number(gate, "refused_total"),
 			pile_value_number(gate, "explain"));
 	pile_table_loud(ctl, line);
 }

@@ -19,6 +19,7 @@
 #include "api/api.h"
 #include "guard.h"
 #include "pileguard/api.h"
+#include "util/clock.h"
 
 #ifndef PILE_LIBEXECDIR
 #define PILE_LIBEXECDIR "/usr/libexec"
@@ -78,6 +79,11 @@ int pile_child_listen(struct pile_guard *g, struct pile_error *err)
 					      strerror(errno));
 	}
 	fd = socket_bind(g->options.socket_path);
+	if (fd == -EADDRINUSE)
+		return pile_error_set(
+			err, fd,
+			"another guard answers at %s: give this one a --socket, --state and --motd of its own",
+			g->options.socket_path);
 	if (fd < 0)
 		return pile_error_set(err, fd, "cannot listen on %s: %s", g->options.socket_path,
 				      strerror(-fd));
@@ -106,6 +112,39 @@ void pile_child_reply(struct pile_guard *g, uint32_t id, int result, const char 
 	snprintf(reply.text, sizeof(reply.text), "%s", text);
 	if (send(g->child.command_fd, &reply, sizeof(reply), MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
 		return; /* the api process went away: its client hears of it there */
+}
+
+#define KEPT_WITHIN_NS (2 * NS_PER_SEC) /* a disk that takes longer is not waited for */
+
+static void late_reply(struct pile_guard *g, struct pile_late *late, const char *more)
+{
+	char text[sizeof(late->text) + 128];
+
+	snprintf(text, sizeof(text), "%s%s", late->text, more);
+	pile_child_reply(g, late->id, 0, text);
+	late->id = 0;
+}
+
+void pile_child_reply_late(struct pile_guard *g, struct pile_late *late, uint32_t id,
+			   const char *text)
+{
+	if (late->id)
+		late_reply(g, late, "");
+	late->id = id;
+	late->by_ns = pile_clock_ns(CLOCK_MONOTONIC) + KEPT_WITHIN_NS;
+	snprintf(late->text, sizeof(late->text), "%s", text);
+}
+
+void pile_child_late(struct pile_guard *g, struct pile_late *late, bool done, int error,
+		     const char *lost, uint64_t now_ns)
+{
+	char more[128] = "";
+
+	if (!late->id || (!done && now_ns <= late->by_ns))
+		return;
+	if (error < 0)
+		snprintf(more, sizeof(more), " (NOT kept on disk: %s)", lost);
+	late_reply(g, late, done ? more : " (not on disk yet: the disk is slow)");
 }
 
 #define RIGHTS_MAX 8 /* more than one is refused; room, so that none is left open */
@@ -216,7 +255,7 @@ int pile_child_start(struct pile_guard *g)
 		return -errno;
 	child->command_fd = pair[0];
 	/* it counts its commands anew: whoever asked the one before is gone */
-	g->reload.command_id = g->reload.reply_id = g->disarm.command_id = 0;
+	g->reload.command_id = g->reload.late.id = g->disarm.late.id = 0;
 	theirs = fd_raise(pair[1]);
 	r = theirs < 0 ? theirs : child_spawn(child, theirs, &child->pid);
 	if (r == 0)

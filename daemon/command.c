@@ -10,11 +10,9 @@
 #include <sys/un.h>
 
 #include "guard.h"
+#include "keep.h"
 #include "record/explain_text.h"
 #include "util/clock.h"
-
-#define KEPT_WITHIN_NS \
-	NS_PER_SEC /* a disk that takes longer is not waited for: it is disarmed already */
 
 /*
  * A connection accepted from the stats socket, by root. The name keeps out what else the api process
@@ -91,25 +89,6 @@ static void disarm_apply(struct pile_guard *g)
 	pile_reload_status_tell(g, "");
 }
 
-static void disarm_reply(struct pile_guard *g, const char *more)
-{
-	char text[sizeof(g->disarm.reply) + 128];
-
-	snprintf(text, sizeof(text), "%s%s", g->disarm.reply, more);
-	pile_child_reply(g, g->disarm.command_id, 0, text);
-	g->disarm.command_id = 0;
-}
-
-/* The answer waits for the disk, for a moment; whoever asks next is not kept waiting for it. */
-static void disarm_reply_later(struct pile_guard *g, uint32_t command_id, const char *text)
-{
-	if (g->disarm.command_id)
-		disarm_reply(g, "");
-	g->disarm.command_id = command_id;
-	g->disarm.reply_by_ns = pile_clock_ns(CLOCK_MONOTONIC) + KEPT_WITHIN_NS;
-	snprintf(g->disarm.reply, sizeof(g->disarm.reply), "%s", text);
-}
-
 /* Told in `events` and the journal, and the answer to whoever asked. */
 static void disarm_say(struct pile_guard *g, char *text, size_t size)
 {
@@ -124,7 +103,7 @@ static void disarm_say(struct pile_guard *g, char *text, size_t size)
 
 static void command_disarm(struct pile_guard *g, const struct pile_command *c)
 {
-	char text[sizeof(g->disarm.reply)];
+	char text[sizeof(g->disarm.late.text)];
 
 	if (c->seconds > PILE_DISARM_SECONDS_MAX) {
 		pile_child_reply(g, c->id, -EINVAL, "give a time of 1s to 720h, or none");
@@ -134,7 +113,7 @@ static void command_disarm(struct pile_guard *g, const struct pile_command *c)
 			pile_clock_ns(CLOCK_REALTIME));
 	disarm_apply(g);
 	disarm_say(g, text, sizeof(text));
-	disarm_reply_later(g, c->id, text);
+	pile_child_reply_late(g, &g->disarm.late, c->id, text);
 }
 
 static const char *armed_mode(const struct pile_guard *g)
@@ -145,7 +124,7 @@ static const char *armed_mode(const struct pile_guard *g)
 
 static void command_arm(struct pile_guard *g, const struct pile_command *c)
 {
-	char text[sizeof(g->disarm.reply)];
+	char text[sizeof(g->disarm.late.text)];
 	struct pile_disarm by;
 
 	if (!g->disarm.now.on) {
@@ -159,13 +138,13 @@ static void command_arm(struct pile_guard *g, const struct pile_command *c)
 	snprintf(text, sizeof(text), "armed again by %s: the policy decides (mode %s)", by.by,
 		 armed_mode(g));
 	pile_guard_say(g, PILE_EVENT_ARM, PILE_NO_GROUP, "%s", text);
-	disarm_reply_later(g, c->id, text);
+	pile_child_reply_late(g, &g->disarm.late, c->id, text);
 }
 
 void pile_command_recall(struct pile_guard *g)
 {
 	char text[PILE_DISARM_TEXT_MAX] = "";
-	int r = pile_slow_disarm_load(g->options.state_dir, text, sizeof(text));
+	int r = pile_keep_disarmed_load(g->options.state_dir, text, sizeof(text));
 
 	if (r == -ENOENT)
 		return;
@@ -180,7 +159,7 @@ void pile_command_recall(struct pile_guard *g)
 
 void pile_command_hello(struct pile_guard *g)
 {
-	char text[sizeof(g->disarm.reply)];
+	char text[sizeof(g->disarm.late.text)];
 
 	if (g->disarm.now.on && g->disarm.now.until_ns)
 		disarm_say(g, text, sizeof(text));
@@ -189,6 +168,7 @@ void pile_command_hello(struct pile_guard *g)
 void pile_command_tick(struct pile_guard *g, uint64_t now_ns)
 {
 	int error;
+	bool done;
 
 	if (pile_disarm_is_over(&g->disarm.now, now_ns)) {
 		g->disarm.now.on = false;
@@ -197,12 +177,8 @@ void pile_command_tick(struct pile_guard *g, uint64_t now_ns)
 			       "armed again, the time is over: the policy decides (mode %s)",
 			       armed_mode(g));
 	}
-	if (!g->disarm.command_id)
-		return;
-	if (pile_slow_disarm_kept(&g->slow, g->disarm.ticket, &error))
-		disarm_reply(g, error < 0 ? " (NOT kept on disk: a restart forgets it)" : "");
-	else if (now_ns > g->disarm.reply_by_ns)
-		disarm_reply(g, " (not on disk yet: the disk is slow)");
+	done = pile_slow_disarm_kept(&g->slow, g->disarm.ticket, &error);
+	pile_child_late(g, &g->disarm.late, done, error, "a restart forgets it", now_ns);
 }
 
 /* ---- all of them ---- */

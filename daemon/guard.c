@@ -20,6 +20,7 @@
 #include <systemd/sd-daemon.h>
 #include <systemd/sd-id128.h>
 
+#include "keep.h"
 #include "pileguard/api.h"
 #include "util/clock.h"
 
@@ -180,6 +181,10 @@ static int start(struct pile_guard *g, struct pile_error *err)
 	struct pile_hierarchy hierarchy;
 	int r, diag;
 
+	/* before anything is touched that another guard may own: two would share what is kept, and what is shown */
+	r = pile_child_listen(g, err);
+	if (r < 0)
+		return r;
 	r = pile_reload_boot(g, &policy, err);
 	if (r < 0)
 		return -EBADMSG;
@@ -200,15 +205,12 @@ static int start(struct pile_guard *g, struct pile_error *err)
 	if (r < 0)
 		return pile_error_set(err, r, "cannot start the slow thread: %s", strerror(-r));
 	pile_slow_motd(&g->slow, ""); /* of a guard that was killed */
-	g->n_learned = pile_slow_learned_load(g->options.state_dir, g->learned, PILE_GROUPS_MAX);
+	g->n_learned = pile_keep_learned_load(g->options.state_dir, g->learned, PILE_GROUPS_MAX);
 	pile_command_recall(g);
 	pile_reload_start(g, &policy);
 	r = pile_publish_open(g);
 	if (r < 0)
 		return pile_error_set(err, r, "cannot make the snapshot: %s", strerror(-r));
-	r = pile_child_listen(g, err);
-	if (r < 0)
-		return r;
 	g->groups.own_cookie = pile_child_cookie(g);
 	return 0;
 }
@@ -264,8 +266,9 @@ static void hello(struct pile_guard *g)
 	size_t len;
 
 	pile_guard_say(g, PILE_EVENT_START, PILE_NO_GROUP,
-		       "pileguard %s in %s mode, sensors: tier %s; policy %s, hash %.7s",
+		       "pileguard %s in %s mode%s, sensors: tier %s; policy %s, hash %.7s",
 		       PILE_VERSION, g->view.mode == PILE_MODE_ENFORCE ? "ENFORCE" : "OBSERVE",
+		       g->disarm.now.on ? ", but DISARMED" : "",
 		       pile_kernel_tier_name(g->kernel.tier), g->policy.source, g->policy.hash);
 	for (const char *at = g->missing; at[0]; at += strspn(at, "; ")) {
 		len = strcspn(at, ";");
@@ -294,7 +297,7 @@ int pile_guard_run(const struct pile_options *options)
 	g->view.host_seed = g->host_seed;
 	g->watchdog = sd_watchdog_enabled(0, NULL) > 0;
 	pile_record_init(&g->record);
-	g->explain_next_kept = pile_slow_explain_next_load(g->options.state_dir);
+	g->explain_next_kept = pile_keep_explain_next_load(g->options.state_dir);
 	pile_decide_init(&g->decide, g->explain_next_kept);
 	r = start(g, &err);
 	if (r >= 0)

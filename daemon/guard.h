@@ -38,25 +38,27 @@ struct pile_child {
 	sd_event_source *source_command, *source_child;
 };
 
+/** An answer that waits until what was done stands on disk, for a moment: it is in force already. */
+struct pile_late {
+	uint32_t id; /* of the command; 0 = nobody waits */
+	uint64_t by_ns;
+	char text[384];
+};
+
 /** A reload that somebody waits for. */
 struct pile_reload {
 	bool waiting; /* a command asked; the reply goes to the api process */
 	uint32_t command_id;
 	uint32_t ticket;
-	bool again; /* another SIGHUP came while one was under way */
-	/* taken; the answer waits until it stands on disk: a start takes what stands there */
-	uint32_t reply_id;
-	uint64_t reply_by_ns;
-	char reply[256];
+	bool again;	       /* another SIGHUP came while one was under way */
+	struct pile_late late; /* taken; a start takes what stands on disk */
 };
 
 /** Whether the guard is disarmed, and who waits to hear that this stands on disk. */
 struct pile_disarming {
 	struct pile_disarm now;
-	uint32_t ticket;     /* of the last text for the slow thread */
-	uint32_t command_id; /* 0 = nobody waits */
-	uint64_t reply_by_ns;
-	char reply[384];
+	uint32_t ticket; /* of the last text for the slow thread */
+	struct pile_late late;
 };
 
 struct pile_guard {
@@ -187,4 +189,13 @@ uint64_t pile_child_cookie(const struct pile_guard *g);
 int pile_child_start(struct pile_guard *g);
 void pile_child_check(struct pile_guard *g, uint64_t now_ns);
 void pile_child_reply(struct pile_guard *g, uint32_t id, int result, const char *text);
+/** pile_child_reply_late - answer when it stands on disk; whoever waited there before is answered at once. */
+void pile_child_reply_late(struct pile_guard *g, struct pile_late *late, uint32_t id,
+			   const char *text);
+/**
+ * pile_child_late - does it? Each tick.
+ * @done, @error: whether it was written, and how that went; @lost: what it means that it could not be
+ */
+void pile_child_late(struct pile_guard *g, struct pile_late *late, bool done, int error,
+		     const char *lost, uint64_t now_ns);
 void pile_child_stop(struct pile_guard *g);

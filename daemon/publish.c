@@ -233,46 +233,85 @@ static void listeners_fill(const struct pile_guard *g, struct pile_snapshot_half
 	}
 }
 
-static void breaker_show(const struct pile_breaker *b, struct pile_snapshot_dependency *to)
+/* What is known of a destination beside what the sensors saw: the breaker, and the operator's hand. NULL: no room. */
+static struct pile_snapshot_dependency *row_add(const struct pile_guard *g,
+						struct pile_snapshot_half *half,
+						const uint32_t *index, uint32_t group,
+						const struct pile_endpoint *endpoint)
 {
-	to->state = b->state;
-	to->explain_id = b->explain_id;
-	to->blocked = b->blocked;
-	to->probes = b->probes;
-	to->by_hand = b->by_hand;
+	const struct pile_breakers *breakers = &g->decide.breakers;
+	const struct pile_breaker *b = pile_breakers_find(breakers, group, endpoint);
+	const struct pile_hand *held =
+		pile_hands_find(&breakers->hands, group, endpoint, true, half->t_ns);
+	const struct pile_hand *released =
+		pile_hands_find(&breakers->hands, group, endpoint, false, half->t_ns);
+	struct pile_snapshot_dependency *row;
+
+	if (index[group] == PILE_NO_GROUP || half->n_dependencies == PILE_SNAPSHOT_DEPENDENCIES)
+		return NULL;
+	row = &half->dependencies[half->n_dependencies++];
+	memset(row, 0, sizeof(*row));
+	row->sample.group = index[group];
+	row->sample.endpoint = *endpoint;
+	row->held_until_ns = held ? held->until_ns : 0;
+	row->released_until_ns = released ? released->until_ns : 0;
+	if (!b)
+		return row;
+	row->state = b->state;
+	row->explain_id = b->explain_id;
+	row->blocked = b->blocked;
+	row->probes = b->probes;
+	return row;
 }
 
-static bool is_sampled(const struct pile_guard *g, const struct pile_breaker *b)
+/* @endpoint: a release may leave its port open. */
+static bool has_row(const struct pile_snapshot_half *half, uint32_t group,
+		    const struct pile_endpoint *endpoint)
 {
-	for (uint32_t i = 0; i < g->sample.n_dependencies; i++)
-		if (g->sample.dependencies[i].group == b->group &&
-		    pile_endpoint_equal(&g->sample.dependencies[i].endpoint, &b->endpoint))
+	for (uint32_t i = 0; i < half->n_dependencies; i++)
+		if (half->dependencies[i].sample.group == group &&
+		    pile_endpoint_matches(endpoint, &half->dependencies[i].sample.endpoint))
 			return true;
 	return false;
 }
 
-/* Held by hand, and nobody has connected there since the guard's start: no sensor knows it, for it is refused first. */
-static void held_fill(const struct pile_guard *g, struct pile_snapshot_half *half,
-		      const uint32_t *index)
+/*
+ * What no sensor has met is shown all the same: a destination that is held, and so refused, before anybody has
+ * connected there; a release of one that nobody asks now.
+ */
+static void unmet_fill(const struct pile_guard *g, struct pile_snapshot_half *half,
+		       const uint32_t *index)
 {
-	for (int i = 0; i < PILE_ACT_GATES_MAX && half->n_dependencies < PILE_SNAPSHOT_DEPENDENCIES;
-	     i++) {
+	for (int i = 0; i < PILE_ACT_GATES_MAX; i++) {
 		const struct pile_act_gate *gate = &g->act.gates[i];
-		const struct pile_breaker *b =
-			gate->used ? pile_breakers_find(&g->decide.breakers, gate->group,
-							&gate->endpoint)
-				   : NULL;
-		struct pile_snapshot_dependency *to;
+		struct pile_snapshot_dependency *row = NULL;
 
-		if (!b || index[b->group] == PILE_NO_GROUP || is_sampled(g, b))
+		if (gate->used && !has_row(half, index[gate->group], &gate->endpoint))
+			row = row_add(g, half, index, gate->group, &gate->endpoint);
+		if (!row)
 			continue;
-		to = &half->dependencies[half->n_dependencies++];
-		memset(to, 0, sizeof(*to));
-		to->sample.group = index[b->group];
-		to->sample.endpoint = b->endpoint;
-		to->sample.refused = gate->counts.refused;
-		to->sample.admitted = MIN(gate->counts.admitted, gate->value.allow);
-		breaker_show(b, to);
+		row->sample.refused = gate->counts.refused;
+		row->sample.admitted = MIN(gate->counts.admitted, gate->value.allow);
+	}
+	for (int i = 0; i < PILE_HANDS_MAX; i++) {
+		const struct pile_hand *hand = &g->decide.breakers.hands.table[i];
+
+		if (hand->used && !hand->hold && hand->until_ns > half->t_ns &&
+		    !has_row(half, index[hand->group], &hand->endpoint))
+			row_add(g, half, index, hand->group, &hand->endpoint);
+	}
+}
+
+static void hands_count(const struct pile_guard *g, struct pile_snapshot_half *half)
+{
+	half->host.holds = half->host.releases = 0;
+	for (int i = 0; i < PILE_HANDS_MAX; i++) {
+		const struct pile_hand *hand = &g->decide.breakers.hands.table[i];
+
+		if (!hand->used || hand->until_ns <= half->t_ns)
+			continue;
+		half->host.holds += hand->hold;
+		half->host.releases += !hand->hold;
 	}
 }
 
@@ -281,36 +320,25 @@ static void dependencies_fill(const struct pile_guard *g, struct pile_snapshot_h
 {
 	half->n_dependencies = 0;
 	half->host.dead_not_at_risk = 0;
-	for (uint32_t i = 0;
-	     i < g->sample.n_dependencies && half->n_dependencies < PILE_SNAPSHOT_DEPENDENCIES;
-	     i++) {
+	for (uint32_t i = 0; i < g->sample.n_dependencies; i++) {
 		const struct pile_sample_dependency *d = &g->sample.dependencies[i];
-		const struct pile_breaker *b =
-			pile_breakers_find(&g->decide.breakers, d->group, &d->endpoint);
-		struct pile_snapshot_dependency *to;
+		struct pile_snapshot_dependency *row =
+			row_add(g, half, index, d->group, &d->endpoint);
 		const struct pile_proof *proof;
-		const struct pile_hand *hand;
 
-		if (index[d->group] == PILE_NO_GROUP)
+		if (!row)
 			continue;
-		to = &half->dependencies[half->n_dependencies++];
-		memset(to, 0, sizeof(*to));
-		to->sample = *d;
-		to->sample.group = index[d->group];
-		hand = pile_hands_find(&g->decide.breakers.hands, d->group, &d->endpoint, false,
-				       half->t_ns);
-		to->released_until_ns = hand ? hand->until_ns : 0;
+		row->sample = *d;
+		row->sample.group = index[d->group];
 		proof = d->connecting
 				? pile_proofs_find((struct pile_proofs *)&g->decide.breakers.proofs,
 						   d->group, &d->endpoint)
 				: NULL;
-		to->dead = proof && proof->dead;
-		if (b)
-			breaker_show(b, to);
-		else
-			half->host.dead_not_at_risk += to->dead;
+		row->dead = proof && proof->dead;
+		half->host.dead_not_at_risk += row->dead && !row->state;
 	}
-	held_fill(g, half, index);
+	unmet_fill(g, half, index);
+	hands_count(g, half);
 }
 
 static void worker_comm(uint32_t pid, char *ret, size_t size)

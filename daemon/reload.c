@@ -15,10 +15,6 @@
 #include "policy/store.h"
 #include "util/clock.h"
 
-#define KEPT_WITHIN_NS \
-	(5 *           \
-	 NS_PER_SEC) /* a disk that takes longer is not waited for: the policy is in force already */
-
 /* ---- the files against what is in force ---- */
 
 static enum pile_files_state files_state(const struct pile_guard *g)
@@ -46,9 +42,10 @@ static void trouble_format(struct pile_guard *g)
 		break;
 	case PILE_FILES_NONE:
 		if (!built_in)
-			snprintf(g->policy_trouble, sizeof(g->policy_trouble),
-				 "%s is gone; in force is the last committed policy",
-				 g->options.policy_path);
+			snprintf(
+				g->policy_trouble, sizeof(g->policy_trouble),
+				"%s is gone; in force is the last committed policy (pileguardctl policy show)",
+				g->options.policy_path);
 		break;
 	case PILE_FILES_DIFFER:
 		snprintf(
@@ -115,7 +112,6 @@ static void policy_commit(struct pile_guard *g, const struct pile_policy *policy
 
 	pile_policy_copy(&g->policy, policy);
 	snprintf(g->policy_text, sizeof(g->policy_text), "%s", text);
-	g->committed_realtime_ns = pile_clock_ns(CLOCK_REALTIME);
 	g->view.mode = pile_policy_mode(policy, g->host_share_permille);
 	g->view.outside_share = g->view.mode != policy->mode;
 	g->view.memory_reserve_bytes = policy->memory_reserve_bytes;
@@ -141,34 +137,13 @@ static void reload_refuse(struct pile_guard *g)
 	pile_reload_status_tell(g, "");
 }
 
-static void reply(struct pile_guard *g, const char *more)
-{
-	char text[sizeof(g->reload.reply) + 128];
-
-	snprintf(text, sizeof(text), "%s%s", g->reload.reply, more);
-	pile_child_reply(g, g->reload.reply_id, 0, text);
-	g->reload.reply_id = 0;
-}
-
-static void reply_later(struct pile_guard *g, const char *text)
-{
-	if (g->reload.reply_id)
-		reply(g, "");
-	g->reload.reply_id = g->reload.command_id;
-	g->reload.reply_by_ns = pile_clock_ns(CLOCK_MONOTONIC) + KEPT_WITHIN_NS;
-	snprintf(g->reload.reply, sizeof(g->reload.reply), "%s", text);
-}
-
 void pile_reload_tick(struct pile_guard *g, uint64_t now_ns)
 {
 	int error;
+	bool done = pile_slow_committed(&g->slow, g->generation, &error);
 
-	if (!g->reload.reply_id)
-		return;
-	if (pile_slow_committed(&g->slow, g->generation, &error))
-		reply(g, error < 0 ? " (NOT kept on disk: a restart takes the one before it)" : "");
-	else if (now_ns > g->reload.reply_by_ns)
-		reply(g, " (not on disk yet: the disk is slow)");
+	pile_child_late(g, &g->reload.late, done, error, "a restart takes the one before it",
+			now_ns);
 }
 
 static void reload_take(struct pile_guard *g)
@@ -178,6 +153,7 @@ static void reload_take(struct pile_guard *g)
 	if (pile_diff_format(&g->policy, &g->loaded.policy, text, sizeof(text)) == 0)
 		snprintf(text, sizeof(text), "nothing changes");
 	g->generation++;
+	g->committed_realtime_ns = pile_clock_ns(CLOCK_REALTIME);
 	policy_commit(g, &g->loaded.policy, g->loaded.text);
 	if (g->view.outside_share)
 		snprintf(text + MIN(strlen(text), sizeof(text) - 80), 80,
@@ -190,7 +166,7 @@ static void reload_take(struct pile_guard *g)
 	pile_guard_say(g, PILE_EVENT_POLICY, PILE_NO_GROUP,
 		       "policy %.7s in force (generation %llu): %.180s", g->policy.hash,
 		       (unsigned long long)g->generation, text);
-	reply_later(g, text);
+	pile_child_reply_late(g, &g->reload.late, g->reload.command_id, text);
 }
 
 int pile_guard_reload(struct pile_guard *g, uint32_t command_id)
@@ -246,6 +222,7 @@ static int boot_from_files(struct pile_guard *g, int committed, const struct pil
 			   struct pile_error *err, struct pile_policy *policy)
 {
 	g->generation++;
+	g->committed_realtime_ns = pile_clock_ns(CLOCK_REALTIME);
 	g->commit_due = true;
 	if (committed != -ENOENT)
 		pile_error_format(why, g->store_trouble, sizeof(g->store_trouble));
@@ -274,8 +251,12 @@ int pile_reload_boot(struct pile_guard *g, struct pile_policy *policy, struct pi
 	committed = pile_store_load(g->options.state_dir, policy, &g->generation, &store_err);
 	if (committed < 0)
 		return boot_from_files(g, committed, &store_err, err, policy);
-	/* the same: told as what the operator knows, his files */
-	if (g->watch.result == 0 && !strcmp(g->watch.hash, policy->hash))
+	g->committed_realtime_ns = pile_store_time(g->options.state_dir);
+	/* the same: told as what the operator knows, his files or that there are none */
+	if (g->watch.result == -ENOENT)
+		pile_load_builtin(&g->loaded.policy);
+	if ((g->watch.result == 0 || g->watch.result == -ENOENT) &&
+	    !strcmp(g->loaded.policy.hash, policy->hash))
 		pile_policy_copy(policy, &g->loaded.policy);
 	return 0;
 }

@@ -2,160 +2,36 @@
 #include "slow.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/stat.h>
 #include <time.h>
 
+#include "keep.h"
 #include "notice.h"
 #include "policy/load.h"
 #include "policy/store.h"
 
-#define LEARNED_FILE "learned"
-#define DISARM_FILE "disarmed"
-#define EXPLAIN_FILE "explain.next" /* a number: the next episode's */
+/* Room for one policy: some 400 KB, used by the thread alone. */
+static struct pile_slow_policy scratch;
 
-static int file_write(const char *path, const void *data, size_t size)
+static void done_tell(struct pile_slow *s, struct pile_slow_done *done, uint64_t ticket, int error)
 {
-	_cleanup_close_ int fd = -1;
-	char tmp[300];
-	ssize_t n;
-
-	snprintf(tmp, sizeof(tmp), "%s.new", path);
-	fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	if (fd < 0)
-		return -errno;
-	n = write(fd, data, size);
-	if (n < 0 || (size_t)n != size)
-		return n < 0 ? -errno : -EIO;
-	if (fsync(fd) < 0 || rename(tmp, path) < 0)
-		return -errno;
-	return 0;
-}
-
-static void learned_write(struct pile_slow *s, const struct pile_baseline_record *records,
-			  uint32_t n)
-{
-	char path[280];
-	int r;
-
-	snprintf(path, sizeof(path), "%s/" LEARNED_FILE, s->state_dir);
-	r = file_write(path, records, n * sizeof(*records));
-	if (r < 0)
-		s->store_error = r;
-}
-
-uint32_t pile_slow_learned_load(const char *state_dir, struct pile_baseline_record *ret,
-				uint32_t max)
-{
-	_cleanup_close_ int fd = -1;
-	char path[280];
-	ssize_t n;
-
-	snprintf(path, sizeof(path), "%s/" LEARNED_FILE, state_dir);
-	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	if (fd < 0)
-		return 0;
-	n = read(fd, ret, max * sizeof(*ret));
-	return n > 0 ? (uint32_t)((size_t)n / sizeof(*ret)) : 0;
-}
-
-static void explain_next_write(struct pile_slow *s, uint32_t next)
-{
-	char path[280], text[16];
-	int r;
-
-	snprintf(path, sizeof(path), "%s/" EXPLAIN_FILE, s->state_dir);
-	snprintf(text, sizeof(text), "%u\n", next);
-	r = file_write(path, text, strlen(text));
-	if (r < 0)
-		s->store_error = r;
-}
-
-uint32_t pile_slow_explain_next_load(const char *state_dir)
-{
-	_cleanup_close_ int fd = -1;
-	char path[280], text[16] = "", *end;
-	unsigned long next;
-
-	snprintf(path, sizeof(path), "%s/" EXPLAIN_FILE, state_dir);
-	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	if (fd < 0 || read(fd, text, sizeof(text) - 1) <= 0)
-		return 1;
-	next = strtoul(text, &end, 10);
-	return *end == '\n' && next > 0 && next <= UINT32_MAX ? (uint32_t)next : 1;
-}
-
-/* Whole or not at all: somebody may log in meanwhile. It is memory that a boot empties, so nothing is synced. */
-static int motd_write(const char *path, const char *text)
-{
-	_cleanup_close_ int fd = -1;
-	char tmp[300];
-	ssize_t n;
-
-	if (!text[0])
-		return unlink(path) < 0 && errno != ENOENT && errno != ENOTDIR ? -errno : 0;
-	snprintf(tmp, sizeof(tmp), "%s.new", path);
-	fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644);
-	if (fd < 0)
-		return errno == ENOENT ? 0 : -errno; /* a host without pam_motd's directory */
-	n = write(fd, text, strlen(text));
-	if (n >= 0 && (size_t)n != strlen(text))
-		errno = ENOSPC;
-	if (n < 0 || (size_t)n != strlen(text) || rename(tmp, path) < 0) {
-		n = -errno;
-		unlink(tmp);
-		return (int)n;
-	}
-	return 0;
-}
-
-static void motd_run(struct pile_slow *s)
-{
-	char text[PILE_MOTD_TEXT_MAX];
-
-	s->motd_wanted = false;
-	memcpy(text, s->motd_text, sizeof(text));
+	pthread_mutex_lock(&s->lock);
+	*done = (struct pile_slow_done){ .ticket = ticket, .error = error };
 	pthread_mutex_unlock(&s->lock);
-	s->motd_error = motd_write(s->motd_path, text);
 }
 
-/* It must be there after a loss of power, too: the directory as well. */
-static int disarm_write(const struct pile_slow *s, const char *text)
+static bool done_is(struct pile_slow *s, const struct pile_slow_done *done, uint64_t ticket,
+		    int *ret_error)
 {
-	_cleanup_close_ int dir = open(s->state_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	char path[280];
-	int r = 0;
+	bool is;
 
-	if (dir < 0)
-		return -errno;
-	snprintf(path, sizeof(path), "%s/" DISARM_FILE, s->state_dir);
-	if (text[0])
-		r = file_write(path, text, strlen(text));
-	else if (unlink(path) < 0 && errno != ENOENT)
-		r = -errno;
-	if (r == 0 && fsync(dir) < 0)
-		r = -errno;
-	return r;
-}
-
-int pile_slow_disarm_load(const char *state_dir, char *ret, size_t size)
-{
-	_cleanup_close_ int fd = -1;
-	char path[280];
-	ssize_t n;
-
-	ret[0] = '\0';
-	snprintf(path, sizeof(path), "%s/" DISARM_FILE, state_dir);
-	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-	if (fd < 0)
-		return -errno;
-	n = read(fd, ret, size - 1);
-	if (n < 0)
-		return -errno;
-	ret[n] = '\0';
-	return 0;
+	pthread_mutex_lock(&s->lock);
+	is = done->ticket == ticket;
+	*ret_error = is ? done->error : 0;
+	pthread_mutex_unlock(&s->lock);
+	return is;
 }
 
 void pile_slow_policy_text(const struct pile_policy *policy, char *ret)
@@ -186,7 +62,7 @@ static void result_tell(const struct pile_slow *s)
 	(void)!write(s->event_fd, &one, sizeof(one));
 }
 
-static void load_run(struct pile_slow *s, struct pile_slow_policy *loaded)
+static void policy_load(struct pile_slow *s, struct pile_slow_policy *loaded)
 {
 	loaded->result =
 		pile_watch_load(&s->watch, s->policy_path, &loaded->policy, &loaded->error);
@@ -202,10 +78,10 @@ static void load_run(struct pile_slow *s, struct pile_slow_policy *loaded)
 	result_tell(s);
 }
 
-static void watch_run(struct pile_slow *s, struct pile_policy *scratch,
+static void disk_look(struct pile_slow *s, struct pile_policy *room,
 		      const char (*fingerprints)[PILE_FINGERPRINT_PATH_MAX], uint32_t n)
 {
-	bool read = pile_watch_look(&s->watch, s->policy_path, scratch);
+	bool read = pile_watch_look(&s->watch, s->policy_path, room);
 
 	if (!pile_watch_fingerprint(&s->watch, fingerprints, n) && !read)
 		return;
@@ -216,88 +92,109 @@ static void watch_run(struct pile_slow *s, struct pile_policy *scratch,
 	result_tell(s);
 }
 
-/* Comes and goes with the lock not held. */
+/*
+ * A job takes what it needs under the lock, and works without it. Each begins with the lock held, and ends without.
+ */
+
 static void disarm_run(struct pile_slow *s)
 {
 	uint32_t ticket = s->disarm_ticket;
 	char text[PILE_DISARM_TEXT_MAX];
-	int r;
 
 	s->disarm_wanted = false;
 	memcpy(text, s->disarm_text, sizeof(text));
 	pthread_mutex_unlock(&s->lock);
-	r = disarm_write(s, text);
-	pthread_mutex_lock(&s->lock);
-	s->disarm_done = ticket;
-	s->disarm_error = r;
-	pthread_mutex_unlock(&s->lock);
-	if (r < 0)
-		s->store_error = r;
+	done_tell(s, &s->disarm_done, ticket, pile_keep_disarmed(s->state_dir, text));
 }
 
-/*
- * Jobs are copied out under the lock and done without it. Returns false when there was nothing to
- * do.
- */
-static bool job_run(struct pile_slow *s)
+static void motd_run(struct pile_slow *s)
+{
+	char text[PILE_MOTD_TEXT_MAX];
+
+	s->motd_wanted = false;
+	memcpy(text, s->motd_text, sizeof(text));
+	pthread_mutex_unlock(&s->lock);
+	s->motd_error = pile_keep_motd(s->motd_path, text);
+}
+
+static void commit_run(struct pile_slow *s)
 {
 	static struct pile_policy policy;
-	static struct pile_baseline_record learned[PILE_GROUPS_MAX];
-	static struct pile_slow_policy loaded;
-	char fingerprints[PILE_FINGERPRINTS_MAX][PILE_FINGERPRINT_PATH_MAX];
-	struct pile_event line;
+	uint64_t generation = s->commit_generation;
 	struct pile_error err = {};
-	uint64_t generation;
-	uint32_t n;
-	int r;
 
-	if (s->disarm_wanted) { /* before any line: somebody waits for it */
-		disarm_run(s);
-	} else if (s->motd_wanted) {
-		motd_run(s);
-	} else if (s->n > 0) {
-		line = s->lines[s->head];
-		s->head = (s->head + 1) % PILE_SLOW_LINES;
-		s->n--;
-		pthread_mutex_unlock(&s->lock);
-		pile_notice_write(&line, s->to_journal);
-	} else if (s->load_wanted) {
-		s->load_wanted = false;
-		pthread_mutex_unlock(&s->lock);
-		load_run(s, &loaded);
-	} else if (s->commit_wanted) {
-		s->commit_wanted = false;
-		pile_policy_copy(&policy, &s->commit_policy);
-		generation = s->commit_generation;
-		pthread_mutex_unlock(&s->lock);
-		r = pile_store_commit(s->state_dir, &policy, generation, &err);
-		s->store_error = r;
-		pthread_mutex_lock(&s->lock);
-		s->commit_done = generation;
-		s->commit_error = r;
-		pthread_mutex_unlock(&s->lock);
-	} else if (s->watch_wanted) {
-		s->watch_wanted = false;
-		n = s->n_fingerprints;
-		memcpy(fingerprints, s->fingerprints, sizeof(fingerprints));
-		pthread_mutex_unlock(&s->lock);
-		watch_run(s, &loaded.policy, fingerprints, n);
-	} else if (s->learned_wanted) {
-		s->learned_wanted = false;
-		n = s->n_learned;
-		memcpy(learned, s->learned, n * sizeof(learned[0]));
-		pthread_mutex_unlock(&s->lock);
-		learned_write(s, learned, n);
-	} else if (s->explain_next_wanted) {
-		s->explain_next_wanted = false;
-		n = s->explain_next;
-		pthread_mutex_unlock(&s->lock);
-		explain_next_write(s, n);
-	} else {
-		return false;
-	}
-	pthread_mutex_lock(&s->lock);
-	return true;
+	s->commit_wanted = false;
+	pile_policy_copy(&policy, &s->commit_policy);
+	pthread_mutex_unlock(&s->lock);
+	done_tell(s, &s->commit_done, generation,
+		  pile_store_commit(s->state_dir, &policy, generation, &err));
+}
+
+static void line_run(struct pile_slow *s)
+{
+	struct pile_event line = s->lines[s->head];
+
+	s->head = (s->head + 1) % PILE_SLOW_LINES;
+	s->n--;
+	pthread_mutex_unlock(&s->lock);
+	pile_notice_write(&line, s->to_journal);
+}
+
+static void load_run(struct pile_slow *s)
+{
+	s->load_wanted = false;
+	pthread_mutex_unlock(&s->lock);
+	policy_load(s, &scratch);
+}
+
+static void watch_run(struct pile_slow *s)
+{
+	char fingerprints[PILE_FINGERPRINTS_MAX][PILE_FINGERPRINT_PATH_MAX];
+	uint32_t n = s->n_fingerprints;
+
+	s->watch_wanted = false;
+	memcpy(fingerprints, s->fingerprints, sizeof(fingerprints));
+	pthread_mutex_unlock(&s->lock);
+	disk_look(s, &scratch.policy, fingerprints, n);
+}
+
+static void learned_run(struct pile_slow *s)
+{
+	static struct pile_baseline_record learned[PILE_GROUPS_MAX];
+	uint32_t n = s->n_learned;
+
+	s->learned_wanted = false;
+	memcpy(learned, s->learned, n * sizeof(learned[0]));
+	pthread_mutex_unlock(&s->lock);
+	s->learned_error = pile_keep_learned(s->state_dir, learned, n);
+}
+
+static void explain_run(struct pile_slow *s)
+{
+	uint32_t next = s->explain_next;
+
+	s->explain_next_wanted = false;
+	pthread_mutex_unlock(&s->lock);
+	s->explain_error = pile_keep_explain_next(s->state_dir, next);
+}
+
+/* In this order: first what somebody waits for, then what is told. */
+static void (*job_next(const struct pile_slow *s))(struct pile_slow *)
+{
+	const struct {
+		bool wanted;
+		void (*run)(struct pile_slow *);
+	} jobs[] = {
+		{ s->disarm_wanted, disarm_run },   { s->commit_wanted, commit_run },
+		{ s->motd_wanted, motd_run },	    { s->n > 0, line_run },
+		{ s->load_wanted, load_run },	    { s->watch_wanted, watch_run },
+		{ s->learned_wanted, learned_run }, { s->explain_next_wanted, explain_run },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(jobs); i++)
+		if (jobs[i].wanted)
+			return jobs[i].run;
+	return NULL;
 }
 
 static void *slow_main(void *arg)
@@ -306,11 +203,16 @@ static void *slow_main(void *arg)
 
 	pthread_mutex_lock(&s->lock);
 	for (;;) {
-		if (job_run(s))
-			continue;
-		if (s->stop)
+		void (*run)(struct pile_slow *) = job_next(s);
+
+		if (run) {
+			run(s);
+			pthread_mutex_lock(&s->lock);
+		} else if (s->stop) {
 			break;
-		pthread_cond_wait(&s->wake, &s->lock);
+		} else {
+			pthread_cond_wait(&s->wake, &s->lock);
+		}
 	}
 	pthread_mutex_unlock(&s->lock);
 	return NULL;
@@ -478,13 +380,7 @@ void pile_slow_commit(struct pile_slow *s, const struct pile_policy *policy, uin
 
 bool pile_slow_committed(struct pile_slow *s, uint64_t generation, int *ret_error)
 {
-	bool done;
-
-	pthread_mutex_lock(&s->lock);
-	done = s->commit_done == generation;
-	*ret_error = done ? s->commit_error : 0;
-	pthread_mutex_unlock(&s->lock);
-	return done;
+	return done_is(s, &s->commit_done, generation, ret_error);
 }
 
 void pile_slow_disarm(struct pile_slow *s, const char *text, uint32_t ticket)
@@ -499,13 +395,19 @@ void pile_slow_disarm(struct pile_slow *s, const char *text, uint32_t ticket)
 
 bool pile_slow_disarm_kept(struct pile_slow *s, uint32_t ticket, int *ret_error)
 {
-	bool done;
+	return done_is(s, &s->disarm_done, ticket, ret_error);
+}
+
+int pile_slow_trouble(struct pile_slow *s)
+{
+	int error;
 
 	pthread_mutex_lock(&s->lock);
-	done = s->disarm_done == ticket;
-	*ret_error = done ? s->disarm_error : 0;
+	error = s->commit_done.error ? s->commit_done.error : s->disarm_done.error;
 	pthread_mutex_unlock(&s->lock);
-	return done;
+	if (!error)
+		error = s->learned_error ? s->learned_error : s->explain_error;
+	return error;
 }
 
 void pile_slow_motd(struct pile_slow *s, const char *text)

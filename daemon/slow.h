@@ -32,6 +32,12 @@ struct pile_slow_policy {
 	char text[PILE_SLOW_TEXT_MAX]; /* canonical YAML; "" when it does not fit */
 };
 
+/** What was written last of something that somebody may wait for: which one, and how it went. */
+struct pile_slow_done {
+	uint64_t ticket;
+	int error; /* 0 or negative errno */
+};
+
 struct pile_slow {
 	pthread_t thread;
 	pthread_mutex_t lock;
@@ -62,8 +68,7 @@ struct pile_slow {
 	bool commit_wanted;
 	struct pile_policy commit_policy;
 	uint64_t commit_generation;
-	uint64_t commit_done; /* the generation that was written last, or could not be */
-	int commit_error;
+	struct pile_slow_done commit_done; /* ticket: the generation */
 	bool learned_wanted;
 	uint32_t n_learned;
 	struct pile_baseline_record learned[PILE_GROUPS_MAX];
@@ -72,14 +77,13 @@ struct pile_slow {
 	bool disarm_wanted;
 	char disarm_text[PILE_DISARM_TEXT_MAX]; /* "" = no such file */
 	uint32_t disarm_ticket;			/* of what is wanted */
-	uint32_t disarm_done;			/* of what was done last */
-	int disarm_error;
+	struct pile_slow_done disarm_done;
 	/* the line for logins */
 	char motd_path[256];
 	bool motd_wanted;
 	char motd_text[PILE_MOTD_TEXT_MAX]; /* "" = no such file */
 	int motd_error;
-	int store_error; /* negative errno of the last write; 0 = fine */
+	int learned_error, explain_error; /* of the last write: negative errno; 0 = fine */
 };
 
 /**
@@ -131,12 +135,6 @@ void pile_slow_disarm(struct pile_slow *s, const char *text, uint32_t ticket);
 /** pile_slow_disarm_kept - is it done? @ret_error: then 0 or negative errno. */
 bool pile_slow_disarm_kept(struct pile_slow *s, uint32_t ticket, int *ret_error);
 
-/**
- * pile_slow_disarm_load - the text that was kept; start only
- * Returns 0; -ENOENT when there is none; another negative errno when it cannot be read (then @ret is "").
- */
-int pile_slow_disarm_load(const char *state_dir, char *ret, size_t size);
-
 /** pile_slow_motd - from now on whoever logs in is shown these lines; "": none. */
 void pile_slow_motd(struct pile_slow *s, const char *text);
 
@@ -146,15 +144,11 @@ bool pile_slow_committed(struct pile_slow *s, uint64_t generation, int *ret_erro
 /** pile_slow_learned - keep what was learned. @records is copied. */
 void pile_slow_learned(struct pile_slow *s, const struct pile_baseline_record *records, uint32_t n);
 
-/** pile_slow_learned_load - what was kept; start only. Returns how many records were read. */
-uint32_t pile_slow_learned_load(const char *state_dir, struct pile_baseline_record *ret,
-				uint32_t max);
-
 /**
  * pile_slow_explain_next - keep the number of the next episode: after a restart none of them, in an
  * old journal line, means another one.
  */
 void pile_slow_explain_next(struct pile_slow *s, uint32_t next);
 
-/** pile_slow_explain_next_load - what was kept, or 1; start only. */
-uint32_t pile_slow_explain_next_load(const char *state_dir);
+/** pile_slow_trouble - the state directory cannot be written: negative errno of what failed last; 0 = it can. */
+int pile_slow_trouble(struct pile_slow *s);

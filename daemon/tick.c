@@ -244,7 +244,7 @@ static void losses_say(struct pile_guard *g)
 {
 	const struct pile_bpf_totals *t = g->kernel.totals;
 	uint64_t lost = t->storage_lost + t->workers_lost + g->groups.listeners_lost;
-	int error;
+	int error = pile_slow_trouble(&g->slow);
 
 	pile_kernel_cost(&g->kernel, &g->cost);
 	if (lost > g->losses_said)
@@ -254,9 +254,6 @@ static void losses_say(struct pile_guard *g)
 			(unsigned long long)t->storage_lost, (unsigned long long)t->workers_lost,
 			(unsigned long long)g->groups.listeners_lost);
 	g->losses_said = MAX(lost, g->losses_said);
-	pile_slow_committed(&g->slow, g->generation, &error);
-	if (!error)
-		error = g->slow.store_error;
 	if (error && error != g->store_error_said)
 		pile_guard_say(
 			g, PILE_EVENT_TROUBLE, PILE_NO_GROUP,

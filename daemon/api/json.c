@@ -202,11 +202,16 @@ static json_t *ago_value(uint64_t then_ns, uint64_t now_ns)
 	return pile_json_value_seconds(now_ns > then_ns ? now_ns - then_ns : 0);
 }
 
+/** Monotonic time of an end in the future -> seconds left, or null when there is none. */
+static json_t *left_value(uint64_t until_ns, uint64_t now_ns)
+{
+	return until_ns > now_ns ? pile_json_value_seconds(until_ns - now_ns) : json_null();
+}
+
 static json_t *dependency_value(const struct pile_snapshot_half *half,
 				const struct pile_snapshot_dependency *d)
 {
 	const struct pile_sample_dependency *s = &d->sample;
-	bool released = d->released_until_ns > half->t_ns;
 	json_t *value = json_pack(
 		"{s:o,s:o,s:s,s:o,s:o,s:I,s:I,s:o,s:I,s:I,s:I}", "group",
 		pile_json_value_text(group_name(half, s->group)), "endpoint",
@@ -226,16 +231,15 @@ static json_t *dependency_value(const struct pile_snapshot_half *half,
 					 "ended_total", BIG(s->ended), "probes", BIG(d->probes)));
 	json_object_update_new(
 		value,
-		json_pack("{s:b,s:b,s:o,s:o,s:o}", "dead", d->dead, "by_hand", d->by_hand,
-			  "last_established_seconds_ago",
+		json_pack("{s:b,s:o,s:o,s:o,s:o}", "dead", d->dead, "last_established_seconds_ago",
 			  ago_value(s->last_established_ns, half->t_ns), "last_failed_seconds_ago",
-			  ago_value(s->last_failed_ns, half->t_ns), "released_for_seconds",
-			  released ? pile_json_value_seconds(d->released_until_ns - half->t_ns)
-				   : json_null()));
+			  ago_value(s->last_failed_ns, half->t_ns), "held_for_seconds",
+			  left_value(d->held_until_ns, half->t_ns), "released_for_seconds",
+			  left_value(d->released_until_ns, half->t_ns)));
 	return value;
 }
 
-/** @open_only: those that are refused, or would be, or are dead all the same. */
+/** @open_only: those that are refused, or would be, or are dead all the same, or released by hand. */
 static void dependencies_append(const struct pile_snapshot_half *half,
 				const struct pile_query *query, bool open_only,
 				struct pile_text *ret)
@@ -246,7 +250,7 @@ static void dependencies_append(const struct pile_snapshot_half *half,
 	for (uint32_t i = 0; i < half->n_dependencies; i++) {
 		const struct pile_snapshot_dependency *d = &half->dependencies[i];
 
-		if ((open_only && !d->state && !d->dead) ||
+		if ((open_only && !d->state && !d->dead && !d->released_until_ns) ||
 		    !group_wanted(half, query, d->sample.group))
 			continue;
 		pile_text_printf(ret, "%s", comma);

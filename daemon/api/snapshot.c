@@ -139,7 +139,6 @@ static void half_sanitize(struct pile_snapshot_half *half)
 	for (uint32_t i = 0; i < half->n_dependencies; i++) {
 		TERMINATE(half->dependencies[i].sample.endpoint.path);
 		bool_clamp(&half->dependencies[i].dead);
-		bool_clamp(&half->dependencies[i].by_hand);
 	}
 	for (uint32_t i = 0; i < half->n_workers; i++)
 		TERMINATE(half->workers[i].comm);

@@ -61,9 +61,9 @@ struct pile_snapshot_dependency {
 	uint32_t explain_id;
 	uint32_t blocked;	    /* enum pile_blocked of the open episode */
 	uint64_t probes;	    /* the guard's own connects, in this episode */
+	uint64_t held_until_ns;	    /* monotonic; 0 = not held by hand */
 	uint64_t released_until_ns; /* monotonic; 0 = not released by hand */
 	bool dead;		    /* proven; refused only when the group is at risk as well */
-	bool by_hand;		    /* open because somebody holds it */
 };
 
 struct pile_snapshot_worker {
@@ -125,6 +125,7 @@ struct pile_snapshot_host {
 	uint64_t lines_dropped;	  /* of the journal */
 	uint32_t gates_missing;	  /* groups that should enforce and are not attached */
 	uint32_t dead_not_at_risk;
+	uint32_t holds, releases; /* by hand, in force */
 	uint64_t guard_cpu_ns, guard_rss_bytes;
 	bool network_suspect;
 	uint64_t opened_total, refused_total, ended_total, closed_total; /* rung 1, carried out */

@@ -215,17 +215,32 @@ static void value_refuse_with(const struct pile_policy_group *g, char *buf, size
 		 strval_name(pile_schema_errnos, ARRAY_LEN(pile_schema_errnos), g->refuse_errno));
 }
 
+/* One more of a list; @used: bytes so far, 0 before the first. Returns them with it. */
+static size_t list_add(const char *text, char *buf, size_t size, size_t used)
+{
+	char quoted[2 * PILE_FINGERPRINT_PATH_MAX + 3];
+
+	if (used >= size)
+		return used;
+	quote(text, quoted, sizeof(quoted));
+	return used + (size_t)snprintf(buf + used, size - used, "%s%s", used ? ", " : "[", quoted);
+}
+
+static void list_end(char *buf, size_t size, size_t used)
+{
+	if (used < size)
+		snprintf(buf + used, size - used, "%s", used ? "]" : "[]");
+}
+
 static void value_exempt(const struct pile_policy_group *g, char *buf, size_t size)
 {
 	char text[PILE_ENDPOINT_TEXT_MAX];
 	size_t used = 0;
 
-	for (uint32_t i = 0; i < g->n_exempt && used < size; i++) {
-		pile_endpoint_format(&g->exempt[i], text, sizeof(text));
-		used += (size_t)snprintf(buf + used, size - used, "%s\"%s\"", i ? ", " : "[", text);
-	}
-	if (used < size)
-		snprintf(buf + used, size - used, "%s", used ? "]" : "[]");
+	for (uint32_t i = 0; i < g->n_exempt; i++)
+		used = list_add(pile_endpoint_format(&g->exempt[i], text, sizeof(text)), buf, size,
+				used);
+	list_end(buf, size, used);
 }
 
 static void value_baseline_waiting(const struct pile_policy_group *g, char *buf, size_t size)
@@ -282,15 +297,11 @@ static void top_memory_reserve(const struct pile_policy *p, char *buf, size_t si
 
 static void top_fingerprints(const struct pile_policy *p, char *buf, size_t size)
 {
-	char text[2 * PILE_FINGERPRINT_PATH_MAX + 2];
 	size_t used = 0;
 
-	for (uint32_t i = 0; i < p->n_fingerprints && used < size; i++) {
-		quote(p->fingerprints[i], text, sizeof(text));
-		used += (size_t)snprintf(buf + used, size - used, "%s%s", i ? ", " : "[", text);
-	}
-	if (used < size)
-		snprintf(buf + used, size - used, "%s", used ? "]" : "[]");
+	for (uint32_t i = 0; i < p->n_fingerprints; i++)
+		used = list_add(p->fingerprints[i], buf, size, used);
+	list_end(buf, size, used);
 }
 
 const struct pile_format_top pile_format_tops[PILE_FORMAT_TOPS] = {

@@ -172,6 +172,16 @@ static const char *open_seal(const char *text, size_t size, uint64_t *ret_genera
 	return p;
 }
 
+uint64_t pile_store_time(const char *dir)
+{
+	char path[STORE_PATH_MAX];
+	struct stat st;
+
+	if (stat(path_in(dir, path), &st) < 0)
+		return 0;
+	return (uint64_t)st.st_mtim.tv_sec * NS_PER_SEC + (uint64_t)st.st_mtim.tv_nsec;
+}
+
 int pile_store_load(const char *dir, struct pile_policy *ret, uint64_t *ret_generation,
 		    struct pile_error *err)
 {

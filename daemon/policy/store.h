@@ -19,6 +19,9 @@
 int pile_store_commit(const char *dir, const struct pile_policy *policy, uint64_t generation,
 		      struct pile_error *err);
 
+/** pile_store_time - when it was committed, CLOCK_REALTIME in ns; 0 when none was. */
+uint64_t pile_store_time(const char *dir);
+
 /**
  * pile_store_load - the last committed policy
  * @ret: with source = the committed file, and the hash that this version computes

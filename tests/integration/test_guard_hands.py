@@ -63,7 +63,23 @@ class Hands(Fixture):
         until(lambda: self.www.connect("203.0.113.9", 25, seconds=1)[0] == "ECONNREFUSED", 3, "refused")
         gates = until(lambda: [g for g in self.guard.get("status")["gates"] if g["refused_total"] > 0], 3, "in status")
         self.assertEqual([(g["endpoint"], g["gate"]) for g in gates], [("203.0.113.9:25", "open")])
-        self.assertIn("connects to 203.0.113.9:25 are refused", self.ctl("status").stdout)
+        self.assertRegex(self.ctl("status").stdout, r"connects to 203\.0\.113\.9:25 are refused \(held by hand, \S+ left; \d+ so far\)")
+        self.assertIn("pileguard_holds 1\n", self.guard.http("GET", "/metrics")[1])
+
+    def test_a_release_is_shown(self):
+        """Of a destination that somebody asks, of one that nobody asks, of a whole address: until it is over."""
+        self.assertIsNone(self.error())
+        for what in (self.endpoint, "203.0.113.9", "203.0.113.10:25"):
+            status, text = self.guard.post("release", group="www", endpoint=what, seconds=3)
+            self.assertEqual(status, 200, text)
+        said = until(lambda: (lambda text: text if text.count("is released by hand") == 3 else None)(self.ctl("status").stdout), 2,
+                     "three releases in status")
+        for what in (f"{self.endpoint} is", "203.0.113.9 is", "203.0.113.10:25 is"):
+            self.assertIn(f"! www: {what} released by hand, ", said)
+        self.assertIn("pileguard_releases 3\n", self.guard.http("GET", "/metrics")[1])
+        self.assertEqual(self.ctl("dependencies").stdout.count("released, "), 3)
+        until(lambda: "released by hand" not in self.ctl("status").stdout, 6, "over, and not shown any more")
+        self.assertIn("pileguard_releases 0\n", self.guard.http("GET", "/metrics")[1])
 
     def test_release_in_an_outage(self):
         """Released: nobody is refused, though it is dead; when that is over, the proof holds again."""

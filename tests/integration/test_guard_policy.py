@@ -11,7 +11,7 @@ import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 # pylint: disable=wrong-import-position
-from guardlib import BUILD, FIGURES, Stage, bpf_held_by, bpf_objects, cgroup_programs, figures_print, policy, until
+from guardlib import BUILD, FIGURES, Stage, bpf_held_by, bpf_objects, cgroup_programs, figures_print, moment, policy, until
 
 BROKEN = "mode: enforce\ngroups:\n  - name: www\n    cgroup: /x\n    dead_after: soon\n"
 PLACE = re.compile(r"policy\.yaml:5:\d+")
@@ -216,9 +216,39 @@ class Start(Fixture):
         self.assertNotIn("since: " + path, guard.said().split("pileguard stops")[-1], "it was committed anew")
 
     def test_no_file_observes(self):
+        """The first time, and the next: that there is no file is no trouble, as long as nothing else was in force."""
+        for _ in range(2):
+            guard = self.world.guard()
+            self.assertEqual(guard.get("status")["mode"], "observe")
+            now = guard.get("policy")
+            self.assertEqual((now["source"], now["files"], now["trouble"]), ("built in", "none", None))
+            self.assertEqual(self.status(guard, ("--file", guard.policy_path, "status")), 0)
+            self.assertEqual(cgroup_programs(self.world.cgroup("www")), [])
+            guard.stop()
+
+    def test_another_guard_is_there(self):
+        """It keeps its socket, its state and its episode; the second says why, and touches nothing."""
+        guard = self.guarded()
+        self.hold(guard)
+
+        def kept():
+            return {name: os.stat(f"{guard.state}/{name}").st_mtime_ns for name in os.listdir(guard.state)}
+        before = kept()
+        second = self.world.guard(ready=False)
+        self.assertEqual(second.p.wait(20), 1)
+        self.assertIn("another guard answers at " + guard.socket, guard.said())
+        self.assertEqual(kept(), before)
+        self.assertNotIn("pileguard stops", guard.said())
+        self.assertEqual(self.error(), "ECONNREFUSED", "still held")
+        self.assertEqual(guard.get("status")["mode"], "enforce", "it still answers")
+
+    def test_committed_at_outlives_a_restart(self):
+        guard = self.guarded()
+        before = moment(guard.get("policy")["committed_at"])
+        guard.stop()
         guard = self.world.guard()
-        self.assertEqual(guard.get("status")["mode"], "observe")
-        self.assertEqual(cgroup_programs(self.world.cgroup("www")), [])
+        self.assertLess(abs(moment(guard.get("policy")["committed_at"]) - before), 1)
+        self.assertGreater(moment(guard.get("status")["started_at"]), before)
 
     def test_no_privilege(self):
         """One sentence, exit status 1, nothing left."""

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "keep.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+
+#include "util/macro.h"
+
+#define LEARNED_FILE "learned"
+#define DISARM_FILE "disarmed"
+#define EXPLAIN_FILE "explain.next" /* a number: the next episode's */
+#define KEEP_PATH_MAX 280
+
+static const char *path_in(const char *dir, const char *name, char buf[KEEP_PATH_MAX])
+{
+	snprintf(buf, KEEP_PATH_MAX, "%s/%s", dir, name);
+	return buf;
+}
+
+/* The whole of it under its name, or what stood there before. */
+static int file_write(const char *path, const void *data, size_t size, mode_t mode, bool sync)
+{
+	_cleanup_close_ int fd = -1;
+	char aside[KEEP_PATH_MAX + 8];
+	ssize_t n;
+	int r = 0;
+
+	snprintf(aside, sizeof(aside), "%s.new", path);
+	fd = open(aside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, mode);
+	if (fd < 0)
+		return -errno;
+	n = write(fd, data, size);
+	if (n < 0 || (sync && fsync(fd) < 0))
+		r = -errno;
+	else if ((size_t)n != size)
+		r = -ENOSPC;
+	else if (rename(aside, path) < 0)
+		r = -errno;
+	if (r < 0)
+		unlink(aside);
+	return r;
+}
+
+/* At most @size bytes; how many there were, or negative errno. */
+static ssize_t file_read(const char *path, void *ret, size_t size)
+{
+	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	ssize_t n = fd < 0 ? -1 : read(fd, ret, size);
+
+	return n < 0 ? -errno : n;
+}
+
+int pile_keep_learned(const char *state_dir, const struct pile_baseline_record *records, uint32_t n)
+{
+	char path[KEEP_PATH_MAX];
+
+	return file_write(path_in(state_dir, LEARNED_FILE, path), records, n * sizeof(*records),
+			  0600, true);
+}
+
+uint32_t pile_keep_learned_load(const char *state_dir, struct pile_baseline_record *ret,
+				uint32_t max)
+{
+	char path[KEEP_PATH_MAX];
+	ssize_t n = file_read(path_in(state_dir, LEARNED_FILE, path), ret, max * sizeof(*ret));
+
+	return n > 0 ? (uint32_t)((size_t)n / sizeof(*ret)) : 0;
+}
+
+int pile_keep_explain_next(const char *state_dir, uint32_t next)
+{
+	char path[KEEP_PATH_MAX], text[16];
+
+	snprintf(text, sizeof(text), "%u\n", next);
+	return file_write(path_in(state_dir, EXPLAIN_FILE, path), text, strlen(text), 0600, true);
+}
+
+uint32_t pile_keep_explain_next_load(const char *state_dir)
+{
+	char path[KEEP_PATH_MAX], text[16] = "", *end;
+	unsigned long next;
+
+	if (file_read(path_in(state_dir, EXPLAIN_FILE, path), text, sizeof(text) - 1) <= 0)
+		return 1;
+	next = strtoul(text, &end, 10);
+	return *end == '\n' && next > 0 && next <= UINT32_MAX ? (uint32_t)next : 1;
+}
+
+int pile_keep_disarmed(const char *state_dir, const char *text)
+{
+	_cleanup_close_ int dir = open(state_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	char path[KEEP_PATH_MAX];
+	int r = 0;
+
+	if (dir < 0)
+		return -errno;
+	path_in(state_dir, DISARM_FILE, path);
+	if (text[0])
+		r = file_write(path, text, strlen(text), 0600, true);
+	else if (unlink(path) < 0 && errno != ENOENT)
+		r = -errno;
+	if (r == 0 && fsync(dir) < 0)
+		r = -errno;
+	return r;
+}
+
+int pile_keep_disarmed_load(const char *state_dir, char *ret, size_t size)
+{
+	char path[KEEP_PATH_MAX];
+	ssize_t n = file_read(path_in(state_dir, DISARM_FILE, path), ret, size - 1);
+
+	ret[MAX(n, 0)] = '\0';
+	return n < 0 ? (int)n : 0;
+}
+
+int pile_keep_motd(const char *path, const char *text)
+{
+	int r;
+
+	if (!text[0])
+		return unlink(path) < 0 && errno != ENOENT && errno != ENOTDIR ? -errno : 0;
+	r = file_write(path, text, strlen(text), 0644, false);
+	return r == -ENOENT ? 0 : r; /* a host without pam_motd's directory */
+}

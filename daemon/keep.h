@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * keep.h: the small files that outlive a guard: what is normal, the next episode's number, that it is disarmed; and the
+ * line for logins, which does not. The policy's own file is policy/store.h.
+ * Owns nothing. Slow thread, and start: blocks and fsyncs. Never logs. Each is written aside and renamed.
+ */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "decide/baseline.h"
+
+/** pile_keep_learned - what calm looks like. Returns 0 or negative errno. */
+int pile_keep_learned(const char *state_dir, const struct pile_baseline_record *records,
+		      uint32_t n);
+
+/** pile_keep_learned_load - Returns how many records were read, at most @max; 0 when there are none. */
+uint32_t pile_keep_learned_load(const char *state_dir, struct pile_baseline_record *ret,
+				uint32_t max);
+
+/** pile_keep_explain_next - the next episode's number: after a restart none of them, in an old journal line, means
+ *  another one. Returns 0 or negative errno. */
+int pile_keep_explain_next(const char *state_dir, uint32_t next);
+
+/** pile_keep_explain_next_load - what was kept, or 1. */
+uint32_t pile_keep_explain_next_load(const char *state_dir);
+
+/**
+ * pile_keep_disarmed - this text (pile_disarm_format); "": no such file. There also after a loss of power.
+ * Returns 0 or negative errno.
+ */
+int pile_keep_disarmed(const char *state_dir, const char *text);
+
+/**
+ * pile_keep_disarmed_load - the text that was kept
+ * Returns 0; -ENOENT when there is none; another negative errno when it cannot be read (then @ret is "").
+ */
+int pile_keep_disarmed_load(const char *state_dir, char *ret, size_t size);
+
+/**
+ * pile_keep_motd - the file for whoever logs in; "": none. Nothing is synced: a boot empties it.
+ * Returns 0, also where its directory is missing; or negative errno.
+ */
+int pile_keep_motd(const char *path, const char *text);
