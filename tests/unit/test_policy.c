@@ -445,6 +445,30 @@ static void test_store_unwritable(void **state)
 	remove_dir(dir);
 }
 
+/* A host that is inside of a share is inside of every larger one; without a machine id only "all" means it. */
+static void test_share(void **state)
+{
+	static const struct {
+		uint32_t share, place;
+		enum pile_mode mode;
+	} cases[] = {
+		{ 1, 0, PILE_MODE_ENFORCE },	  { 1, 1, PILE_MODE_OBSERVE },
+		{ 500, 499, PILE_MODE_ENFORCE },  { 500, 500, PILE_MODE_OBSERVE },
+		{ 999, 999, PILE_MODE_OBSERVE },  { 1000, 999, PILE_MODE_ENFORCE },
+		{ 999, 1000, PILE_MODE_OBSERVE }, { 1000, 1000, PILE_MODE_ENFORCE },
+	};
+
+	(void)state;
+	pile_policy_init(&loaded);
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		loaded.enforce_share_permille = cases[i].share;
+		loaded.mode = PILE_MODE_ENFORCE;
+		assert_int_equal(pile_policy_mode(&loaded, cases[i].place), cases[i].mode);
+		loaded.mode = PILE_MODE_OBSERVE;
+		assert_int_equal(pile_policy_mode(&loaded, cases[i].place), PILE_MODE_OBSERVE);
+	}
+}
+
 #define WWW "{name: www, unit: a.service, enforce: "
 
 static void test_diff(void **state)
@@ -497,7 +521,7 @@ int main(void)
 		cmocka_unit_test(test_largest),	     cmocka_unit_test(test_check),
 		cmocka_unit_test(test_load_file),    cmocka_unit_test(test_store),
 		cmocka_unit_test(test_store_damage), cmocka_unit_test(test_store_unwritable),
-		cmocka_unit_test(test_diff),
+		cmocka_unit_test(test_diff),	     cmocka_unit_test(test_share),
 	};
 
 	return cmocka_run_group_tests_name("policy", tests, NULL, NULL);
