@@ -28,13 +28,14 @@ def resident_kb(name):
 
 def look():
     found = json.loads(get("/v1/dependencies"))
+    metrics = [line for line in get("/metrics").splitlines() if line and line[0] != "#"]
     database = {one["group"]: one for one in found if one["endpoint"] == DATABASE}
     return {"t": time.monotonic(), "destinations": len(found),
             "connecting": sum(one["connecting"] for one in found),
             "started": {name: one["started_total"] for name, one in database.items()},
             "gates": [f"{one['group']} {one['endpoint']}" for one in found if one["gate"] != "closed"],
             "refused": {name: one["refused_total"] for name, one in database.items()},
-            "series": sum(1 for line in get("/metrics").splitlines() if line and line[0] != "#"),
+            "series": len(metrics), "groups": sorted({line.split('group="')[1].split('"')[0] for line in metrics if 'group="' in line}),
             "guard_kb": resident_kb("pileguardd"), "api_kb": resident_kb("pileguard-api")}
 
 

@@ -8,7 +8,8 @@
 const http = require('http');
 
 const WAIT_MS = 10000; // as nobody changed it
-const pool = new http.Agent({ keepAlive: true });
+// few, or requests after a return would all wait on connections, and nobody would connect
+const pool = new http.Agent({ keepAlive: true, maxFreeSockets: 2 });
 const TARGETS = {
 	'/own': { host: '10.9.0.3', port: 7000, agent: pool },
 	'/proxied': { host: '127.0.0.1', port: 7100, agent: pool },

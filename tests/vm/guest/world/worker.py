@@ -25,6 +25,7 @@ WAIT_S = 10     # as nobody changed it
 IPPROTO_MPTCP = 262
 PORTS = {"plain": 7300, "mptcp": 7400, "tls": 8443}
 pool = queue.LifoQueue()
+KEPT = 2  # few, or requests after a return would all wait on connections, and nobody would connect
 
 
 def connect(path):
@@ -62,7 +63,7 @@ def ask(path):
     except BaseException:
         backend.close()
         raise
-    if path == "/own":
+    if path == "/own" and pool.qsize() < KEPT:
         pool.put(backend)
     else:
         backend.close()
