@@ -141,7 +141,23 @@ static void command_arm(struct pile_guard *g, const struct pile_command *c)
 	pile_child_reply_late(g, &g->disarm.late, c->id, text);
 }
 
-void pile_command_recall(struct pile_guard *g)
+/* Whatever ends guards again and again may be the guard: hands off, until somebody says otherwise. */
+static void safe_mode(struct pile_guard *g)
+{
+	uint32_t ends = pile_keep_begin(g->options.state_dir, g->started_realtime_ns / NS_PER_SEC);
+	char text[PILE_DISARM_TEXT_MAX];
+
+	g->disarm.marked = true;
+	if (ends < PILE_KEEP_UNCLEAN_MAX || g->disarm.now.on)
+		return;
+	pile_disarm_set(&g->disarm.now, "safe-mode", 0, g->started_ns, g->started_realtime_ns);
+	g->disarm.safe_mode = g->view.disarmed = true;
+	pile_slow_disarm(&g->slow, pile_disarm_format(&g->disarm.now, text, sizeof(text)),
+			 ++g->disarm.ticket);
+	pile_keep_unclean_forget(g->options.state_dir);
+}
+
+static void disarm_recall(struct pile_guard *g)
 {
 	char text[PILE_DISARM_TEXT_MAX] = "";
 	int r = pile_keep_disarmed_load(g->options.state_dir, text, sizeof(text));
@@ -157,10 +173,22 @@ void pile_command_recall(struct pile_guard *g)
 	g->view.disarmed = true;
 }
 
+void pile_command_recall(struct pile_guard *g)
+{
+	disarm_recall(g);
+	safe_mode(g);
+}
+
 void pile_command_hello(struct pile_guard *g)
 {
 	char text[sizeof(g->disarm.late.text)];
 
+	if (g->disarm.safe_mode)
+		pile_guard_say(
+			g, PILE_EVENT_TROUBLE, PILE_NO_GROUP,
+			"safe mode: %u guards within %u minutes ended without stopping (killed, crashed, or the host "
+			"with them)",
+			PILE_KEEP_UNCLEAN_MAX, PILE_KEEP_UNCLEAN_S / 60);
 	if (g->disarm.now.on && g->disarm.now.until_ns)
 		disarm_say(g, text, sizeof(text));
 }

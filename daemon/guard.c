@@ -255,6 +255,8 @@ static void stop(struct pile_guard *g)
 		unlink(g->options.socket_path);
 	}
 	pile_slow_stop(&g->slow);
+	if (g->disarm.marked)
+		pile_keep_end(g->options.state_dir);
 	pile_kernel_close(&g->kernel);
 	pile_sense_fini(&g->sense);
 	sd_event_source_unref(g->drain);

@@ -57,6 +57,8 @@ struct pile_reload {
 /** Whether the guard is disarmed, and who waits to hear that this stands on disk. */
 struct pile_disarming {
 	struct pile_disarm now;
+	bool marked;	 /* that a guard runs: the mark goes when it ends by itself */
+	bool safe_mode;	 /* by this start: too many guards before it did not */
 	uint32_t ticket; /* of the last text for the slow thread */
 	struct pile_late late;
 };

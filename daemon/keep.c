@@ -10,6 +10,8 @@
 #define LEARNED_FILE "learned"
 #define DISARM_FILE "disarmed"
 #define EXPLAIN_FILE "explain.next" /* a number: the next episode's */
+#define RUNNING_FILE "running"	    /* there while a guard runs; empty */
+#define UNCLEAN_FILE "unclean" /* when guards ended without taking it away: seconds, a line each */
 #define KEEP_PATH_MAX 280
 
 static const char *path_in(const char *dir, const char *name, char buf[KEEP_PATH_MAX])
@@ -112,6 +114,71 @@ int pile_keep_disarmed_load(const char *state_dir, char *ret, size_t size)
 
 	ret[MAX(n, 0)] = '\0';
 	return n < 0 ? (int)n : 0;
+}
+
+/* The ends that still count, at most the newest PILE_KEEP_UNCLEAN_MAX. */
+static uint32_t unclean_load(const char *path, uint64_t now_s, uint64_t ret[PILE_KEEP_UNCLEAN_MAX])
+{
+	char text[PILE_KEEP_UNCLEAN_MAX * 24 + 1] = "", *at = text, *end;
+	uint32_t n = 0;
+
+	if (file_read(path, text, sizeof(text) - 1) <= 0)
+		return 0;
+	for (; n < PILE_KEEP_UNCLEAN_MAX; at = end + 1) {
+		uint64_t then_s = strtoull(at, &end, 10);
+
+		if (end == at || *end != '\n')
+			break;
+		/* what lies in the future is of a clock that was wrong */
+		if (then_s <= now_s && now_s - then_s < PILE_KEEP_UNCLEAN_S)
+			ret[n++] = then_s;
+	}
+	return n;
+}
+
+static void unclean_add(const char *path, uint64_t now_s, uint64_t ends[PILE_KEEP_UNCLEAN_MAX],
+			uint32_t *n)
+{
+	char text[PILE_KEEP_UNCLEAN_MAX * 24 + 1];
+	size_t len = 0;
+
+	if (*n == PILE_KEEP_UNCLEAN_MAX)
+		memmove(ends, ends + 1, --*n * sizeof(*ends));
+	ends[(*n)++] = now_s;
+	for (uint32_t i = 0; i < *n; i++)
+		len += (size_t)snprintf(text + len, sizeof(text) - len, "%llu\n",
+					(unsigned long long)ends[i]);
+	file_write(path, text, len, 0600, true);
+}
+
+uint32_t pile_keep_begin(const char *state_dir, uint64_t now_s)
+{
+	char running[KEEP_PATH_MAX], unclean[KEEP_PATH_MAX];
+	uint64_t ends[PILE_KEEP_UNCLEAN_MAX];
+	uint32_t n;
+
+	path_in(state_dir, RUNNING_FILE, running);
+	path_in(state_dir, UNCLEAN_FILE, unclean);
+	n = unclean_load(unclean, now_s, ends);
+	if (access(running, F_OK) == 0)
+		unclean_add(unclean, now_s, ends, &n);
+	else
+		file_write(running, "", 0, 0600, true);
+	return n;
+}
+
+void pile_keep_end(const char *state_dir)
+{
+	char path[KEEP_PATH_MAX];
+
+	unlink(path_in(state_dir, RUNNING_FILE, path));
+}
+
+void pile_keep_unclean_forget(const char *state_dir)
+{
+	char path[KEEP_PATH_MAX];
+
+	unlink(path_in(state_dir, UNCLEAN_FILE, path));
 }
 
 int pile_keep_motd(const char *path, const char *text)

@@ -38,6 +38,23 @@ int pile_keep_disarmed(const char *state_dir, const char *text);
  */
 int pile_keep_disarmed_load(const char *state_dir, char *ret, size_t size);
 
+#define PILE_KEEP_UNCLEAN_MAX 3 /* product.md, safe mode: so many unclean ends ... */
+#define PILE_KEEP_UNCLEAN_S 600 /* ... within so many seconds */
+
+/**
+ * pile_keep_begin - a guard starts: did the one before end by itself?
+ * Its mark is still there when it was killed, crashed, or the host went down under it; then its end counts from now.
+ * @now_s: CLOCK_REALTIME. Returns how many unclean ends there were in the last PILE_KEEP_UNCLEAN_S; 0 also where nothing
+ * can be written.
+ */
+uint32_t pile_keep_begin(const char *state_dir, uint64_t now_s);
+
+/** pile_keep_end - it ends by itself: the mark goes. */
+void pile_keep_end(const char *state_dir);
+
+/** pile_keep_unclean_forget - the unclean ends so far had their consequence. */
+void pile_keep_unclean_forget(const char *state_dir);
+
 /**
  * pile_keep_motd - the file for whoever logs in; "": none. Nothing is synced: a boot empties it.
  * Returns 0, also where its directory is missing; or negative errno.

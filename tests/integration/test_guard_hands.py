@@ -5,6 +5,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -230,6 +231,52 @@ class Disarmed(Fixture):
         for command in ("disarm", "arm"):
             self.assertEqual(self.ctl(command, uid=65534).returncode, 1)
         self.assertIsNone(self.guard.get("status")["disarmed"])
+
+
+class SafeMode(Fixture):
+    """Three guards within ten minutes that did not stop by themselves: the next one only observes, and says so."""
+
+    def answers(self):
+        with socket.socket(socket.AF_UNIX) as s:
+            return s.connect_ex(self.guard.socket) == 0
+
+    def restarted(self, sig):
+        self.guard.p.send_signal(sig)
+        self.guard.p.wait(20)
+        until(lambda: not self.answers(), 5, "its api process has ended, too")
+        self.guard = self.world.guard()
+        return self.guard.get("status")["disarmed"]
+
+    def can_hold(self):
+        until(lambda: self.guard.group("www")["gate_ready"], 5, "www is guarded")
+        self.hold(60)
+
+    def test_three_deaths(self):
+        for sig in (signal.SIGKILL, signal.SIGABRT):
+            self.assertIsNone(self.restarted(sig))
+            self.can_hold()
+        said = self.restarted(signal.SIGKILL)
+        self.assertEqual((said["by"], said["until"]), ("safe-mode", None))
+        until(lambda: "safe mode: 3 guards within 10 minutes" in self.guard.said(), 2, "told")
+        self.assertEqual(self.ctl("hold", "www", self.endpoint).returncode, 1)
+        self.assertEqual(cgroup_programs(self.cgroup), [])
+        self.assertEqual(self.restarted(signal.SIGTERM)["by"], "safe-mode", "until somebody says otherwise")
+        self.assertEqual(self.ctl("arm").returncode, 0)
+        self.can_hold()
+        self.assertIsNone(self.restarted(signal.SIGKILL), "it counts anew")
+
+    def test_what_does_not_count(self):
+        """Ends by itself, ends of long ago, and what a wrong clock or a wrong hand has written."""
+        for _ in range(4):
+            self.assertIsNone(self.restarted(signal.SIGTERM))
+        self.assertFalse(os.path.exists(f"{self.guard.state}/unclean"))
+        now = int(time.time())
+        for text in (f"{now - 601}\n{now - 700}\n{now - 800}\n", f"{now + 500}\n{now + 9999}\n{now + 5}\n", "\0 x\n-1\n1e9\n"):
+            with open(f"{self.guard.state}/unclean", "w", encoding="ascii") as f:
+                f.write(text)
+            self.assertIsNone(self.restarted(signal.SIGKILL), text)
+        os.unlink(f"{self.guard.state}/unclean")
+        self.can_hold()
 
 
 class Motd(Fixture):
