@@ -9,6 +9,8 @@
 
 #include <bpf/bpf_endian.h>
 
+#include "pileguard/rules.h"
+
 char LICENSE[] SEC("license") = "GPL";
 
 static __always_inline bool is_tcp(const struct bpf_sock_addr *ctx)
@@ -17,26 +19,27 @@ static __always_inline bool is_tcp(const struct bpf_sock_addr *ctx)
 	       (ctx->protocol == IPPROTO_TCP || ctx->protocol == IPPROTO_MPTCP);
 }
 
-/* 1 = go on, 0 = refused (the errno is set) */
-static __always_inline int admit(struct pile_bpf_destination *key)
+static __always_inline int refuse(__u32 number)
+{
+	bpf_set_retval(-(int)number);
+	return 0;
+}
+
+static __always_inline bool is_errno(__u32 number)
+{
+	return number >= 1 && number <= 133;
+}
+
+/* 1 = go on, 0 = refused (the errno is set). The guard's gate. */
+static __always_inline int admit_gate(const struct pile_bpf_destination *key, __u64 now)
 {
 	struct pile_bpf_gate_counts *counts;
-	struct pile_bpf_control *ctl;
-	struct pile_bpf_gate *gate;
-	__u64 now;
+	struct pile_bpf_gate *gate = bpf_map_lookup_elem(&gates, key);
 
-	key->group = current_group();
-	if (key->group == PILE_NO_GROUP)
-		return 1;
-	gate = bpf_map_lookup_elem(&gates, key);
 	if (!gate)
 		return 1;
-	ctl = control_get();
 	counts = bpf_map_lookup_elem(&gate_counts, key);
-	now = bpf_ktime_get_ns();
-	if (!ctl || !counts || ctl->guard_dead || now >= gate->lease_ns)
-		return 1;
-	if (gate->refuse_errno < 1 || gate->refuse_errno > 133)
+	if (!counts || !pile_rule_lease(gate->lease_ns, now) || !is_errno(gate->refuse_errno))
 		return 1;
 	if (counts->admitted < gate->allow &&
 	    __sync_fetch_and_add(&counts->admitted, 1) < gate->allow)
@@ -44,8 +47,40 @@ static __always_inline int admit(struct pile_bpf_destination *key)
 	__sync_fetch_and_add(&counts->refused, 1);
 	if (!counts->first_refused_ns)
 		counts->first_refused_ns = now;
-	bpf_set_retval(-(int)gate->refuse_errno);
-	return 0;
+	return refuse(gate->refuse_errno);
+}
+
+/* The loop's gate (loop.bpf.c): one connect a second goes through, to find out. */
+static __always_inline int admit_loop(struct pile_bpf_loop *loop, __u64 now)
+{
+	__u64 next = loop->next_ns;
+
+	if (now >= next &&
+	    __sync_val_compare_and_swap(&loop->next_ns, next, now + PILE_LOOP_TRY_NS) == next) {
+		__sync_fetch_and_add(&loop->admitted, 1);
+		return 1;
+	}
+	__sync_fetch_and_add(&loop->refused, 1);
+	if (!loop->first_refused_ns)
+		loop->first_refused_ns = now;
+	return refuse(loop->refuse_errno);
+}
+
+static __always_inline int admit(struct pile_bpf_destination *key)
+{
+	struct pile_bpf_control *ctl = control_get();
+	struct pile_bpf_loop *loop;
+	__u64 now;
+
+	key->group = current_group();
+	if (key->group == PILE_NO_GROUP || !ctl || ctl->guard_dead)
+		return 1;
+	now = bpf_ktime_get_ns();
+	/* the loop's turn was when the guard was late; what it shut stays so until the guard's own gate stands */
+	loop = bpf_map_lookup_elem(&loops, key);
+	if (loop && pile_rule_lease(loop->lease_ns, now) && is_errno(loop->refuse_errno))
+		return admit_loop(loop, now);
+	return admit_gate(key, now);
 }
 
 SEC("cgroup/connect4")

@@ -22,6 +22,43 @@ static __always_inline void destination_read(struct sock *sk, struct pile_bpf_de
 	*(__u32 *)&to->addr[12] = sk->__sk_common.skc_daddr;
 }
 
+/* As pile_endpoint_matches() has it: port 0 is any port, the all-zero address any, 0.0.0.0 any of IPv4. */
+static __always_inline bool is_exempt(const struct pile_bpf_destination *of)
+{
+	struct pile_bpf_destination key = *of;
+	bool v4 = key.addr[10] == 0xff && key.addr[11] == 0xff;
+
+	if (bpf_map_lookup_elem(&exempts, &key))
+		return true;
+	key.port = 0;
+	if (bpf_map_lookup_elem(&exempts, &key))
+		return true;
+	key.port = of->port; /* the policy takes no address that covers others without a port */
+	__builtin_memset(key.addr, 0, sizeof(key.addr));
+	if (bpf_map_lookup_elem(&exempts, &key))
+		return true;
+	if (!v4)
+		return false;
+	key.addr[10] = key.addr[11] = 0xff;
+	return bpf_map_lookup_elem(&exempts, &key) != NULL;
+}
+
+static __always_inline void connect_key(const struct pile_bpf_connect *st,
+					struct pile_bpf_destination *key)
+{
+	__builtin_memcpy(key->addr, st->addr, 16);
+	key->group = st->group;
+	key->port = st->port;
+}
+
+static __always_inline bool connect_exempt(const struct pile_bpf_connect *st)
+{
+	struct pile_bpf_destination key = {};
+
+	connect_key(st, &key);
+	return is_exempt(&key);
+}
+
 /*
  * Room for one more destination of this group? Those that the policy names may use it all; the others,
  * a user's session among them, only their share. (A few more, by connects on several CPUs at once.)

@@ -4,70 +4,10 @@
  * ETIMEDOUT after the policy's time: first SYN time-out r and n retransmissions end it after r x
  * (2^(n+1) - 1). Needs no user space.
  */
-#include "maps.h"
+#include "connects.h"
+#include "sockops.h"
 
 char LICENSE[] SEC("license") = "GPL";
-
-enum {
-	BPF_SOCK_OPS_TIMEOUT_INIT = 1,
-	BPF_SOCK_OPS_TCP_CONNECT_CB = 3,
-	SOL_TCP = 6,
-	TCP_SYNCNT = 7,
-};
-
-struct bpf_sock_ops {
-	__u32 op;
-	union {
-		__u32 args[4];
-		__u32 reply;
-		__u32 replylong[4];
-	};
-	__u32 family;
-	__u32 remote_ip4;
-	__u32 local_ip4;
-	__u32 remote_ip6[4];
-	__u32 local_ip6[4];
-	__u32 remote_port;
-	__u32 local_port;
-	__u32 is_fullsock;
-	__u32 snd_cwnd;
-	__u32 srtt_us;
-	__u32 bpf_sock_ops_cb_flags;
-	__u32 state;
-	__u32 rtt_min;
-	__u32 snd_ssthresh;
-	__u32 rcv_nxt;
-	__u32 snd_nxt;
-	__u32 snd_una;
-	__u32 mss_cache;
-	__u32 ecn_flags;
-	__u32 rate_delivered;
-	__u32 rate_interval_us;
-	__u32 packets_out;
-	__u32 retrans_out;
-	__u32 total_retrans;
-	__u32 segs_in;
-	__u32 data_segs_in;
-	__u32 segs_out;
-	__u32 data_segs_out;
-	__u32 lost_out;
-	__u32 sacked_out;
-	__u32 sk_txhash;
-	__u64 bytes_received;
-	__u64 bytes_acked;
-	struct bpf_sock *sk;
-};
-
-static __always_inline bool is_exempt(const struct pile_bpf_connect *st)
-{
-	struct pile_bpf_destination key = { .group = st->group, .port = st->port };
-
-	__builtin_memcpy(key.addr, st->addr, sizeof(key.addr));
-	if (bpf_map_lookup_elem(&exempts, &key))
-		return true;
-	key.port = 0;
-	return bpf_map_lookup_elem(&exempts, &key) != NULL;
-}
 
 /* The group's deadline, for a connect that the dependency sensor has seen start. */
 static __always_inline struct pile_bpf_deadline *deadline_of(struct bpf_sock_ops *ctx)
@@ -85,7 +25,7 @@ static __always_inline struct pile_bpf_deadline *deadline_of(struct bpf_sock_ops
 		return NULL;
 	group = st->group;
 	deadline = bpf_map_lookup_elem(&deadlines, &group);
-	if (!deadline || !deadline->rto_jiffies || is_exempt(st))
+	if (!deadline || !deadline->rto_jiffies || connect_exempt(st))
 		return NULL;
 	return deadline;
 }

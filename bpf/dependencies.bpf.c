@@ -20,9 +20,7 @@ static __always_inline void connect_ended(struct sock *sk, struct pile_bpf_conne
 	if (t)
 		__sync_fetch_and_add(ok ? &t->connects_established : &t->connects_failed, 1);
 	st->established = ok;
-	__builtin_memcpy(key.addr, st->addr, 16);
-	key.group = st->group;
-	key.port = st->port;
+	connect_key(st, &key);
 	counts = bpf_map_lookup_elem(&destinations, &key);
 	if (!counts)
 		return;

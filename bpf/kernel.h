@@ -65,6 +65,11 @@ enum {
 
 #define PRESERVE __attribute__((preserve_access_index))
 
+/* uapi: in a map's value */
+struct bpf_timer {
+	__u64 opaque[2];
+} __attribute__((aligned(8)));
+
 struct in6_addr {
 	union {
 		__u8 u6_addr8[16];

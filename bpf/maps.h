@@ -130,6 +130,21 @@ struct {
 	__type(value, __u32);
 } exempts SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, PILE_GROUPS_MAX);
+	__type(key, __u32);
+	__type(value, struct pile_bpf_rule);
+} rules SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, PILE_LOOP_MAX);
+	__type(key, struct pile_bpf_destination);
+	__type(value, struct pile_bpf_loop);
+} loops SEC(".maps");
+
 static __always_inline struct pile_bpf_control *control_get(void)
 {
 	__u32 zero = 0;

@@ -106,6 +106,11 @@ static void host_fill(const struct pile_guard *g, struct pile_snapshot_host *h)
 	h->ticks_late = g->ticks_late;
 	h->worst_gap_ns = g->worst_gap_ns;
 	h->tick_cost_ns = g->tick_cost_ns;
+	h->loop = g->kernel.loop;
+	h->loop_ticks = g->kernel.totals->loop_ticks;
+	h->loop_worst_gap_ns = g->kernel.totals->loop_worst_gap_ns;
+	h->loop_opened = g->kernel.totals->loop_opened;
+	h->loop_lost = g->kernel.totals->loop_lost;
 	h->sockets_followed = g->sense.sockets;
 	h->sweeps = g->sense.sweeps;
 	h->sweep_cost_ns = g->sense.sweep_cost_ns;

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <systemd/sd-daemon.h>
 
+#include "decide/loop.h"
 #include "guard.h"
 #include "util/clock.h"
 #include "util/quantity.h"
@@ -208,15 +209,46 @@ static void effects_update(struct pile_guard *g)
 
 		if (!gate->used)
 			continue;
-		e.refused = gate->counts.refused;
-		e.admitted = MIN(gate->counts.admitted, gate->value.allow);
+		e.refused = gate->counts.refused + gate->loop_refused;
+		e.admitted = MIN(gate->counts.admitted, gate->value.allow) + gate->loop_admitted;
 		e.ended = gate->ended;
 		e.probes = gate->probes;
 		e.first_effect_ns = gate->first_ended_ns;
 		if (gate->counts.first_refused_ns &&
 		    (!e.first_effect_ns || gate->counts.first_refused_ns < e.first_effect_ns))
 			e.first_effect_ns = gate->counts.first_refused_ns;
+		if (gate->loop_first_ns)
+			e.first_effect_ns = gate->loop_first_ns;
 		pile_record_effects(&g->record, gate->explain_id, &e);
+	}
+}
+
+/* An episode of the loop in the kernel that is over: what it did is in this tick's sample and nowhere else. */
+static void loop_effects(struct pile_guard *g, const struct pile_intent *intent)
+{
+	for (uint32_t i = 0; i < g->sample.n_loops; i++) {
+		const struct pile_sample_loop *loop = &g->sample.loops[i];
+		struct pile_record_effects e = {
+			.refused = loop->refused,
+			.admitted = loop->admitted,
+			.first_effect_ns = loop->first_refused_ns,
+		};
+
+		if (loop->group == intent->group &&
+		    pile_endpoint_equal(&loop->endpoint, &intent->endpoint))
+			pile_record_effects(&g->record, intent->explain_id, &e);
+	}
+}
+
+static void loop_rules_write(struct pile_guard *g)
+{
+	struct pile_bpf_rule rule;
+
+	for (uint32_t i = 0; i < PILE_GROUPS_MAX; i++) {
+		if (!g->view.groups[i].used && !g->kernel.rules[i].armed)
+			continue;
+		pile_loop_rule(&g->decide, &g->view, &g->sample, i, &rule);
+		pile_kernel_rule_set(&g->kernel, i, &rule);
 	}
 }
 
@@ -235,6 +267,10 @@ void pile_tick_record(struct pile_guard *g, uint64_t now_ns)
 		event_say(g, pile_record_intent(&g->record, intent, name, unit, now_ns, real));
 		if (intent->kind != PILE_INTENT_BREAKER_OPEN || intent->blocked != PILE_BLOCKED_NO)
 			continue;
+		if (intent->over) {
+			loop_effects(g, intent);
+			continue;
+		}
 		event_say(g, pile_record_probing(&g->record, intent, name, unit, now_ns, real));
 	}
 }
@@ -306,6 +342,7 @@ void pile_tick(struct pile_guard *g)
 	g->last_tick_ns = now_ns;
 	g->worst_gap_ns = MAX(g->worst_gap_ns, gap);
 	g->ticks_late += gap > 2 * PILE_TICK_NS;
+	pile_kernel_ticked(&g->kernel, now_ns);
 	pile_command_tick(g, now_ns);
 	pile_groups_check(&g->groups, &g->kernel, now_ns, pile_tick_group, g);
 	if (now_ns - g->discovered_ns >= MAX(DISCOVER_EVERY_NS, 10 * g->discover_cost_ns)) {
@@ -318,12 +355,15 @@ void pile_tick(struct pile_guard *g)
 	pile_sense_tick(&g->sense, &g->kernel, &g->groups, now_ns, &g->sample);
 	pile_act_sample(&g->act, &g->kernel, &g->sample);
 	pile_act_probe_tick(&g->act, now_ns, &g->sample);
+	pile_act_loop_sample(&g->act, &g->kernel, &g->sample);
 	pile_tick_view(g, false);
 	pile_decide_tick(&g->decide, &g->view, &g->sample, g->intents, &g->n_intents);
 	explain_next_keep(g);
 	effects_update(g); /* before a close drops the gate's counts */
 	pile_act_carry_out(&g->act, &g->kernel, g->intents, g->n_intents, &g->sense,
 			   g->groups.own_netns, now_ns);
+	pile_act_loop_take(&g->act, &g->kernel, &g->sample);
+	loop_rules_write(g);
 	pile_tick_record(g, now_ns);
 	pile_motd_tick(g);
 	followed_say(g, now_ns);

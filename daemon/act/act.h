@@ -2,7 +2,8 @@
 /*
  * act.h: the only room that changes the world, and only by what an intent says. Rung 1:
  * posture.c keeps the programs attached to the cgroups whose policy names them; breaker.c shuts and
- * opens gates; drain.c ends the waits behind them, a few at a time, through destroy.c; probe.c makes
+ * opens gates; loop.c takes over what the loop in the kernel shut; drain.c ends the waits behind them,
+ * a few at a time, through destroy.c; probe.c makes
  * the guard's own connects, to what is held and, one each, to what is nearly proved dead.
  * Owned by the guard; control loop only; no allocation after start; non-blocking sockets only.
  * Never logs: results are in the sample, the gates' counters, and struct pile_act's totals.
@@ -56,6 +57,8 @@ struct pile_act_gate {
 	uint64_t probes;
 	uint64_t ended;
 	uint64_t first_ended_ns;
+	/* what the loop in the kernel did in this episode before the guard took it over */
+	uint64_t loop_refused, loop_admitted, loop_first_ns;
 	struct pile_act_probe in_flight[PILE_ACT_PROBES_IN_FLIGHT];
 };
 
@@ -103,6 +106,7 @@ struct pile_act {
 	/* totals; out of reach: in another network namespace */
 	uint64_t ended, out_of_reach;
 	uint64_t ends_failed;
+	uint64_t loop_taken; /* of the kernel's total of loop_opened: those taken over or told */
 };
 
 /**
@@ -145,6 +149,16 @@ void pile_act_probe_tick(struct pile_act *a, uint64_t now_ns, struct pile_sample
 /** pile_act_sample - refused, admitted and ended of each dependency, into @sample. */
 void pile_act_sample(struct pile_act *a, struct pile_kernel *k, struct pile_sample *sample);
 
+/** pile_act_loop_sample - what the loop in the kernel has done since the last tick, into @sample. */
+void pile_act_loop_sample(struct pile_act *a, struct pile_kernel *k, struct pile_sample *sample);
+
+/**
+ * pile_act_loop_take - after the intents were carried out: the gates of the loop in the kernel go, the guard's stand
+ * What decide did not take over is open from here on.
+ */
+void pile_act_loop_take(struct pile_act *a, struct pile_kernel *k,
+			const struct pile_sample *sample);
+
 /** pile_act_group_reset - the slot now holds another group: what was done to the old one is not shown for it. */
 void pile_act_group_reset(struct pile_act *a, uint32_t group);
 
@@ -160,6 +174,10 @@ const struct pile_act_gate *pile_act_gate_find(const struct pile_act *a, uint32_
 					       const struct pile_endpoint *endpoint);
 
 /* parts */
+
+/** pile_past_add - what was done at a destination, beyond the life of its gate. */
+void pile_past_add(struct pile_act *a, const struct pile_bpf_destination *key, uint64_t refused,
+		   uint64_t ended);
 
 /** pile_drain_tick - the first pass of a tick: also those that no answer has made room for. */
 void pile_drain_tick(struct pile_act *a, struct pile_kernel *k, const struct pile_sense *sense,

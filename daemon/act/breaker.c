@@ -60,26 +60,27 @@ static bool past_is(const struct pile_act_past *past, const struct pile_bpf_dest
 }
 
 /* The totals of a destination outlive its gate; the longest ago makes room. */
-static void past_add(struct pile_act *a, const struct pile_act_gate *gate)
+void pile_past_add(struct pile_act *a, const struct pile_bpf_destination *key, uint64_t refused,
+		   uint64_t ended)
 {
 	struct pile_act_past *to = &a->past[0];
 	uint64_t newest = 0;
 
-	if (!gate->counts.refused && !gate->ended)
+	if (!refused && !ended)
 		return;
 	for (int i = 0; i < PILE_ACT_PAST_MAX; i++) {
 		newest = MAX(newest, a->past[i].dropped);
-		if (past_is(&a->past[i], &gate->key)) {
+		if (past_is(&a->past[i], key)) {
 			to = &a->past[i];
 			break;
 		}
 		if (a->past[i].dropped < to->dropped)
 			to = &a->past[i];
 	}
-	if (!past_is(to, &gate->key))
-		*to = (struct pile_act_past){ .key = gate->key };
-	to->refused += gate->counts.refused;
-	to->ended += gate->ended;
+	if (!past_is(to, key))
+		*to = (struct pile_act_past){ .key = *key };
+	to->refused += refused;
+	to->ended += ended;
 	to->dropped = newest + 1;
 }
 
@@ -95,7 +96,7 @@ void pile_act_group_reset(struct pile_act *a, uint32_t group)
 static void gate_drop(struct pile_act *a, struct pile_act_gate *gate, struct pile_kernel *k)
 {
 	pile_kernel_gate_counts(k, &gate->key, &gate->counts);
-	past_add(a, gate);
+	pile_past_add(a, &gate->key, gate->counts.refused + gate->loop_refused, gate->ended);
 	for (int j = 0; j < PILE_ACT_PROBES_IN_FLIGHT; j++)
 		if (gate->in_flight[j].fd >= 0)
 			close(gate->in_flight[j].fd);
@@ -133,6 +134,7 @@ static int gate_write(struct pile_act_gate *gate, struct pile_kernel *k,
 	gate->value.lease_ns = now_ns + PILE_ACT_LEASE_NS;
 	gate->value.refuse_errno = (uint32_t)intent->refuse_errno;
 	gate->value.explain_id = intent->explain_id;
+	gate->value.by_hand = intent->why.by_hand;
 	gate->probe_every_ns = intent->probe_every_ns;
 	r = pile_kernel_gate_set(k, &gate->key, &gate->value);
 	if (r == 0)
@@ -172,7 +174,7 @@ int pile_act_carry_out(struct pile_act *a, struct pile_kernel *k, const struct p
 	int r, first = 0;
 
 	for (uint32_t i = 0; i < n; i++) {
-		if (intents[i].blocked != PILE_BLOCKED_NO)
+		if (intents[i].blocked != PILE_BLOCKED_NO || intents[i].over)
 			continue;
 		r = intent_carry_out(a, k, &intents[i], sense, own_netns, now_ns);
 		if (r < 0 && first == 0)
@@ -208,7 +210,7 @@ void pile_act_sample(struct pile_act *a, struct pile_kernel *k, struct pile_samp
 		past_fill(a, d);
 		if (!gate)
 			continue;
-		d->refused += gate->counts.refused;
+		d->refused += gate->counts.refused + gate->loop_refused;
 		d->admitted = MIN(gate->counts.admitted, gate->value.allow);
 		d->ended += gate->ended;
 	}

@@ -270,6 +270,15 @@ unsigned int pile_json_dependencies(const struct pile_snapshot_half *half,
 
 /* ---- status ---- */
 
+/* The loop in the kernel, which decides while the guard does not run. */
+static json_t *loop_value(const struct pile_snapshot_host *h)
+{
+	return json_pack("{s:b,s:I,s:o,s:I,s:I}", "runs", h->loop, "ticks_total",
+			 BIG(h->loop_ticks), "worst_gap_seconds",
+			 pile_json_value_seconds(h->loop_worst_gap_ns), "opened_total",
+			 BIG(h->loop_opened), "destinations_lost_total", BIG(h->loop_lost));
+}
+
 static json_t *status_guard(const struct pile_snapshot_host *h)
 {
 	json_t *value = json_pack("{s:I,s:I,s:o,s:o,s:I,s:I,s:I,s:o,s:I}", "ticks_total",
@@ -295,6 +304,7 @@ static json_t *status_guard(const struct pile_snapshot_host *h)
 				 BIG(h->guard_rss_bytes), "bpf_run_seconds_total",
 				 pile_json_value_seconds_or_null(h->bpf_run_ns), "bpf_runs_total",
 				 pile_json_value_known(h->bpf_run_count)));
+	json_object_set_new(value, "loop", loop_value(h));
 	return value;
 }
 

@@ -97,6 +97,7 @@ static void host_sanitize(struct pile_snapshot_host *host)
 	bool_clamp(&host->sensors_missing);
 	bool_clamp(&host->outside_share);
 	bool_clamp(&host->network_suspect);
+	bool_clamp(&host->loop);
 }
 
 static void group_sanitize(struct pile_snapshot_group *group)
@@ -124,6 +125,7 @@ static void explain_sanitize(struct pile_explain *explain)
 	bool_clamp(&explain->why.always);
 	bool_clamp(&explain->why.by_hand);
 	bool_clamp(&explain->why.own_probe);
+	bool_clamp(&explain->why.in_kernel);
 }
 
 static void half_sanitize(struct pile_snapshot_half *half)

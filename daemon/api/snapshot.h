@@ -117,6 +117,9 @@ struct pile_snapshot_host {
 	uint64_t reloads, reloads_refused;
 	/* the guard's own honesty */
 	uint64_t ticks, ticks_late, worst_gap_ns, tick_cost_ns; /* cost: moving average */
+	/* the loop in the kernel; opened: gates shut while the guard did not run; lost: no room for a destination */
+	bool loop;
+	uint64_t loop_ticks, loop_worst_gap_ns, loop_opened, loop_lost;
 	uint64_t drift, sockets_followed, sweeps, sweep_cost_ns;
 	uint64_t recursion_misses; /* events the kernel dropped */
 	uint64_t destinations_lost;

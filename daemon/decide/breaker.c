@@ -340,9 +340,28 @@ static struct pile_breaker *make_room(struct pile_breakers *breakers, uint32_t s
 	return least && least->state == PILE_BREAKER_FREE ? least : NULL;
 }
 
+static uint32_t take_explain_id(const struct pile_breaker_context *context)
+{
+	uint32_t id = (*context->next_explain_id)++;
+
+	if (!*context->next_explain_id)
+		*context->next_explain_id = 1;
+	return id;
+}
+
+static void say_open(const struct pile_breaker *b, bool over, struct pile_intents *out)
+{
+	struct pile_intent *intent = say(b, PILE_INTENT_BREAKER_OPEN, out);
+
+	if (!intent)
+		return;
+	intent->at_ns = b->opened_ns;
+	intent->over = over;
+}
+
 static void open_episode(struct pile_breakers *breakers, const struct pile_breaker_context *context,
 			 uint32_t group, const struct pile_endpoint *endpoint,
-			 enum pile_blocked blocked, const struct pile_why *why,
+			 enum pile_blocked blocked, const struct pile_why *why, uint64_t opened_ns,
 			 struct pile_intents *out)
 {
 	const struct pile_policy_group *config = &context->view->groups[group].config;
@@ -359,7 +378,7 @@ static void open_episode(struct pile_breakers *breakers, const struct pile_break
 		.endpoint = *endpoint,
 		.blocked = blocked,
 		.by_hand = why->by_hand,
-		.opened_ns = context->now_ns,
+		.opened_ns = opened_ns,
 		.pending_ns = context->now_ns,
 		.refuse_errno = config->refuse_errno,
 		.why = *why,
@@ -367,9 +386,7 @@ static void open_episode(struct pile_breakers *breakers, const struct pile_break
 	dep = seen(context->sample, b);
 	b->established = dep ? dep->established : 0;
 	b->refused_by_peer = dep ? dep->refused_by_peer : 0;
-	b->explain_id = (*context->next_explain_id)++;
-	if (!*context->next_explain_id)
-		*context->next_explain_id = 1;
+	b->explain_id = take_explain_id(context);
 	b->probe_every_ns = pile_breaker_probe_period(config->probe_every_ns,
 						      context->view->host_seed, b->key, 0);
 	if (blocked) {
@@ -378,7 +395,7 @@ static void open_episode(struct pile_breakers *breakers, const struct pile_break
 		breakers->opened++;
 		b->flaps = count_flap(breakers, b->key, context->now_ns);
 	}
-	say(b, PILE_INTENT_BREAKER_OPEN, out);
+	say_open(b, false, out);
 	if (!blocked)
 		say(b, PILE_INTENT_BREAKER_RENEW, out);
 }
@@ -408,7 +425,84 @@ static void follow_hands(struct pile_breakers *breakers, const struct pile_break
 		pile_risk_explain(&context->risk[hand->group],
 				  context->sample->groups[hand->group].waiting, &why);
 		open_episode(breakers, context, hand->group, &hand->endpoint, PILE_BLOCKED_NO, &why,
-			     out);
+			     context->now_ns, out);
+	}
+}
+
+static void explain_loop(const struct pile_sample_loop *loop,
+			 const struct pile_breaker_context *context, struct pile_why *why)
+{
+	*why = (struct pile_why){
+		.connecting = loop->connecting,
+		.stuck = loop->stuck,
+		.no_success_ns = loop->no_success_ns,
+		.share_permille = loop->waiting > loop->connecting
+					  ? (uint32_t)(loop->connecting * 1000ULL / loop->waiting)
+					  : 1000,
+		.always = context->view->groups[loop->group].config.fail_fast ==
+			  PILE_FAIL_FAST_ALWAYS,
+		.in_kernel = true,
+	};
+	pile_risk_explain(&context->risk[loop->group], loop->waiting, why);
+}
+
+/* What the loop in the kernel opened and closed again: nothing is left of it but its record. */
+static void tell_loop(struct pile_breakers *breakers, const struct pile_breaker_context *context,
+		      const struct pile_sample_loop *loop, const struct pile_why *why,
+		      struct pile_intents *out)
+{
+	struct pile_breaker b = {
+		.group = loop->group,
+		.endpoint = loop->endpoint,
+		.opened_ns = loop->opened_ns,
+		.refuse_errno = context->view->groups[loop->group].config.refuse_errno,
+		.explain_id = take_explain_id(context),
+		.why = *why,
+	};
+	struct pile_intent *intent;
+
+	breakers->opened++;
+	breakers->closed_total++;
+	say_open(&b, true, out);
+	intent = say(&b, PILE_INTENT_BREAKER_CLOSE, out);
+	if (!intent)
+		return;
+	intent->close_reason = PILE_CLOSE_ANSWERED;
+	intent->at_ns = loop->closed_ns;
+	intent->outage_ns = since(loop->closed_ns, loop->opened_ns);
+	intent->over = true;
+}
+
+/*
+ * The guard is back. What the loop in the kernel holds shut goes on as an episode of the guard's, unless a switch forbids
+ * it by now; what it has opened again is over, also for the guard's own gate.
+ */
+static void follow_loops(struct pile_breakers *breakers, const struct pile_breaker_context *context,
+			 struct pile_intents *out)
+{
+	for (uint32_t i = 0; i < MIN(context->sample->n_loops, PILE_LOOP_MAX); i++) {
+		const struct pile_sample_loop *loop = &context->sample->loops[i];
+		struct pile_breaker *b = find(breakers, loop->group, &loop->endpoint);
+		bool ours = b && !b->blocked;
+		struct pile_why why;
+
+		if (!context->view->groups[loop->group].used || (ours && b->by_hand) ||
+		    (ours && loop->open))
+			continue;
+		if (ours) {
+			finish(breakers, b, context->now_ns, PILE_CLOSE_ANSWERED, out);
+			continue;
+		}
+		explain_loop(loop, context, &why);
+		if (!loop->open)
+			tell_loop(breakers, context, loop, &why, out);
+		else if (!pile_breaker_blocked(breakers, context->view, NULL, loop->group,
+					       &loop->endpoint, context->now_ns)) {
+			if (b)
+				finish(breakers, b, context->now_ns, PILE_CLOSE_SWITCHED, out);
+			open_episode(breakers, context, loop->group, &loop->endpoint,
+				     PILE_BLOCKED_NO, &why, loop->opened_ns, out);
+		}
 	}
 }
 
@@ -512,7 +606,8 @@ static void follow_proofs(struct pile_breakers *breakers,
 		if (!may_record(breakers, blocked, context->now_ns))
 			continue;
 		explain_proof(p, context, &why);
-		open_episode(breakers, context, p->group, &p->endpoint, blocked, &why, out);
+		open_episode(breakers, context, p->group, &p->endpoint, blocked, &why,
+			     context->now_ns, out);
 	}
 }
 
@@ -522,6 +617,7 @@ void pile_breakers_update(struct pile_breakers *breakers,
 	pile_hands_expire(&breakers->hands, context->now_ns);
 	if (context->view->disarmed)
 		pile_hands_open(&breakers->hands);
+	follow_loops(breakers, context, out);
 	for (unsigned int i = 0; i < PILE_BREAKERS_MAX; i++)
 		if (breakers->table[i].state != PILE_BREAKER_FREE)
 			move(breakers, &breakers->table[i], context, out);

@@ -20,9 +20,10 @@
 
 /*
  * In one tick: close, open and renew or allow of every breaker, a stage of every group, the
- * network, probes and what they found.
+ * network, probes and what they found, opening and close of what the loop in the kernel did.
  */
-#define PILE_INTENTS_MAX (4 * PILE_BREAKERS_MAX + PILE_GROUPS_MAX + 2 + 2 * PILE_SCOUTS_MAX)
+#define PILE_INTENTS_MAX \
+	(4 * PILE_BREAKERS_MAX + PILE_GROUPS_MAX + 2 + 2 * PILE_SCOUTS_MAX + 2 * PILE_LOOP_MAX)
 
 enum pile_intent_kind {
 	PILE_INTENT_NONE = 0,
@@ -95,17 +96,18 @@ struct pile_why {
 	uint32_t waiting;	/* the group's waiting requests */
 	/* pending connects / waiting requests of the group, capped at 1000 */
 	uint32_t share_permille;
-	uint32_t rate_milli;	       /* requests opened per second, x 1000, over 1 s */
-	uint64_t request_bytes;	       /* memory per waiting request */
-	uint64_t growth_bytes;	       /* memory growth per second, bytes/s */
-	uint64_t free_bytes;	       /* what is left of the budget */
-	uint64_t exhaustion_ns;	       /* time to exhaustion; UINT64_MAX = not growing */
-	uint32_t pool_limit;	       /* the pool's cap, 0 = not known */
-	bool risk_memory;	       /* exhaustion < 15 s */
-	bool risk_pool;		       /* waiting > half of the pool's cap */
-	bool always;		       /* fail_fast: always */
-	bool by_hand;		       /* the operator's hold */
-	bool own_probe;		       /* the guard's own connect was not answered either */
+	uint32_t rate_milli;	/* requests opened per second, x 1000, over 1 s */
+	uint64_t request_bytes; /* memory per waiting request */
+	uint64_t growth_bytes;	/* memory growth per second, bytes/s */
+	uint64_t free_bytes;	/* what is left of the budget */
+	uint64_t exhaustion_ns; /* time to exhaustion; UINT64_MAX = not growing */
+	uint32_t pool_limit;	/* the pool's cap, 0 = not known */
+	bool risk_memory;	/* exhaustion < 15 s */
+	bool risk_pool;		/* waiting > half of the pool's cap */
+	bool always;		/* fail_fast: always */
+	bool by_hand;		/* the operator's hold */
+	bool own_probe;		/* the guard's own connect was not answered either */
+	bool in_kernel;		/* decided by the loop in the kernel: the guard did not run */
 	uint32_t stage_from, stage_to; /* PILE_INTENT_STAGE: enum pile_stage */
 	uint32_t excess;	       /* waiting above the learned level */
 	uint32_t dead_destinations;    /* PILE_INTENT_NETWORK */
@@ -124,6 +126,10 @@ struct pile_intent {
 	int refuse_errno;	 /* positive */
 	enum pile_close_reason close_reason;
 	uint64_t outage_ns; /* CLOSE: how long it was open */
+	uint64_t
+		at_ns; /* OPEN, CLOSE: when it happened, monotonic, where that is not now; 0 = now */
+	/* OPEN, CLOSE: it is over already, in the kernel: nothing is left to be done (record only) */
+	bool over;
 	struct pile_why why;
 };
 

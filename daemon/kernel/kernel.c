@@ -14,6 +14,7 @@
 #include "deadline.skel.h"
 #include "dependencies.skel.h"
 #include "discover.skel.h"
+#include "loop.skel.h"
 #include "maps.skel.h"
 #include "requests.skel.h"
 #include "requests_unix.skel.h"
@@ -21,9 +22,9 @@
 #include "sweep.skel.h"
 #include "sweep_all.skel.h"
 
-enum object_id { MAPS, SENSOR, UNIX, DEPENDENCIES, DISCOVER, SWEEP, BREAKER, DEADLINE };
+enum object_id { MAPS, SENSOR, UNIX, DEPENDENCIES, DISCOVER, SWEEP, BREAKER, DEADLINE, LOOP };
 
-_Static_assert(DEADLINE + 1 == PILE_KERNEL_OBJECTS, "one slot an object");
+_Static_assert(LOOP + 1 == PILE_KERNEL_OBJECTS, "one slot an object");
 
 struct object_def {
 	const char *name;
@@ -50,6 +51,9 @@ static const struct object_def object_defs[PILE_KERNEL_OBJECTS] = {
 	[BREAKER] = { "breaker", breaker_bpf__elf_bytes, "rung 1 cannot refuse connects", false },
 	[DEADLINE] = { "deadline", deadline_bpf__elf_bytes, "connect_deadline has no effect",
 		       false },
+	[LOOP] = { "loop", loop_bpf__elf_bytes,
+		   "no loop in the kernel: while the guard itself does not run, nothing acts",
+		   false },
 };
 
 /* What libbpf said last: the cause of a failure is in its log, not in its error code. */
@@ -340,6 +344,24 @@ static void hz_learn(struct pile_kernel *k)
 	k->control->hz = best;
 }
 
+static const struct bpf_program *program_of(const struct bpf_object *obj, const char *name)
+{
+	return obj ? bpf_object__find_program_by_name(obj, name) : NULL;
+}
+
+/* Arms the timer. It ends with the last descriptor of its map: with this process. */
+static void loop_start(struct pile_kernel *k)
+{
+	LIBBPF_OPTS(bpf_test_run_opts, opts);
+	const struct bpf_program *prog = program_of(k->objects[LOOP], "loop_start");
+
+	if (!prog)
+		return;
+	k->loop = bpf_prog_test_run_opts(bpf_program__fd(prog), &opts) == 0 && opts.retval == 0;
+	if (!k->loop)
+		missing_add(k, object_defs[LOOP].without);
+}
+
 static const char *why_not(int r)
 {
 	if (r == -EPERM)
@@ -378,11 +400,6 @@ static int objects_load(struct pile_kernel *k, const struct btf *vmlinux, struct
 			missing_add(k, def->without);
 	}
 	return 0;
-}
-
-static const struct bpf_program *program_of(const struct bpf_object *obj, const char *name)
-{
-	return obj ? bpf_object__find_program_by_name(obj, name) : NULL;
 }
 
 /* A function that this kernel does not have took its program out (programs_select). */
@@ -427,12 +444,14 @@ int pile_kernel_open(struct pile_kernel *k, struct pile_error *err)
 	k->connect_v4 = program_of(k->objects[BREAKER], "connect_v4");
 	k->connect_v6 = program_of(k->objects[BREAKER], "connect_v6");
 	k->deadline = program_of(k->objects[DEADLINE], "connect_deadline");
+	k->end_waits = program_of(k->objects[LOOP], "loop_end_waits");
 	k->buffer = malloc(PILE_KERNEL_READ_BYTES);
 	if (!k->buffer) {
 		r = -ENOMEM;
 		goto fail;
 	}
 	hz_learn(k);
+	loop_start(k);
 	return 0;
 fail:
 	pile_kernel_close(k);

@@ -16,7 +16,7 @@
 #include "util/endpoint.h"
 #include "util/error.h"
 
-#define PILE_KERNEL_OBJECTS 8
+#define PILE_KERNEL_OBJECTS 9
 #define PILE_KERNEL_WALKS_MAX 3 /* of one sweep */
 #define PILE_KERNEL_LINKS_MAX 16
 #define PILE_KERNEL_READ_BYTES 65536 /* one read of an iterator */
@@ -39,13 +39,15 @@ struct pile_kernel {
 	struct bpf_link *sweep_sockets[PILE_KERNEL_WALKS_MAX]; /* up to the first NULL */
 	struct bpf_link *sweep_connects[PILE_KERNEL_WALKS_MAX];
 	/* attached per cgroup; NULL = refused */
-	const struct bpf_program *connect_v4, *connect_v6, *deadline;
+	const struct bpf_program *connect_v4, *connect_v6, *deadline, *end_waits;
 	int map_workers, map_cgroups, map_listeners, map_listener_ports, map_unix_addresses;
-	int map_destinations, map_gates, map_gate_counts, map_deadlines, map_exempts;
+	int map_destinations, map_gates, map_gate_counts, map_deadlines, map_exempts, map_loops;
 	struct pile_bpf_shard *shards;
 	size_t shards_bytes;
 	struct pile_bpf_control *control;
 	struct pile_bpf_totals *totals;
+	struct pile_bpf_rule *rules; /* PILE_GROUPS_MAX */
+	bool loop;		     /* the loop in the kernel runs */
 	uint32_t n_shards;
 	enum pile_tier tier;
 	char missing[512];
@@ -187,6 +189,22 @@ int pile_kernel_gate_counts(struct pile_kernel *k, const struct pile_bpf_destina
 			    struct pile_bpf_gate_counts *ret);
 int pile_kernel_gate_remove(struct pile_kernel *k, const struct pile_bpf_destination *key);
 
+/** pile_kernel_rule_set - what the loop in the kernel may do for this group, and needs to know. */
+void pile_kernel_rule_set(struct pile_kernel *k, uint32_t group, const struct pile_bpf_rule *rule);
+
+/** pile_kernel_ticked - the control loop runs: the loop in the kernel has nothing to decide. @now_ns: CLOCK_MONOTONIC */
+void pile_kernel_ticked(struct pile_kernel *k, uint64_t now_ns);
+
+/**
+ * pile_kernel_loop_next - iterate what the loop in the kernel follows
+ * @prev: NULL for the first. Returns 0 with *ret, or -ENOENT at the end.
+ */
+int pile_kernel_loop_next(struct pile_kernel *k, const struct pile_bpf_destination *prev,
+			  struct pile_bpf_destination *ret);
+int pile_kernel_loop_get(struct pile_kernel *k, const struct pile_bpf_destination *key,
+			 struct pile_bpf_loop *ret);
+int pile_kernel_loop_remove(struct pile_kernel *k, const struct pile_bpf_destination *key);
+
 /**
  * pile_kernel_deadline_set - connect deadline of a group
  * @deadline_ns: 0 = off; else the first time-out and the number of retransmissions are chosen so
@@ -205,6 +223,7 @@ int pile_kernel_exempt_add(struct pile_kernel *k, uint32_t group, const struct p
 /** The programs attached to one cgroup. */
 struct pile_kernel_attachment {
 	struct bpf_link *connect_v4, *connect_v6, *deadline;
+	struct bpf_link *end_waits; /* of the loop in the kernel; NULL where it is refused */
 };
 
 /**

@@ -33,11 +33,13 @@ int pile_maps_open(struct pile_kernel *k, const struct bpf_object *maps)
 	k->map_gate_counts = map_fd(maps, "gate_counts");
 	k->map_deadlines = map_fd(maps, "deadlines");
 	k->map_exempts = map_fd(maps, "exempts");
+	k->map_loops = map_fd(maps, "loops");
 	k->shards_bytes = sizeof(struct pile_bpf_shard) * PILE_GROUPS_MAX * k->n_shards;
 	k->shards = map_mmap(maps, "shards", k->shards_bytes);
 	k->control = map_mmap(maps, "control", sizeof(*k->control));
 	k->totals = map_mmap(maps, "totals", sizeof(*k->totals));
-	if (!k->shards || !k->control || !k->totals)
+	k->rules = map_mmap(maps, "rules", sizeof(*k->rules) * PILE_GROUPS_MAX);
+	if (!k->shards || !k->control || !k->totals || !k->rules)
 		return -ENOMEM;
 	k->control->n_shards = k->n_shards;
 	k->control->guard_tgid = (uint32_t)getpid();
@@ -53,6 +55,8 @@ void pile_maps_close(struct pile_kernel *k)
 		munmap(k->control, sizeof(*k->control));
 	if (k->totals)
 		munmap(k->totals, sizeof(*k->totals));
+	if (k->rules)
+		munmap(k->rules, sizeof(*k->rules) * PILE_GROUPS_MAX);
 }
 
 int pile_kernel_cgroup_set(struct pile_kernel *k, uint64_t cgroup_id, uint32_t group)
@@ -169,6 +173,34 @@ int pile_kernel_gate_remove(struct pile_kernel *k, const struct pile_bpf_destina
 	return r;
 }
 
+void pile_kernel_rule_set(struct pile_kernel *k, uint32_t group, const struct pile_bpf_rule *rule)
+{
+	/* each number is true by itself: the loop may see some of the last tick's and some of this one's */
+	k->rules[group] = *rule;
+}
+
+void pile_kernel_ticked(struct pile_kernel *k, uint64_t now_ns)
+{
+	__atomic_store_n(&k->control->tick_ns, now_ns, __ATOMIC_RELAXED);
+}
+
+int pile_kernel_loop_next(struct pile_kernel *k, const struct pile_bpf_destination *prev,
+			  struct pile_bpf_destination *ret)
+{
+	return bpf_map_get_next_key(k->map_loops, prev, ret);
+}
+
+int pile_kernel_loop_get(struct pile_kernel *k, const struct pile_bpf_destination *key,
+			 struct pile_bpf_loop *ret)
+{
+	return bpf_map_lookup_elem(k->map_loops, key, ret);
+}
+
+int pile_kernel_loop_remove(struct pile_kernel *k, const struct pile_bpf_destination *key)
+{
+	return bpf_map_delete_elem(k->map_loops, key);
+}
+
 int pile_kernel_deadline_set(struct pile_kernel *k, uint32_t group, uint64_t deadline_ns)
 {
 	struct pile_bpf_deadline value = {};
@@ -229,6 +261,9 @@ int pile_kernel_attach(struct pile_kernel *k, int cgroup_fd, bool with_gate, boo
 		r = cgroup_link(k->connect_v4, cgroup_fd, &made.connect_v4);
 	if (r == 0 && with_gate)
 		r = cgroup_link(k->connect_v6, cgroup_fd, &made.connect_v6);
+	/* without it the gates of the loop in the kernel refuse all the same, and waits end by themselves */
+	if (r == 0 && with_gate && k->end_waits)
+		r = cgroup_link(k->end_waits, cgroup_fd, &made.end_waits);
 	if (r == 0 && with_deadline)
 		r = cgroup_link(k->deadline, cgroup_fd, &made.deadline);
 	if (r < 0) {
@@ -244,5 +279,6 @@ void pile_kernel_detach(struct pile_kernel_attachment *attachment)
 	bpf_link__destroy(attachment->connect_v4);
 	bpf_link__destroy(attachment->connect_v6);
 	bpf_link__destroy(attachment->deadline);
+	bpf_link__destroy(attachment->end_waits);
 	memset(attachment, 0, sizeof(*attachment));
 }

@@ -47,6 +47,11 @@ static void put_line_open(struct pen *pen, const struct line *line)
 
 	if (why->by_hand) {
 		put(pen, "%s: %s held by hand", line->group, endpoint_of(&intent->endpoint).text);
+	} else if (why->in_kernel) {
+		put(pen,
+		    "%s: %s is dead (%u connecting, no success for %s; decided in the kernel, the guard did not run)",
+		    line->group, endpoint_of(&intent->endpoint).text, why->connecting,
+		    duration(why->no_success_ns).text);
 	} else {
 		put(pen, "%s: %s is dead (%u connecting, oldest %s, no success for %s", line->group,
 		    endpoint_of(&intent->endpoint).text, why->connecting,

@@ -108,6 +108,12 @@ static void put_risk(struct pen *pen, const struct pile_why *why)
 {
 	if (why->by_hand)
 		return;
+	if (why->in_kernel) {
+		/* what is known of memory and pool is of the guard's return */
+		put(pen, why->always ? " risk not asked: fail_fast: always."
+				     : " at risk by what came to wait.");
+		return;
+	}
 	if (why->risk_memory)
 		put(pen,
 		    " at risk: %s requests/s x %s each, growing %s/s, %s free: gone in %s (limit "
@@ -133,6 +139,12 @@ static void put_why_breaker(struct pen *pen, const struct pile_explain *explain)
 	if (why->by_hand)
 		put(pen, "held by hand: %u connecting, %u requests wait.", why->connecting,
 		    why->waiting);
+	else if (why->in_kernel)
+		put(pen,
+		    "dead: %u connecting (%u for longer than 500 ms), none established for %s; decided by the loop in the "
+		    "kernel, the guard itself did not run; %u requests of %s's waited.",
+		    why->connecting, why->stuck, duration(why->no_success_ns).text, why->waiting,
+		    explain->group);
 	else
 		put(pen,
 		    "dead: %u connecting (%u for longer than 500 ms, oldest %s), none established "
@@ -186,6 +198,8 @@ static void put_did_breaker(struct pen *pen, const struct pile_explain *explain)
 		put(pen, ", let %s through while half open (%s relapse%s)",
 		    count_of(explain->admitted).text, count_of(explain->flips).text,
 		    plural(explain->flips));
+	else if (explain->why.in_kernel && explain->admitted)
+		put(pen, ", let %s through to find out", count_of(explain->admitted).text);
 	if (explain->first_effect_ns > explain->opened_ns)
 		put(pen, "; first effect %s after the decision",
 		    duration(explain->first_effect_ns - explain->opened_ns).text);

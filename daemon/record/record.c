@@ -111,8 +111,8 @@ static struct pile_explain *explain_open(struct pile_record *r, const struct pil
 	x->endpoint = intent->endpoint;
 	x->blocked = intent->blocked;
 	x->why = intent->why;
-	x->opened_ns = now_ns;
-	x->opened_realtime_ns = realtime_ns;
+	x->opened_ns = intent->at_ns ? intent->at_ns : now_ns;
+	x->opened_realtime_ns = realtime_ns - (now_ns - MIN(x->opened_ns, now_ns));
 	x->refuse_errno = (uint32_t)MAX(intent->refuse_errno, 0);
 	return x;
 }
@@ -122,7 +122,7 @@ static void explain_close(struct pile_record *r, struct pile_explain *x,
 {
 	if (!x || x->closed_ns)
 		return;
-	x->closed_ns = now_ns;
+	x->closed_ns = intent->at_ns ? intent->at_ns : now_ns;
 	x->close_reason = intent->close_reason;
 	if (x->blocked == PILE_BLOCKED_NO)
 		r->closed_total++;

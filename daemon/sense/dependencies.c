@@ -106,7 +106,6 @@ static void totals_refresh(struct pile_kernel *k, struct pile_sample_dependency 
 static struct pile_sample_dependency *known_get(struct pile_sense *s, struct pile_kernel *k,
 						uint32_t group, const uint8_t *addr, uint16_t port)
 {
-	static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff };
 	struct pile_sample_dependency *d = known_find(s, group, addr, port);
 
 	if (d)
@@ -116,9 +115,7 @@ static struct pile_sample_dependency *known_get(struct pile_sense *s, struct pil
 		return NULL;
 	memset(d, 0, sizeof(*d));
 	d->group = group;
-	memcpy(d->endpoint.addr, addr, 16);
-	d->endpoint.port = port;
-	d->endpoint.family = memcmp(addr, mapped, sizeof(mapped)) == 0 ? AF_INET : AF_INET6;
+	d->endpoint = pile_endpoint_of(addr, port);
 	totals_refresh(k, d); /* what it is worth, before the next one looks for a place */
 	return d;
 }

@@ -77,6 +77,21 @@ struct pile_sample_probe {
 	uint64_t pending_since_ns;
 };
 
+/** What the loop in the kernel did while the guard was late; seen once, by the first tick after that. */
+struct pile_sample_loop {
+	uint32_t group;
+	struct pile_endpoint endpoint;
+	bool open;	    /* it refuses connects still */
+	uint64_t opened_ns; /* monotonic; the last time */
+	uint64_t closed_ns; /* 0 = not */
+	uint64_t refused;   /* in all, like the following */
+	uint64_t admitted;  /* let through to find out */
+	uint64_t openings;
+	uint64_t first_refused_ns;
+	uint64_t no_success_ns; /* terms of the opening */
+	uint32_t connecting, stuck, waiting;
+};
+
 struct pile_sample {
 	uint64_t now_ns;  /* CLOCK_MONOTONIC at the start of the tick */
 	uint64_t late_ns; /* how late this tick came; 0 = on time */
@@ -89,4 +104,6 @@ struct pile_sample {
 	uint64_t dependencies_lost; /* destinations that did not fit, total */
 	uint32_t n_probes;
 	struct pile_sample_probe probes[PILE_SAMPLE_PROBES_MAX];
+	uint32_t n_loops;
+	struct pile_sample_loop loops[PILE_LOOP_MAX];
 };

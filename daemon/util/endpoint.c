@@ -129,6 +129,14 @@ int pile_endpoint_parse(const char *text, bool port_optional, struct pile_endpoi
 	return 0;
 }
 
+struct pile_endpoint pile_endpoint_of(const uint8_t addr[16], uint16_t port)
+{
+	struct pile_endpoint ep = { .family = is_mapped(addr) ? AF_INET : AF_INET6, .port = port };
+
+	memcpy(ep.addr, addr, sizeof(ep.addr));
+	return ep;
+}
+
 const char *pile_endpoint_format(const struct pile_endpoint *ep, char *buf, size_t size)
 {
 	char host[INET6_ADDRSTRLEN] = "";

@@ -31,6 +31,9 @@ struct pile_endpoint {
  */
 int pile_endpoint_parse(const char *text, bool port_optional, struct pile_endpoint *ret);
 
+/** pile_endpoint_of - from an address as the kernel has it: network order, v4-mapped for IPv4. @port: host order */
+struct pile_endpoint pile_endpoint_of(const uint8_t addr[16], uint16_t port);
+
 /**
  * pile_endpoint_format - the text form, which pile_endpoint_parse() reads back
  * ::ffff:a.b.c.d prints as IPv4, any address as ":port", family 0 as "". Returns buf.

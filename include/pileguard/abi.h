@@ -97,6 +97,8 @@ struct pile_bpf_control {
 	pile_u32 named[PILE_GROUPS_MAX / 32]; /* bit set: the policy names this group */
 	/* totals.unnamed_added may grow to this: the others' share of "destinations" */
 	pile_u64 unnamed_added_max;
+	pile_u64
+		tick_ns; /* monotonic: the control loop's last tick; late means: the kernel's loop decides */
 };
 
 /** ARRAY "totals" [0], mmapable. Kernel adds. */
@@ -108,6 +110,11 @@ struct pile_bpf_totals {
 	pile_u64 unnamed_added;	    /* counters made for groups that the policy does not name */
 	pile_u64 storage_lost;	    /* no memory for a socket's state */
 	pile_u64 workers_lost;
+	/* the loop in the kernel: its ticks, the longest time between two, gates it shut, places it lacked */
+	pile_u64 loop_ticks;
+	pile_u64 loop_worst_gap_ns;
+	pile_u64 loop_opened;
+	pile_u64 loop_lost;
 };
 
 /** HASH "unix_addresses" by pointer of the address object. The discover walk writes. */
@@ -157,6 +164,56 @@ struct pile_bpf_gate {
 	pile_u64 allow;	       /* connects let through since it was shut (half open) */
 	pile_u32 refuse_errno; /* positive, 1..133 */
 	pile_u32 explain_id;
+	pile_u32
+		by_hand; /* a hold: ends with its lease, the kernel's loop does not go on with it */
+	pile_u32 pad;
+};
+
+#define PILE_RULE_STEPS 8 /* a power of two; 0.5 s of ticks and some */
+
+/** What pile_rule_step() (rules.h) keeps of a destination. */
+struct pile_rule_state {
+	pile_u64 seen_ns; /* last step; 0 = none yet */
+	pile_u64 pending; /* then */
+	pile_u64
+		onset_ns; /* the clock's start: the first pending connect seen since the last sign of life */
+	pile_u64 onset_started, onset_ended;
+	pile_u64 lost_ns;  /* since the onset: nobody looked */
+	pile_u64 fresh_ns; /* first connect seen that was begun late enough to tell; 0 = none yet */
+	pile_u64 at_ns[PILE_RULE_STEPS]; /* the last steps, and what had been started by then */
+	pile_u64 started[PILE_RULE_STEPS];
+	pile_u32 step;
+	pile_u32 clean; /* all that is pending began within the tick before the onset, or later */
+};
+
+/** ARRAY "rules" by group, mmapable. User space writes: what the kernel's loop may do, and needs to know. */
+struct pile_bpf_rule {
+	pile_u32 armed; /* it may shut gates: everything that lets the guard itself do so */
+	pile_u32 refuse_errno;
+	pile_u32 always;	/* fail_fast: always */
+	pile_u32 pool_limit;	/* risk.h; 0 = not known */
+	pile_u32 workers;	/* of workers: prefork; 0 = says nothing */
+	pile_u32 waiting;	/* requests that waited when free_bytes was read */
+	pile_u64 free_bytes;	/* of the group's budget */
+	pile_u64 request_bytes; /* held by each waiting request; 0 = not known */
+	pile_u64 dead_after_ns;
+	pile_u64
+		drift; /* requests whose end only a sweep has found: the shards count them as waiting */
+};
+
+/** HASH "loops" by destination: what the kernel's loop follows while the guard is late. Kernel writes; both remove. */
+struct pile_bpf_loop {
+	pile_u64 lease_ns;	       /* shut until then; 0 = open */
+	pile_u64 next_ns;	       /* when one connect may pass, to find out */
+	pile_u64 opened_ns, closed_ns; /* monotonic; the last time */
+	pile_u64 refused, admitted, first_refused_ns;
+	pile_u64 openings;
+	pile_u64 no_success_ns; /* terms at the opening */
+	pile_u32 connecting, stuck, waiting;
+	pile_u32 refuse_errno;
+	pile_u32 inherited; /* the guard had shut it: goes on */
+	pile_u32 pad;
+	struct pile_rule_state rule;
 };
 
 /** HASH "gate_counts" by destination. Kernel writes (user space creates and removes). */

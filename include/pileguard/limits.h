@@ -28,6 +28,12 @@
 #define PILE_WHEEL_SLOT_NS (1ULL << PILE_WHEEL_SLOT_SHIFT)
 #define PILE_WHEEL_SLOTS 64	  /* 17 s, then "older" */
 #define PILE_TICK_NS 100000000ULL /* one control loop period */
+/* The guard has not ticked for so long: the kernel's loop may decide. Five periods, two more than a late tick. */
+#define PILE_LOOP_LATE_NS (5 * PILE_TICK_NS)
+#define PILE_LOOP_MAX 64		 /* destinations it follows: as many as there are gates */
+#define PILE_LOOP_LEASE_NS 5000000000ULL /* product.md: gates */
+#define PILE_LOOP_TRY_NS \
+	1000000000ULL /* one connect a second finds out whether the destination is back */
 
 /* First-byte latency: 4 buckets an octave from 64 us (bucket 0: below) to 67 s (last: above). */
 #define PILE_LATENCY_MIN_SHIFT 16 /* 2^16 ns = 65.5 us */

@@ -7,6 +7,7 @@ when the host behind it is gone. delay: accepted at once, first byte after so lo
 """
 import asyncio
 import json
+import socket
 import subprocess
 import sys
 
@@ -60,6 +61,10 @@ async def do(q, servers):
         return await listen(q, servers)
     if q["cmd"] == "drop":
         tables("-I" if q["on"] else "-D", *rule(q))
+    if q["cmd"] == "free":  # a port that nobody listens at
+        with socket.socket() as s:
+            s.bind(("", 0))
+            return s.getsockname()[1]
     if q["cmd"] == "delay":
         DELAYS[q["port"]] = q["seconds"]
     if q["cmd"] == "packets":

@@ -359,6 +359,15 @@ class Settings(Stage, unittest.TestCase):
         self.peer.drop(self.port, True)
         self.assertEqual(self.www.connect(self.peer.v4, self.port, seconds=2.5)[0], "EAGAIN", f"left on {cgroup}")
 
+    def test_connect_deadline_exempt(self):
+        """A port that is exempt at whatever address has no deadline; another has."""
+        other = self.peer.tell("listen")
+        for port in (self.port, other):
+            self.peer.drop(port, True)
+        self.guarded(connect_deadline="1500ms", exempt=f"['0.0.0.0:{self.port}']")
+        until(lambda: self.www.connect(self.peer.v4, other, seconds=5)[0] == "ETIMEDOUT", 8, "the deadline is set")
+        self.assertEqual(self.www.connect(self.peer.v4, self.port, seconds=2.5)[0], "EAGAIN")
+
 
 if __name__ == "__main__":
     unittest.main()
