@@ -84,8 +84,8 @@ class Run:
         self.children.append(child)
         return child
 
-    def probe(self, out, *limits):
-        words = ["--guard"] if self.with_guard else []
+    def probe(self, out, *limits, asked=True):
+        words = ["--guard"] if self.with_guard and asked else []
         return self.spawn("probe", "--banner-port", self.vm.banner_port, "--out", self.path(out), *words, *limits,
                           "--", *self.vm.ssh_command("ops", port=self.vm.login_port))
 
@@ -95,15 +95,15 @@ class Run:
         if self.probe("idle", "--logins", logins).wait(logins * 62) != 0:
             raise machine.MachineError("the idle baseline failed")
 
-    def drive(self, segments, seed, timeline):
-        """Runs the load with probes beside it; timeline is [(seconds, text, call)], sorted."""
+    def drive(self, segments, seed, timeline, asked=True):
+        """Runs the load with probes beside it; timeline is [(seconds, text, call)], sorted; asked: logins ask the guard, too."""
         duration = sum(segment.duration_s for segment in segments)
         self.start = records.now() + LEAD_S
         ports = [word for port in self.vm.web_ports for word in ("--port", port)]
         parts = [word for segment in segments for word in ("--segment", segment)]
         load = self.spawn("load", *ports, *parts, "--seed", seed, "--start-at", self.start,
                           "--out", self.path("requests"))
-        probe = self.probe("probes", "--seconds", duration + LEAD_S)
+        probe = self.probe("probes", "--seconds", duration + LEAD_S, asked=asked)
         self.others = Others([self.vm.state["pid"], load.pid, probe.pid])
         self.others.start()
         for offset, text, call in timeline:
