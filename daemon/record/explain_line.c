@@ -63,9 +63,9 @@ static void put_line_open(struct pen *pen, const struct line *line)
 		put(pen, ": would have refused connects (%s)",
 		    pile_explain_text_blocked(intent->blocked));
 	else
-		put(pen, ": connects refused");
+		put(pen, intent->over ? ": connects were refused" : ": connects refused");
 	put(pen, ". explain %u", intent->explain_id);
-	if (!intent->blocked)
+	if (!intent->blocked && !intent->over)
 		put_line_undo(pen, line);
 }
 

@@ -66,6 +66,32 @@ static void test_open(void **state)
 			    "www: probing 10.9.0.2:3306 every 1.0 s. explain 17");
 }
 
+/* Decided by the loop in the kernel: what it cannot know is not told, and nothing is to be undone that is over. */
+static void test_open_in_kernel(void **state)
+{
+	struct pile_intent intent = intent_make(PILE_INTENT_BREAKER_OPEN);
+	struct pile_explain x = fixture_explain();
+	char text[PILE_EXPLAIN_TEXT_MAX];
+
+	(void)state;
+	intent.why.in_kernel = x.why.in_kernel = true;
+	assert_line(&intent, "www", NULL,
+		    "www: 10.9.0.2:3306 is dead (41 connecting, no success for 2.5 s; decided in the kernel, the guard "
+		    "did not run): connects refused. explain 17; undo: pileguardctl release www 10.9.0.2:3306");
+	intent.over = true;
+	assert_line(&intent, "www", NULL,
+		    "www: 10.9.0.2:3306 is dead (41 connecting, no success for 2.5 s; decided in the kernel, the guard "
+		    "did not run): connects were refused. explain 17");
+	pile_explain_text_why(&x, text, sizeof(text));
+	assert_non_null(strstr(text, "the guard itself did not run"));
+	assert_non_null(strstr(text, "at risk by what came to wait"));
+	assert_null(strstr(text, "gone in"));
+	x.half_open_ns = x.flips = 0;
+	x.admitted = 9;
+	pile_explain_text_did(&x, text, sizeof(text));
+	assert_non_null(strstr(text, ", let 9 through to find out"));
+}
+
 /* Names as long as they may be: number and hint are there, and no command that is cut. */
 static void test_open_with_long_names(void **state)
 {
@@ -308,6 +334,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_open),
+		cmocka_unit_test(test_open_in_kernel),
 		cmocka_unit_test(test_open_with_long_names),
 		cmocka_unit_test(test_allow_and_close),
 		cmocka_unit_test(test_stage_and_network),

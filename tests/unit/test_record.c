@@ -60,6 +60,27 @@ static void test_notices(void **state)
 	assert_string_equal(e->destination, "");
 }
 
+/* Told by a guard that did not run meanwhile: the times are those of what happened. */
+static void test_what_happened_earlier(void **state)
+{
+	struct pile_intent open = intent_of(PILE_INTENT_BREAKER_OPEN), close;
+	struct pile_explain *x;
+
+	(void)state;
+	open.explain_id = 2;
+	open.at_ns = 40 * NS_PER_SEC;
+	open.over = true;
+	close = open;
+	close.kind = PILE_INTENT_BREAKER_CLOSE;
+	close.at_ns = 95 * NS_PER_SEC;
+	assert_non_null(pile_record_intent(&record, &open, "www", "", 100 * NS_PER_SEC, 1100 * NS_PER_SEC));
+	assert_non_null(pile_record_intent(&record, &close, "www", "", 100 * NS_PER_SEC, 1100 * NS_PER_SEC));
+	x = pile_record_explain(&record, 2);
+	assert_int_equal(x->opened_ns, 40 * NS_PER_SEC);
+	assert_int_equal(x->opened_realtime_ns, 1040 * NS_PER_SEC);
+	assert_int_equal(x->closed_ns, 95 * NS_PER_SEC);
+}
+
 static void test_relapse_is_told(void **state)
 {
 	struct pile_intent allow = intent_of(PILE_INTENT_BREAKER_ALLOW);
@@ -125,6 +146,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_notices, setup),
+		cmocka_unit_test_setup(test_what_happened_earlier, setup),
 		cmocka_unit_test_setup(test_relapse_is_told, setup),
 		cmocka_unit_test_setup(test_hold_upon_a_proof_is_told, setup),
 		cmocka_unit_test_setup(test_why_it_closed, setup),
