@@ -27,6 +27,8 @@ ROOT = os.path.dirname(os.path.dirname(HERE))
 BUILD = os.environ.get("PILE_BUILD", os.path.join(ROOT, "build"))
 BPFTOOL = next((p for p in ("/usr/sbin/bpftool", "/usr/bin/bpftool") if os.path.exists(p)), "bpftool")
 FIGURES = {}
+# on the cgroup of a group that enforces rung 1: the gates, and the end of waits behind the loop's
+GATE_PROGRAMS = ["cgroup_inet4_connect", "cgroup_inet6_connect", "cgroup_sock_ops"]
 
 
 @functools.cache

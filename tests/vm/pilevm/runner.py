@@ -89,10 +89,10 @@ class Run:
         return self.spawn("probe", "--banner-port", self.vm.banner_port, "--out", self.path(out), *words, *limits,
                           "--", *self.vm.ssh_command("ops", port=self.vm.login_port))
 
-    def idle_baseline(self, logins=IDLE_LOGINS):
-        """Banners and logins with nobody else there: what "in time" is measured by."""
+    def idle_baseline(self, logins=IDLE_LOGINS, asked=True):
+        """Banners and logins with nobody else there: what "in time" is measured by; asked: as in drive(), or the two do not compare."""
         say(f"{self.label}: idle baseline, {logins} useful logins")
-        if self.probe("idle", "--logins", logins).wait(logins * 62) != 0:
+        if self.probe("idle", "--logins", logins, asked=asked).wait(logins * 62) != 0:
             raise machine.MachineError("the idle baseline failed")
 
     def drive(self, segments, seed, timeline, asked=True):
