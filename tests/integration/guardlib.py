@@ -137,27 +137,39 @@ class Peer(Process):
     """A host of databases in a network namespace, reached over a pair of virtual interfaces."""
 
     def __init__(self, number):
-        self.name, self.near = f"pgt{os.getpid()}", f"pgt{os.getpid() % 100000}a"
-        net = f"10.{200 + number % 50}.{os.getpid() % 250}"
-        self.v4, self.v6 = f"{net}.2", f"fd31:{os.getpid() % 65536:x}::2"
+        # The kernel takes a namespace's devices down some time after the namespace is gone: no name is used twice.
+        self.name = f"pgt{os.getpid()}-{number}"
+        self.near = f"p{os.getpid() % 10000000}-{number % 100000}"
+        self.net = f"10.{200 + number % 50}.{os.getpid() % 250}"
+        self.v4, self.v6 = f"{self.net}.2", f"fd31:{os.getpid() % 65536:x}:{number % 65536:x}::2"
         self.ip("netns", "add", self.name)
+        try:
+            self.wire()
+            super().__init__(["ip", "netns", "exec", self.name, sys.executable, f"{HERE}/guard_peer.py",
+                              self.v4, self.v6])
+        except BaseException:
+            self.ip("netns", "del", self.name)
+            raise
+        self.lock = threading.Lock()
+        port = self.tell("listen")
+        for host in (self.v4, self.v6):
+            socket.create_connection((host, port), 10).close()
+
+    def wire(self):
         self.ip("link", "add", self.near, "type", "veth", "peer", "name", "eth0", "netns", self.name)
-        self.ip("addr", "add", f"{net}.1/30", "dev", self.near)
+        self.ip("addr", "add", f"{self.net}.1/30", "dev", self.near)
         self.ip("addr", "add", f"{self.v6[:-1]}1/64", "dev", self.near, "nodad")
         self.ip("-n", self.name, "addr", "add", f"{self.v4}/30", "dev", "eth0")
         self.ip("-n", self.name, "addr", "add", f"{self.v6}/64", "dev", "eth0", "nodad")
         self.ip("link", "set", self.near, "up")
         self.ip("-n", self.name, "link", "set", "eth0", "up")
         self.ip("-n", self.name, "link", "set", "lo", "up")
-        super().__init__(["ip", "netns", "exec", self.name, sys.executable, f"{HERE}/guard_peer.py", self.v4, self.v6])
-        self.lock = threading.Lock()
-        port = self.tell("listen")
-        for host in (self.v4, self.v6):
-            socket.create_connection((host, port), 10).close()
 
     @staticmethod
     def ip(*args):
-        subprocess.run(["ip", *args], check=True, capture_output=True, text=True)
+        done = subprocess.run(["ip", *args], check=False, capture_output=True, text=True)
+        if done.returncode != 0:
+            raise AssertionError(f"ip {' '.join(args)}: {done.stderr.strip()}")
 
     def tell(self, cmd, **q):
         with self.lock:

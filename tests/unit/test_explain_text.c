@@ -75,13 +75,15 @@ static void test_open_in_kernel(void **state)
 
 	(void)state;
 	intent.why.in_kernel = x.why.in_kernel = true;
-	assert_line(&intent, "www", NULL,
-		    "www: 10.9.0.2:3306 is dead (41 connecting, no success for 2.5 s; decided in the kernel, the guard "
-		    "did not run): connects refused. explain 17; undo: pileguardctl release www 10.9.0.2:3306");
+	assert_line(
+		&intent, "www", NULL,
+		"www: 10.9.0.2:3306 is dead (41 connecting, no success for 2.5 s; decided in the kernel, the guard "
+		"did not run): connects refused. explain 17; undo: pileguardctl release www 10.9.0.2:3306");
 	intent.over = true;
-	assert_line(&intent, "www", NULL,
-		    "www: 10.9.0.2:3306 is dead (41 connecting, no success for 2.5 s; decided in the kernel, the guard "
-		    "did not run): connects were refused. explain 17");
+	assert_line(
+		&intent, "www", NULL,
+		"www: 10.9.0.2:3306 is dead (41 connecting, no success for 2.5 s; decided in the kernel, the guard "
+		"did not run): connects were refused. explain 17");
 	pile_explain_text_why(&x, text, sizeof(text));
 	assert_non_null(strstr(text, "the guard itself did not run"));
 	assert_non_null(strstr(text, "at risk by what came to wait"));

@@ -73,8 +73,10 @@ static void test_what_happened_earlier(void **state)
 	close = open;
 	close.kind = PILE_INTENT_BREAKER_CLOSE;
 	close.at_ns = 95 * NS_PER_SEC;
-	assert_non_null(pile_record_intent(&record, &open, "www", "", 100 * NS_PER_SEC, 1100 * NS_PER_SEC));
-	assert_non_null(pile_record_intent(&record, &close, "www", "", 100 * NS_PER_SEC, 1100 * NS_PER_SEC));
+	assert_non_null(
+		pile_record_intent(&record, &open, "www", "", 100 * NS_PER_SEC, 1100 * NS_PER_SEC));
+	assert_non_null(pile_record_intent(&record, &close, "www", "", 100 * NS_PER_SEC,
+					   1100 * NS_PER_SEC));
 	x = pile_record_explain(&record, 2);
 	assert_int_equal(x->opened_ns, 40 * NS_PER_SEC);
 	assert_int_equal(x->opened_realtime_ns, 1040 * NS_PER_SEC);
