@@ -48,7 +48,7 @@ int BPF_PROG(tcp_state, struct sock *sk, int oldstate, int newstate)
 		return 0;
 	if (newstate == TCP_SYN_SENT) {
 		group = current_group();
-		if (group != PILE_NO_GROUP)
+		if (group < PILE_GROUPS_MAX)
 			connect_follow(sk, group);
 		return 0;
 	}

@@ -146,10 +146,39 @@ static void table_show(const struct pile_ctl *ctl, const json_t *groups)
 
 /* ---- the head ---- */
 
+/** "self-test ok 20 s ago (refuse a connect 0.2 ms, end a pending one 0.9 ms)"; "" while it failed: that is loud. */
+static const char *self_test_text(const json_t *status, char *buf, size_t size)
+{
+	char ago[32], refuse[32], end[32];
+
+	buf[0] = '\0';
+	if (pile_value_is(status, "self_test.passed"))
+		snprintf(buf, size,
+			 "self-test ok %s ago (refuse a connect %s, end a pending one %s)",
+			 pile_value_format_seconds(status, "self_test.age_seconds", ago,
+						   sizeof(ago)),
+			 pile_value_format_seconds(status, "self_test.refuse_seconds", refuse,
+						   sizeof(refuse)),
+			 pile_value_format_seconds(status, "self_test.end_seconds", end,
+						   sizeof(end)));
+	return buf;
+}
+
+static void self_test_show(const struct pile_ctl *ctl, const json_t *status)
+{
+	char why[200], line[300];
+
+	if (!pile_value_known(status, "self_test.failed"))
+		return;
+	snprintf(line, sizeof(line), "! self-test FAILED: %s. See: journalctl -u pileguard",
+		 pile_value_format_text(status, "self_test.failed", why, sizeof(why)));
+	pile_table_loud(ctl, line);
+}
+
 static void head_show(const json_t *status)
 {
 	const json_t *blind = pile_value_get(status, "blind");
-	char host[80], kernel[80], tier[32], missing[600], up[32], text[128];
+	char host[80], kernel[80], tier[32], missing[600], up[32], text[160];
 	const json_t *one;
 	size_t index;
 
@@ -160,6 +189,8 @@ static void head_show(const json_t *status)
 	if (pile_value_is(status, "policy.outside_share"))
 		printf("   the policy says enforce; enforce_share %.3g%% leaves this host out",
 		       pile_value_number(status, "policy.enforce_share_ratio") * 100);
+	if (self_test_text(status, text, sizeof(text))[0])
+		printf("   %s", text);
 	putchar('\n');
 	printf("kernel %s   sensors: tier %s, %s",
 	       pile_value_format_text(status, "kernel", kernel, sizeof(kernel)),
@@ -425,6 +456,7 @@ int pile_status_show(const struct pile_ctl *ctl)
 		return r;
 	head_show(status);
 	disarmed_show(ctl, status);
+	self_test_show(ctl, status);
 	r = policy_show(ctl, status);
 	table_show(ctl, pile_value_get(status, "groups"));
 	oddities_show(ctl, status);

@@ -83,6 +83,7 @@ static void disarm_apply(struct pile_guard *g)
 
 	g->view.disarmed = g->disarm.now.on;
 	g->posture_due = true;
+	pile_selftest_again(g);
 	if (g->disarm.now.on)
 		pile_disarm_format(&g->disarm.now, text, sizeof(text));
 	pile_slow_disarm(&g->slow, text, ++g->disarm.ticket);

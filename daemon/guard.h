@@ -11,6 +11,7 @@
 #include <systemd/sd-event.h>
 
 #include "act/act.h"
+#include "act/selftest.h"
 #include "api/snapshot.h"
 #include "pileguard/api.h"
 #include "decide/decide.h"
@@ -63,6 +64,13 @@ struct pile_disarming {
 	struct pile_late late;
 };
 
+/** The last self-test, and when the next one is due. */
+struct pile_selftesting {
+	struct pile_selftest last;
+	uint64_t at_ns, at_realtime_ns; /* 0 = none yet */
+	uint64_t next_ns;
+};
+
 struct pile_guard {
 	struct pile_options options;
 	sd_event *event;
@@ -79,6 +87,7 @@ struct pile_guard {
 	struct pile_child child;
 	struct pile_reload reload;
 	struct pile_disarming disarm;
+	struct pile_selftesting selftest;
 	struct pile_intent intents[PILE_INTENTS_MAX];
 	uint32_t n_intents;
 	struct pile_snapshot *shared;
@@ -100,7 +109,8 @@ struct pile_guard {
 	bool posture_due; /* attachments may differ from what is wanted */
 	uint64_t started_ns, started_realtime_ns;
 	uint64_t ticks, ticks_late, worst_gap_ns, tick_cost_ns, last_tick_ns;
-	bool followed_said; /* what was there at the start, in one line */
+	uint64_t gaps[PILE_GAP_BUCKETS], gaps_sum_ns; /* by pile_snapshot_gap_ns */
+	bool followed_said;			      /* what was there at the start, in one line */
 	uint64_t discovered_ns, discover_cost_ns, learned_saved_ns;
 	uint64_t attached_ns[PILE_GROUPS_MAX];
 	struct pile_kernel_cost cost;
@@ -174,6 +184,12 @@ void pile_tick_view(struct pile_guard *g, bool whole);
 void pile_tick_record(struct pile_guard *g, uint64_t now_ns);
 /** pile_learned_save - what calm looks like, to the slow thread, to be kept on disk. */
 void pile_learned_save(struct pile_guard *g, uint64_t now_ns);
+
+/* selftest.c */
+/** pile_selftest_tick - try rung 1 when that is due, and tell when the result is another one than before. */
+void pile_selftest_tick(struct pile_guard *g, uint64_t now_ns);
+/** pile_selftest_again - in the next tick. */
+void pile_selftest_again(struct pile_guard *g);
 
 /* motd.c */
 /** pile_motd_tick - hand over the line for logins when it has changed. */

@@ -84,6 +84,21 @@ static void host_policy(const struct pile_guard *g, struct pile_snapshot_host *h
 	}
 }
 
+static void host_selftest(const struct pile_guard *g, struct pile_snapshot_host *h)
+{
+	const struct pile_selftest *t = &g->selftest.last;
+
+	h->selftest_ns = g->selftest.at_ns;
+	h->selftest_realtime_ns = g->selftest.at_realtime_ns;
+	h->selftest_passed = g->selftest.at_ns && t->step == PILE_SELFTEST_PASSED;
+	h->selftest_refuse_ns = t->refuse_ns;
+	h->selftest_end_ns = t->end_ns;
+	h->selftest_failed[0] = '\0';
+	if (g->selftest.at_ns && t->step != PILE_SELFTEST_PASSED)
+		snprintf(h->selftest_failed, sizeof(h->selftest_failed), "cannot %s (%s)",
+			 pile_selftest_step_name(t->step), pile_selftest_error_name(t->error));
+}
+
 static void host_fill(const struct pile_guard *g, struct pile_snapshot_host *h)
 {
 	snprintf(h->hostname, sizeof(h->hostname), "%s", g->host.nodename);
@@ -106,6 +121,9 @@ static void host_fill(const struct pile_guard *g, struct pile_snapshot_host *h)
 	h->ticks_late = g->ticks_late;
 	h->worst_gap_ns = g->worst_gap_ns;
 	h->tick_cost_ns = g->tick_cost_ns;
+	memcpy(h->gaps, g->gaps, sizeof(h->gaps));
+	h->gaps_sum_ns = g->gaps_sum_ns;
+	host_selftest(g, h);
 	h->loop = g->kernel.loop;
 	h->loop_ticks = g->kernel.totals->loop_ticks;
 	h->loop_worst_gap_ns = g->kernel.totals->loop_worst_gap_ns;

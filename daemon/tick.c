@@ -334,16 +334,30 @@ static void explain_next_keep(struct pile_guard *g)
 	pile_slow_explain_next(&g->slow, g->explain_next_kept);
 }
 
+static void gap_count(struct pile_guard *g, uint64_t gap_ns)
+{
+	int i = 0;
+
+	if (!gap_ns)
+		return;
+	while (i < PILE_GAP_BUCKETS - 1 && gap_ns > pile_snapshot_gap_ns[i])
+		i++;
+	g->gaps[i]++;
+	g->gaps_sum_ns += gap_ns;
+	g->worst_gap_ns = MAX(g->worst_gap_ns, gap_ns);
+	g->ticks_late += gap_ns > 2 * PILE_TICK_NS;
+}
+
 void pile_tick(struct pile_guard *g)
 {
 	uint64_t now_ns = pile_clock_ns(CLOCK_MONOTONIC),
 		 gap = g->last_tick_ns ? now_ns - g->last_tick_ns : 0;
 
 	g->last_tick_ns = now_ns;
-	g->worst_gap_ns = MAX(g->worst_gap_ns, gap);
-	g->ticks_late += gap > 2 * PILE_TICK_NS;
+	gap_count(g, gap);
 	pile_kernel_ticked(&g->kernel, now_ns);
 	pile_command_tick(g, now_ns);
+	pile_selftest_tick(g, now_ns);
 	pile_groups_check(&g->groups, &g->kernel, now_ns, pile_tick_group, g);
 	if (now_ns - g->discovered_ns >= MAX(DISCOVER_EVERY_NS, 10 * g->discover_cost_ns)) {
 		g->discovered_ns = now_ns;

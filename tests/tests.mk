@@ -27,8 +27,8 @@ UNIT_snapshot := daemon/api/snapshot.c $(wildcard daemon/util/*.c)
 UNIT_explain_text := $(TEXT_SRC)
 UNIT_record := daemon/record/record.c $(TEXT_SRC)
 UNIT_slow := daemon/slow.c daemon/keep.c daemon/watch.c daemon/notice.c daemon/decide/disarm.c $(POLICY_SRC)
-UNIT_metrics := daemon/api/metrics.c $(TEXT_SRC)
-UNIT_json := daemon/api/json.c daemon/api/json_record.c daemon/api/json_value.c $(TEXT_SRC)
+UNIT_metrics := $(wildcard daemon/api/metrics*.c) daemon/api/snapshot.c $(TEXT_SRC)
+UNIT_json := daemon/api/snapshot.c daemon/api/json.c daemon/api/json_record.c daemon/api/json_value.c $(TEXT_SRC)
 UNIT_LIBS := -lcmocka -lcyaml -lyaml -lmd -ljansson -lsystemd -lm -lpthread
 
 UNIT_NAMES = $(sort $(patsubst UNIT_%,%,$(filter UNIT_%,$(filter-out UNIT_LIBS UNIT_NAMES UNIT_BIN UNIT_SAN,$(.VARIABLES)))))

@@ -279,6 +279,21 @@ static json_t *loop_value(const struct pile_snapshot_host *h)
 			 BIG(h->loop_opened), "destinations_lost_total", BIG(h->loop_lost));
 }
 
+/* [[seconds, count], ...]: times between two ticks up to that; the last one has no end. */
+static json_t *gaps_value(const struct pile_snapshot_host *h)
+{
+	json_t *list = json_array();
+
+	for (int i = 0; i < PILE_GAP_BUCKETS; i++)
+		json_array_append_new(
+			list, json_pack("[o,I]",
+					i < PILE_GAP_BUCKETS - 1
+						? pile_json_value_seconds(pile_snapshot_gap_ns[i])
+						: json_null(),
+					BIG(h->gaps[i])));
+	return list;
+}
+
 static json_t *status_guard(const struct pile_snapshot_host *h)
 {
 	json_t *value = json_pack("{s:I,s:I,s:o,s:o,s:I,s:I,s:I,s:o,s:I}", "ticks_total",
@@ -304,8 +319,24 @@ static json_t *status_guard(const struct pile_snapshot_host *h)
 				 BIG(h->guard_rss_bytes), "bpf_run_seconds_total",
 				 pile_json_value_seconds_or_null(h->bpf_run_ns), "bpf_runs_total",
 				 pile_json_value_known(h->bpf_run_count)));
+	json_object_set_new(value, "gaps_seconds", gaps_value(h));
 	json_object_set_new(value, "loop", loop_value(h));
 	return value;
+}
+
+/** Null before the first one. */
+static json_t *status_self_test(const struct pile_snapshot_half *half)
+{
+	const struct pile_snapshot_host *h = &half->host;
+
+	if (!h->selftest_ns)
+		return json_null();
+	return json_pack("{s:b,s:o,s:o,s:o,s:o,s:o}", "passed", h->selftest_passed, "failed",
+			 pile_json_value_text_or_null(h->selftest_failed), "at",
+			 pile_json_value_time(h->selftest_realtime_ns), "age_seconds",
+			 ago_value(h->selftest_ns, half->t_ns), "refuse_seconds",
+			 pile_json_value_seconds_or_null(h->selftest_refuse_ns), "end_seconds",
+			 pile_json_value_seconds_or_null(h->selftest_end_ns));
 }
 
 static json_t *status_fail_fast(const struct pile_snapshot_host *h)
@@ -373,6 +404,7 @@ static json_t *status_value(const struct pile_snapshot_half *half, const struct 
 						pile_json_value_known(h->memory_available_bytes),
 						"network_suspect", h->network_suspect));
 	json_object_set_new(value, "disarmed", status_disarmed(half));
+	json_object_set_new(value, "self_test", status_self_test(half));
 	json_object_set_new(value, "policy", pile_json_policy_value(h));
 	json_object_set_new(value, "guard", status_guard(h));
 	json_object_set_new(value, "fail_fast", status_fail_fast(h));

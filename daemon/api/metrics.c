@@ -1,130 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "api/metrics.h"
 
-#include <inttypes.h>
 #include <string.h>
 
-enum metric_form {
-	FORM_U32, /* a count */
-	FORM_U64,
-	FORM_BOOL,
-	FORM_NS,    /* as seconds */
-	FORM_MILLI, /* uint32_t thousandths */
-};
+#include "api/metrics_form.h"
 
-enum metric_sum {
-	SUM_ADD, /* "other" is the sum of what was left out */
-	SUM_MAX, /* ... or the worst of it */
-};
-
-/** One metric: a field of a struct. */
-struct metric {
-	const char *name;
-	const char *help;
-	size_t offset;
-	enum metric_form form;
-	enum metric_sum sum;
-	bool counter;
-};
-
-#define H(field) offsetof(struct pile_snapshot_host, field)
 #define G(field) offsetof(struct pile_snapshot_group, field)
 #define D(field) offsetof(struct pile_snapshot_dependency, field)
-
-static const struct metric host_metrics[] = {
-	{ "pileguard_enforcing", "1 when the policy's mode is enforce, 0 when it is observe.",
-	  H(mode), FORM_U32, 0, false },
-	{ "pileguard_disarmed",
-	  "1 while the guard is disarmed by hand: it only observes, whatever the policy says.",
-	  H(disarmed), FORM_BOOL, 0, false },
-	{ "pileguard_start_time_seconds", "When the guard started, seconds since 1970.",
-	  H(started_realtime_ns), FORM_NS, 0, false },
-	{ "pileguard_memory_total_bytes", "Memory of the host.", H(memory_total_bytes), FORM_U64, 0,
-	  false },
-	{ "pileguard_memory_available_bytes", "MemAvailable of the host.",
-	  H(memory_available_bytes), FORM_U64, 0, false },
-	{ "pileguard_policy_generation", "How many policies were committed.", H(policy_generation),
-	  FORM_U64, 0, false },
-	{ "pileguard_policy_committed_timestamp_seconds", "When the policy in force was committed.",
-	  H(policy_committed_realtime_ns), FORM_NS, 0, false },
-	{ "pileguard_policy_reloads_total", "Policies committed by a reload.", H(reloads), FORM_U64,
-	  0, true },
-	{ "pileguard_policy_reloads_refused_total",
-	  "Reloads that changed nothing because the policy was not valid.", H(reloads_refused),
-	  FORM_U64, 0, true },
-	{ "pileguard_ticks_total", "Periods of the control loop.", H(ticks), FORM_U64, 0, true },
-	{ "pileguard_ticks_late_total", "Periods that came too late and were dropped (gaps).",
-	  H(ticks_late), FORM_U64, 0, true },
-	{ "pileguard_tick_worst_gap_seconds", "Longest time between two periods since the start.",
-	  H(worst_gap_ns), FORM_NS, 0, false },
-	{ "pileguard_tick_cost_seconds", "What a period costs, moving average.", H(tick_cost_ns),
-	  FORM_NS, 0, false },
-	{ "pileguard_loop_opened_total",
-	  "Gates that the loop in the kernel shut while the guard did not run.", H(loop_opened),
-	  FORM_U64, 0, true },
-	{ "pileguard_loop_worst_gap_seconds",
-	  "Longest time between two periods of the loop in the kernel.", H(loop_worst_gap_ns),
-	  FORM_NS, 0, false },
-	{ "pileguard_drift_total", "Requests whose end only a sweep has found.", H(drift), FORM_U64,
-	  0, true },
-	{ "pileguard_sockets_followed", "Sockets that carry a request's state.",
-	  H(sockets_followed), FORM_U64, 0, false },
-	{ "pileguard_sweeps_total", "Walks over all followed sockets.", H(sweeps), FORM_U64, 0,
-	  true },
-	{ "pileguard_sweep_cost_seconds", "What a walk costs, moving average.", H(sweep_cost_ns),
-	  FORM_NS, 0, false },
-	{ "pileguard_events_missed_total",
-	  "Events that the kernel dropped (nested runs of a program).", H(recursion_misses),
-	  FORM_U64, 0, true },
-	{ "pileguard_destinations_lost_total", "Destinations that did not fit into the map.",
-	  H(destinations_lost), FORM_U64, 0, true },
-	{ "pileguard_not_followed_total",
-	  "Sockets, workers and listeners that were not followed, for want of room.",
-	  H(not_followed), FORM_U64, 0, true },
-	{ "pileguard_waits_not_ended_total",
-	  "Pending connects that could not be ended: refused by the kernel, too many, or in another "
-	  "network namespace.",
-	  H(waits_not_ended), FORM_U64, 0, true },
-	{ "pileguard_journal_lines_dropped_total", "Lines that did not get into the journal.",
-	  H(lines_dropped), FORM_U64, 0, true },
-	{ "pileguard_groups_without_gate",
-	  "Groups whose policy enforces fail_fast and whose cgroup could not be attached to.",
-	  H(gates_missing), FORM_U32, 0, false },
-	{ "pileguard_destinations_dead_not_at_risk",
-	  "Destinations that are dead and not refused, because their group is not at risk.",
-	  H(dead_not_at_risk), FORM_U32, 0, false },
-	{ "pileguard_holds", "Destinations that are refused by hand.", H(holds), FORM_U32, 0,
-	  false },
-	{ "pileguard_releases", "Destinations that are released by hand: never refused.",
-	  H(releases), FORM_U32, 0, false },
-	{ "pileguard_outside_enforce_share",
-	  "1 when the policy says enforce, and enforce_share leaves this host out.",
-	  H(outside_share), FORM_BOOL, 0, false },
-	{ "pileguard_guard_cpu_seconds_total", "Processor time of the guard.", H(guard_cpu_ns),
-	  FORM_NS, 0, true },
-	{ "pileguard_guard_resident_memory_bytes", "Resident memory of the guard.",
-	  H(guard_rss_bytes), FORM_U64, 0, false },
-	{ "pileguard_network_suspect",
-	  "1 while many destinations are dead at once: our own network.", H(network_suspect),
-	  FORM_BOOL, 0, false },
-	{ "pileguard_breakers_opened_total", "Destinations that were refused (rung 1 opened).",
-	  H(opened_total), FORM_U64, 0, true },
-	{ "pileguard_breakers_closed_total", "Destinations that are allowed again.",
-	  H(closed_total), FORM_U64, 0, true },
-	{ "pileguard_breakers_would_have_opened_total",
-	  "Destinations that would have been refused, had the policy allowed it.",
-	  H(would_open_total), FORM_U64, 0, true },
-	{ "pileguard_connects_refused_total", "Connects that ended at once with an error.",
-	  H(refused_total), FORM_U64, 0, true },
-	{ "pileguard_waits_ended_total", "Pending connects that were ended.", H(ended_total),
-	  FORM_U64, 0, true },
-	{ "pileguard_bpf_run_seconds_total",
-	  "Time in the guard's BPF programs; 0 unless kernel.bpf_stats_enabled.", H(bpf_run_ns),
-	  FORM_NS, 0, true },
-	{ "pileguard_bpf_runs_total",
-	  "Runs of the guard's BPF programs; 0 unless kernel.bpf_stats_enabled.", H(bpf_run_count),
-	  FORM_U64, 0, true },
-};
 
 static const struct metric group_metrics[] = {
 	{ "pileguard_group_requests_waiting", "Requests that wait for their first byte.",
@@ -188,22 +70,6 @@ struct row {
 	char destination[PILE_ENDPOINT_TEXT_MAX]; /* "" = no such label */
 };
 
-static uint64_t metric_get(const struct metric *m, const void *base)
-{
-	const char *at = (const char *)base + m->offset;
-	uint64_t u64;
-	uint32_t u32;
-
-	if (m->form == FORM_BOOL)
-		return *(const bool *)at;
-	if (m->form == FORM_U32 || m->form == FORM_MILLI) {
-		memcpy(&u32, at, sizeof(u32));
-		return u32;
-	}
-	memcpy(&u64, at, sizeof(u64));
-	return u64;
-}
-
 static void metric_put(const struct metric *m, void *base, uint64_t value)
 {
 	char *at = (char *)base + m->offset;
@@ -219,59 +85,29 @@ static void metric_put(const struct metric *m, void *base, uint64_t value)
 static void metrics_fold(const struct metric *metrics, size_t n, void *other, const void *from)
 {
 	for (size_t i = 0; i < n; i++) {
-		uint64_t a = metric_get(&metrics[i], other);
-		uint64_t b = metric_get(&metrics[i], from);
+		uint64_t a = pile_metric_get(&metrics[i], other);
+		uint64_t b = pile_metric_get(&metrics[i], from);
 
 		metric_put(&metrics[i], other, metrics[i].sum == SUM_MAX ? MAX(a, b) : a + b);
 	}
-}
-
-static void head_append(const char *name, const char *help, bool counter, struct pile_text *ret)
-{
-	pile_text_printf(ret, "# HELP %s %s\n# TYPE %s %s\n", name, help, name,
-			 counter ? "counter" : "gauge");
-}
-
-static void value_append(enum metric_form form, uint64_t value, struct pile_text *ret)
-{
-	if (form == FORM_NS)
-		pile_text_printf(ret, " %llu.%09llu\n", (unsigned long long)(value / NS_PER_SEC),
-				 (unsigned long long)(value % NS_PER_SEC));
-	else if (form == FORM_MILLI)
-		pile_text_printf(ret, " %" PRIu64 ".%03" PRIu64 "\n", value / 1000, value % 1000);
-	else
-		pile_text_printf(ret, " %" PRIu64 "\n", value);
-}
-
-/** key="value" with the three escapes of the format; bytes that are not ASCII become '?'. */
-static void label_append(const char *key, const char *value, struct pile_text *ret)
-{
-	pile_text_printf(ret, "%s=\"", key);
-	for (const char *c = value; *c; c++) {
-		if (*c == '\\' || *c == '"')
-			pile_text_printf(ret, "\\%c", *c);
-		else if (*c == '\n')
-			pile_text_printf(ret, "\\n");
-		else
-			pile_text_printf(ret, "%c", (unsigned char)*c < 0x80 ? *c : '?');
-	}
-	pile_text_printf(ret, "\"");
 }
 
 static void rows_append(const struct metric *metrics, size_t n, const struct row *rows,
 			size_t n_rows, struct pile_text *ret)
 {
 	for (size_t i = 0; n_rows && i < n; i++) {
-		head_append(metrics[i].name, metrics[i].help, metrics[i].counter, ret);
+		pile_metric_head(metrics[i].name, metrics[i].help,
+				 metrics[i].counter ? "counter" : "gauge", ret);
 		for (size_t k = 0; k < n_rows; k++) {
 			pile_text_printf(ret, "%s{", metrics[i].name);
-			label_append("group", rows[k].group, ret);
+			pile_metric_label("group", rows[k].group, ret);
 			if (rows[k].destination[0]) {
 				pile_text_printf(ret, ",");
-				label_append("destination", rows[k].destination, ret);
+				pile_metric_label("destination", rows[k].destination, ret);
 			}
 			pile_text_printf(ret, "}");
-			value_append(metrics[i].form, metric_get(&metrics[i], rows[k].base), ret);
+			pile_metric_value(metrics[i].form,
+					  pile_metric_get(&metrics[i], rows[k].base), ret);
 		}
 	}
 }
@@ -392,105 +228,9 @@ static void destinations_append(const struct pile_snapshot_half *half, struct pi
 	rows_append(destination_metrics, ARRAY_LEN(destination_metrics), rows, n, ret);
 }
 
-/* ---- the host ---- */
-
-/** name{key="value",...} 1 */
-static void labels_append(const char *name, const char *const labels[][2], size_t n,
-			  struct pile_text *ret)
-{
-	pile_text_printf(ret, "%s{", name);
-	for (size_t i = 0; i < n; i++) {
-		pile_text_printf(ret, "%s", i ? "," : "");
-		label_append(labels[i][0], labels[i][1], ret);
-	}
-	pile_text_printf(ret, "} 1\n");
-}
-
-static void info_append(const char *name, const char *help, const char *const labels[][2], size_t n,
-			struct pile_text *ret)
-{
-	head_append(name, help, false, ret);
-	labels_append(name, labels, n, ret);
-}
-
-static void host_append(const struct pile_snapshot_half *half, struct pile_text *ret)
-{
-	const struct pile_snapshot_host *h = &half->host;
-	char generation[24];
-	const char *const build[][2] = { { "version", h->version },
-					 { "kernel", h->kernel },
-					 { "tier", h->tier } };
-	const char *const policy[][2] = { { "hash", h->policy_hash },
-					  { "revision", h->policy_revision },
-					  { "generation", generation },
-					  { "source", h->policy_source },
-					  { "mode", h->mode == PILE_MODE_ENFORCE ? "enforce"
-										 : "observe" } };
-	const struct {
-		const char *name, *help;
-		enum metric_form form;
-		uint64_t value;
-	} more[] = {
-		{ "pileguard_snapshot_timestamp_seconds",
-		  "When these numbers were taken, seconds since 1970.", FORM_NS,
-		  half->realtime_ns },
-		{ "pileguard_policy_trouble",
-		  "1 while the files on disk are not the policy in force: not reloaded yet, mixed, not valid or gone.",
-		  FORM_U32, h->policy_trouble[0] != '\0' },
-		{ "pileguard_policy_files_mixed",
-		  "1 while the files on disk give different revisions: half of a push.", FORM_U32,
-		  h->policy_files == PILE_FILES_MIXED },
-		{ "pileguard_sensors_missing",
-		  "1 when this kernel refuses a sensor or a gate; pileguardctl status says which.",
-		  FORM_U32, h->sensors_missing },
-		{ "pileguard_groups", "Groups that are watched.", FORM_U32, half->n_groups },
-		{ "pileguard_destinations", "Destinations that are watched.", FORM_U32,
-		  half->n_dependencies },
-		{ "pileguard_workers", "Workers that are watched.", FORM_U32, half->n_workers },
-	};
-
-	snprintf(generation, sizeof(generation), "%" PRIu64, h->policy_generation);
-	info_append("pileguard_build_info",
-		    "Version of the guard, kernel, and tier of its sensors.", build,
-		    ARRAY_LEN(build), ret);
-	info_append("pileguard_policy_info", "The policy in force.", policy, ARRAY_LEN(policy),
-		    ret);
-	for (size_t i = 0; i < ARRAY_LEN(more); i++) {
-		head_append(more[i].name, more[i].help, false, ret);
-		pile_text_printf(ret, "%s", more[i].name);
-		value_append(more[i].form, more[i].value, ret);
-	}
-	for (size_t i = 0; i < ARRAY_LEN(host_metrics); i++) {
-		const struct metric *m = &host_metrics[i];
-
-		head_append(m->name, m->help, m->counter, ret);
-		pile_text_printf(ret, "%s", m->name);
-		value_append(m->form, metric_get(m, h), ret);
-	}
-}
-
-/* One query finds the hosts where a file is not as everywhere else. */
-static void fingerprints_append(const struct pile_snapshot_host *h, struct pile_text *ret)
-{
-	const char *const name = "pileguard_fingerprint_info";
-
-	if (!h->n_fingerprints)
-		return;
-	head_append(name,
-		    "Files that the policy lists: 16 digits of SHA-256, or why there is none.",
-		    false, ret);
-	for (uint32_t i = 0; i < h->n_fingerprints; i++) {
-		const char *const labels[][2] = { { "path", h->fingerprints[i].path },
-						  { "sha256", h->fingerprints[i].sha256 } };
-
-		labels_append(name, labels, ARRAY_LEN(labels), ret);
-	}
-}
-
 void pile_metrics_format(const struct pile_snapshot_half *half, struct pile_text *ret)
 {
-	host_append(half, ret);
-	fingerprints_append(&half->host, ret);
+	pile_metrics_host(half, ret);
 	groups_append(half, ret);
 	destinations_append(half, ret);
 }

@@ -12,8 +12,8 @@
 #include "api/snapshot.h"
 #include "api/text.h"
 
-/* 500 series a host (product.md): 21 x 13 for groups, 21 x 8 for destinations, some 45 for the
- * host, and room. */
+/* 500 series a host (product.md): 21 x 13 for groups, 19 x 8 for destinations, 60 for the
+ * host, 8 for fingerprints. */
 #define PILE_METRICS_SERIES_MAX 500
 #define PILE_METRICS_GROUPS 20
 

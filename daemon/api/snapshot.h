@@ -84,6 +84,9 @@ struct pile_snapshot_fingerprint {
 	char sha256[17];
 };
 
+/** Up to which time between two ticks a bucket counts; the last one has no end. */
+extern const uint64_t pile_snapshot_gap_ns[PILE_GAP_BUCKETS - 1];
+
 struct pile_snapshot_host {
 	char hostname[64];
 	char kernel[65];
@@ -117,6 +120,11 @@ struct pile_snapshot_host {
 	uint64_t reloads, reloads_refused;
 	/* the guard's own honesty */
 	uint64_t ticks, ticks_late, worst_gap_ns, tick_cost_ns; /* cost: moving average */
+	uint64_t gaps[PILE_GAP_BUCKETS], gaps_sum_ns;		/* by pile_snapshot_gap_ns */
+	/* the last try of rung 1; at: 0 = none yet; failed: what could not be done, and why */
+	bool selftest_passed;
+	uint64_t selftest_ns, selftest_realtime_ns, selftest_refuse_ns, selftest_end_ns;
+	char selftest_failed[128];
 	/* the loop in the kernel; opened: gates shut while the guard did not run; lost: no room for a destination */
 	bool loop;
 	uint64_t loop_ticks, loop_worst_gap_ns, loop_opened, loop_lost;

@@ -158,6 +158,12 @@ void pile_kernel_unix_expire(struct pile_kernel *k);
 int pile_kernel_worker_get(struct pile_kernel *k, uint32_t tgid, struct pile_bpf_worker *ret);
 
 /**
+ * pile_kernel_self_set - the guard's own process belongs to PILE_SELF_GROUP, or to its cgroup's group again
+ * Returns 0 or negative errno.
+ */
+int pile_kernel_self_set(struct pile_kernel *k, bool self);
+
+/**
  * pile_kernel_worker_next - iterate the workers. @prev: NULL for the first. Returns 0 with *ret, or
  * -ENOENT.
  */

@@ -116,6 +116,15 @@ int pile_kernel_worker_get(struct pile_kernel *k, uint32_t tgid, struct pile_bpf
 	return bpf_map_lookup_elem(k->map_workers, &tgid, ret);
 }
 
+int pile_kernel_self_set(struct pile_kernel *k, bool self)
+{
+	struct pile_bpf_worker value = { .group = PILE_SELF_GROUP };
+	uint32_t tgid = (uint32_t)getpid();
+
+	return self ? bpf_map_update_elem(k->map_workers, &tgid, &value, BPF_ANY)
+		    : bpf_map_delete_elem(k->map_workers, &tgid);
+}
+
 int pile_kernel_worker_next(struct pile_kernel *k, const uint32_t *prev, uint32_t *ret)
 {
 	return bpf_map_get_next_key(k->map_workers, prev, ret);

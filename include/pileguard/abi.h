@@ -26,6 +26,8 @@ typedef int pile_s32;
 #endif
 
 #define PILE_NO_GROUP 0xffffffffu
+/* The guard's own process during its self-test: it has a gate, and is followed by no sensor. */
+#define PILE_SELF_GROUP 0xfffffffeu
 #define PILE_SHARDS_MAX 64     /* CPUs above share: cpu % shards */
 #define PILE_WORKER_BUCKETS 20 /* one an octave from 65 us */
 /* The arrays are powers of two, so that a mask bounds the index: 6.1's verifier forgets a compared copy. */

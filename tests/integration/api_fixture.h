@@ -47,6 +47,15 @@ static inline void fixture_host(struct pile_snapshot_host *h)
 	h->ticks_late = 1;
 	h->worst_gap_ns = 412 * NS_PER_MS;
 	h->tick_cost_ns = 180 * NS_PER_US;
+	h->gaps[0] = 107996;
+	h->gaps[1] = 3;
+	h->gaps[2] = 1;
+	h->gaps_sum_ns = 10800 * NS_PER_SEC;
+	h->selftest_passed = true;
+	h->selftest_ns = FIXTURE_NOW_NS - 20 * NS_PER_SEC;
+	h->selftest_realtime_ns = FIXTURE_REALTIME_NS - 20 * NS_PER_SEC;
+	h->selftest_refuse_ns = 200 * NS_PER_US;
+	h->selftest_end_ns = 900 * NS_PER_US;
 	h->sockets_followed = 221;
 	h->guard_cpu_ns = 21 * NS_PER_SEC;
 	h->guard_rss_bytes = 7ULL << 20;
