@@ -22,7 +22,7 @@ static uint64_t key_of(const struct pile_guard *g)
 {
 	uint64_t key = 0;
 
-	for (unsigned int i = 0; i < PILE_BREAKERS_MAX; i++) {
+	for (uint32_t i = 0; i < g->decide.breakers.n_places; i++) {
 		const struct pile_breaker *b = &g->decide.breakers.table[i];
 
 		if (is_shut(b))
@@ -82,7 +82,7 @@ static void page_make(const struct pile_guard *g, struct page *page)
 
 	page->text[0] = '\0';
 	page->len = 0;
-	for (unsigned int i = 0; i < PILE_BREAKERS_MAX; i++) {
+	for (uint32_t i = 0; i < g->decide.breakers.n_places; i++) {
 		const struct pile_breaker *b = &g->decide.breakers.table[i];
 
 		if (is_shut(b) && n++ < GATES_SHOWN)

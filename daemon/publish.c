@@ -238,8 +238,8 @@ static void listener_blind(const struct pile_guard *g, const struct pile_listene
 static void listeners_fill(const struct pile_guard *g, struct pile_snapshot_half *half,
 			   const uint32_t *index, bool configured)
 {
-	for (int i = 0; i < PILE_LISTENERS_MAX && half->n_listeners < PILE_SNAPSHOT_LISTENERS;
-	     i++) {
+	for (uint32_t i = 0;
+	     i < g->groups.n_listeners && half->n_listeners < PILE_SNAPSHOT_LISTENERS; i++) {
 		const struct pile_listener *l = &g->groups.listeners[i];
 		struct pile_snapshot_listener *to;
 
@@ -305,7 +305,7 @@ static bool has_row(const struct pile_snapshot_half *half, uint32_t group,
 static void unmet_fill(const struct pile_guard *g, struct pile_snapshot_half *half,
 		       const uint32_t *index)
 {
-	for (int i = 0; i < PILE_ACT_GATES_MAX; i++) {
+	for (uint32_t i = 0; i < g->act.n_gates; i++) {
 		const struct pile_act_gate *gate = &g->act.gates[i];
 		struct pile_snapshot_dependency *row = NULL;
 
@@ -483,9 +483,8 @@ static bool is_due(const struct pile_guard *g)
 	if (g->ticks % CALM_EVERY_TICKS == WORKERS_TICK % CALM_EVERY_TICKS || g->n_intents ||
 	    g->record.next_seq != g->published_seq || g->sense.n_pending)
 		return true;
-	for (int i = 0; i < PILE_ACT_GATES_MAX; i++)
-		if (g->act.gates[i].used)
-			return true;
+	if (g->act.n_gates)
+		return true;
 	for (uint32_t i = 0; i < g->groups.n_groups; i++)
 		if (g->sample.groups[i].used && g->sample.groups[i].waiting)
 			return true;

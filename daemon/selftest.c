@@ -31,10 +31,7 @@ static int own_cgroup_open(const struct pile_guard *g)
 /* Rung 1 is at work: that it works is seen elsewhere, and the tick has better to do. */
 static bool is_needed(const struct pile_guard *g)
 {
-	for (int i = 0; i < PILE_ACT_GATES_MAX; i++)
-		if (g->act.gates[i].used)
-			return true;
-	return g->act.draining;
+	return g->act.n_gates || g->act.draining;
 }
 
 static void passed_say(struct pile_guard *g)

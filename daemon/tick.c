@@ -147,7 +147,9 @@ void pile_tick_group(enum pile_groups_event event, uint32_t slot, void *arg)
 /* What decide must know of each group; the large part only when something changed. */
 void pile_tick_view(struct pile_guard *g, bool whole)
 {
-	for (uint32_t i = 0; i < PILE_GROUPS_MAX; i++) {
+	/* those of the last tick, too: what is gone must be seen to be */
+	g->view.n_groups = MAX(g->view.n_groups, g->groups.n_groups);
+	for (uint32_t i = 0; i < g->view.n_groups; i++) {
 		struct pile_decide_group *to = &g->view.groups[i];
 		const struct pile_group *from = &g->groups.groups[i];
 
@@ -203,7 +205,7 @@ static void posture_take(struct pile_guard *g, uint64_t now_ns)
 
 static void effects_update(struct pile_guard *g)
 {
-	for (int i = 0; i < PILE_ACT_GATES_MAX; i++) {
+	for (uint32_t i = 0; i < g->act.n_gates; i++) {
 		const struct pile_act_gate *gate = &g->act.gates[i];
 		struct pile_record_effects e;
 
@@ -244,12 +246,13 @@ static void loop_rules_write(struct pile_guard *g)
 {
 	struct pile_bpf_rule rule;
 
-	for (uint32_t i = 0; i < PILE_GROUPS_MAX; i++) {
+	for (uint32_t i = 0; i < g->view.n_groups; i++) {
 		if (!g->view.groups[i].used && !g->kernel.rules[i].armed)
 			continue;
 		pile_loop_rule(&g->decide, &g->view, &g->sample, i, &rule);
 		pile_kernel_rule_set(&g->kernel, i, &rule);
 	}
+	g->view.n_groups = g->groups.n_groups;
 }
 
 void pile_tick_record(struct pile_guard *g, uint64_t now_ns)

@@ -97,6 +97,7 @@ struct pile_act {
 	bool drain_asked[PILE_SENSE_PENDING_MAX];
 	struct pile_act_gate *drain_gate[PILE_SENSE_PENDING_MAX];
 	struct pile_act_gate gates[PILE_ACT_GATES_MAX];
+	uint32_t n_gates; /* places in use: highest + 1, or more */
 	struct pile_act_past past[PILE_ACT_PAST_MAX];
 	struct pile_act_scout scouts[PILE_SCOUTS_MAX];
 	struct pile_kernel_attachment attachments[PILE_GROUPS_MAX];

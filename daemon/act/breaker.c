@@ -19,7 +19,7 @@ int pile_act_open(struct pile_act *a)
 static struct pile_act_gate *gate_find(struct pile_act *a, uint32_t group,
 				       const struct pile_endpoint *endpoint)
 {
-	for (int i = 0; i < PILE_ACT_GATES_MAX; i++)
+	for (uint32_t i = 0; i < a->n_gates; i++)
 		if (a->gates[i].used && a->gates[i].group == group &&
 		    pile_endpoint_equal(&a->gates[i].endpoint, endpoint))
 			return &a->gates[i];
@@ -44,6 +44,7 @@ static struct pile_act_gate *gate_take(struct pile_act *a, const struct pile_int
 		for (int j = 0; j < PILE_ACT_PROBES_IN_FLIGHT; j++)
 			gate->in_flight[j].fd = -1;
 		gate->used = true;
+		a->n_gates = MAX(a->n_gates, (uint32_t)i + 1);
 		gate->group = intent->group;
 		gate->endpoint = intent->endpoint;
 		gate->explain_id = intent->explain_id;
@@ -102,6 +103,8 @@ static void gate_drop(struct pile_act *a, struct pile_act_gate *gate, struct pil
 			close(gate->in_flight[j].fd);
 	pile_kernel_gate_remove(k, &gate->key);
 	gate->used = false;
+	while (a->n_gates && !a->gates[a->n_gates - 1].used)
+		a->n_gates--;
 }
 
 void pile_act_close(struct pile_act *a, struct pile_kernel *k)
@@ -200,7 +203,7 @@ static void past_fill(const struct pile_act *a, struct pile_sample_dependency *d
 
 void pile_act_sample(struct pile_act *a, struct pile_kernel *k, struct pile_sample *sample)
 {
-	for (int i = 0; i < PILE_ACT_GATES_MAX; i++)
+	for (uint32_t i = 0; i < a->n_gates; i++)
 		if (a->gates[i].used)
 			pile_kernel_gate_counts(k, &a->gates[i].key, &a->gates[i].counts);
 	for (uint32_t i = 0; i < sample->n_dependencies; i++) {

@@ -61,7 +61,7 @@ static void answers_collect(struct pile_act *a)
  */
 static void gates_ask(struct pile_act *a, struct pile_kernel *k, const struct pile_sense *sense)
 {
-	for (int i = 0; i < PILE_ACT_GATES_MAX; i++) {
+	for (uint32_t i = 0; i < a->n_gates; i++) {
 		struct pile_act_gate *gate = &a->gates[i];
 		struct pile_bpf_destination_counts counts;
 
@@ -90,7 +90,7 @@ static bool is_to_end(const struct pile_act_gate *gate, const struct pile_sense_
 static struct pile_act_gate *gate_of(struct pile_act *a, const struct pile_sense_pending *p,
 				     uint64_t now_ns)
 {
-	for (int i = 0; i < PILE_ACT_GATES_MAX; i++) {
+	for (uint32_t i = 0; i < a->n_gates; i++) {
 		struct pile_act_gate *gate = &a->gates[i];
 
 		if (gate->used && gate->group == p->group &&
@@ -203,7 +203,7 @@ static bool drain(struct pile_act *a, struct pile_kernel *k, const struct pile_s
 	for (uint32_t group = 0; group < PILE_GROUPS_MAX; group++) {
 		if (left[group])
 			more |= group_drain(a, k, sense, group, left[group], tick, &budget) > 0;
-		else if (tick)
+		else if (tick && a->drains[group].draining)
 			a->drains[group].draining = false;
 	}
 	answers_collect(a);

@@ -187,7 +187,7 @@ void pile_act_probe_tick(struct pile_act *a, uint64_t now_ns, struct pile_sample
 	for (int i = 0; i < PILE_SCOUTS_MAX; i++)
 		if (a->scouts[i].used)
 			scout_tick(&a->scouts[i], sample);
-	for (int i = 0; i < PILE_ACT_GATES_MAX; i++) {
+	for (uint32_t i = 0; i < a->n_gates; i++) {
 		struct pile_act_gate *gate = &a->gates[i];
 
 		if (!gate->used)

@@ -92,7 +92,7 @@ static const struct pile_sample_dependency *seen(const struct pile_sample *sampl
 static struct pile_breaker *find(struct pile_breakers *breakers, uint32_t group,
 				 const struct pile_endpoint *endpoint)
 {
-	for (unsigned int i = 0; i < PILE_BREAKERS_MAX; i++) {
+	for (uint32_t i = 0; i < breakers->n_places; i++) {
 		struct pile_breaker *b = &breakers->table[i];
 
 		if (b->state != PILE_BREAKER_FREE && !b->orphan && b->group == group &&
@@ -110,7 +110,7 @@ const struct pile_breaker *pile_breakers_find(const struct pile_breakers *breake
 
 bool pile_breakers_open_in(const struct pile_breakers *breakers, uint32_t group)
 {
-	for (unsigned int i = 0; i < PILE_BREAKERS_MAX; i++)
+	for (uint32_t i = 0; i < breakers->n_places; i++)
 		if (breakers->table[i].state != PILE_BREAKER_FREE &&
 		    breakers->table[i].group == group)
 			return true;
@@ -383,6 +383,7 @@ static void open_episode(struct pile_breakers *breakers, const struct pile_break
 		.refuse_errno = config->refuse_errno,
 		.why = *why,
 	};
+	breakers->n_places = MAX(breakers->n_places, (uint32_t)(b - breakers->table) + 1);
 	dep = seen(context->sample, b);
 	b->established = dep ? dep->established : 0;
 	b->refused_by_peer = dep ? dep->refused_by_peer : 0;
@@ -617,8 +618,11 @@ void pile_breakers_update(struct pile_breakers *breakers,
 	pile_hands_expire(&breakers->hands, context->now_ns);
 	if (context->view->disarmed)
 		pile_hands_open(&breakers->hands);
+	while (breakers->n_places &&
+	       breakers->table[breakers->n_places - 1].state == PILE_BREAKER_FREE)
+		breakers->n_places--;
 	follow_loops(breakers, context, out);
-	for (unsigned int i = 0; i < PILE_BREAKERS_MAX; i++)
+	for (uint32_t i = 0; i < breakers->n_places; i++)
 		if (breakers->table[i].state != PILE_BREAKER_FREE)
 			move(breakers, &breakers->table[i], context, out);
 	if (context->late)
@@ -629,7 +633,7 @@ void pile_breakers_update(struct pile_breakers *breakers,
 
 void pile_breakers_renew(const struct pile_breakers *breakers, struct pile_intents *out)
 {
-	for (unsigned int i = 0; i < PILE_BREAKERS_MAX; i++)
+	for (uint32_t i = 0; i < breakers->n_places; i++)
 		if (breakers->table[i].state != PILE_BREAKER_FREE && !breakers->table[i].blocked)
 			say(&breakers->table[i], PILE_INTENT_BREAKER_RENEW, out);
 }
@@ -637,7 +641,7 @@ void pile_breakers_renew(const struct pile_breakers *breakers, struct pile_inten
 void pile_breakers_close_all(struct pile_breakers *breakers, uint64_t now_ns,
 			     enum pile_close_reason reason, struct pile_intents *out)
 {
-	for (unsigned int i = 0; i < PILE_BREAKERS_MAX; i++)
+	for (uint32_t i = 0; i < breakers->n_places; i++)
 		if (breakers->table[i].state != PILE_BREAKER_FREE)
 			finish(breakers, &breakers->table[i], now_ns, reason, out);
 }

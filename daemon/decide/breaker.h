@@ -74,6 +74,7 @@ struct pile_breaker_memory {
 
 struct pile_breakers {
 	struct pile_breaker table[PILE_BREAKERS_MAX];
+	uint32_t n_places; /* of the table, in use: highest + 1, or more until the next tick */
 	struct pile_breaker_memory closed[PILE_BREAKERS_MAX];
 	struct pile_proofs proofs;
 	struct pile_hands hands;

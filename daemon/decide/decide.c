@@ -51,7 +51,7 @@ void pile_decide_group_reset(struct pile_decide *state, uint32_t group)
 	if (group >= PILE_GROUPS_MAX)
 		return;
 	forget_group(state, group);
-	for (unsigned int i = 0; i < PILE_BREAKERS_MAX; i++)
+	for (uint32_t i = 0; i < state->breakers.n_places; i++)
 		if (state->breakers.table[i].group == group)
 			state->breakers.table[i].orphan = true;
 }
@@ -81,7 +81,8 @@ static uint64_t list_groups(const struct pile_decide_view *view, const struct pi
 {
 	uint64_t longest_ns = NS_PER_SEC;
 
-	for (uint32_t i = 0; i < PILE_GROUPS_MAX; i++) {
+	memset(ret, 0, PILE_GROUPS_MAX * sizeof(ret[0]));
+	for (uint32_t i = 0; i < view->n_groups; i++) {
 		ret[i] = view->groups[i].used && sample->groups[i].used ? &view->groups[i].config
 									: NULL;
 		if (ret[i])
@@ -90,11 +91,11 @@ static uint64_t list_groups(const struct pile_decide_view *view, const struct pi
 	return longest_ns;
 }
 
-static void update_risks(struct pile_decide *state,
+static void update_risks(struct pile_decide *state, uint32_t n_groups,
 			 const struct pile_policy_group *config[PILE_GROUPS_MAX],
 			 uint64_t reserve_bytes, const struct pile_sample *sample, bool late)
 {
-	for (uint32_t i = 0; i < PILE_GROUPS_MAX; i++) {
+	for (uint32_t i = 0; i < n_groups; i++) {
 		if (config[i] && sample->groups[i].present)
 			pile_risk_update(&state->risk[i], config[i], reserve_bytes, sample, i,
 					 late);
@@ -108,9 +109,10 @@ static void groups_that_count(const struct pile_decide_view *view, bool counted[
 {
 	bool any_named = false;
 
-	for (uint32_t i = 0; i < PILE_GROUPS_MAX; i++)
+	memset(counted, 0, PILE_GROUPS_MAX * sizeof(counted[0]));
+	for (uint32_t i = 0; i < view->n_groups; i++)
 		any_named |= view->groups[i].used && view->groups[i].named;
-	for (uint32_t i = 0; i < PILE_GROUPS_MAX; i++)
+	for (uint32_t i = 0; i < view->n_groups; i++)
 		counted[i] = view->groups[i].used && !view->groups[i].foreign &&
 			     (view->groups[i].named || !any_named);
 }
@@ -203,7 +205,7 @@ static void update_groups(struct pile_decide *state, const struct pile_decide_vi
 			  uint64_t reserve_bytes, const struct pile_sample *sample, bool late,
 			  struct pile_intents *out)
 {
-	for (uint32_t i = 0; i < PILE_GROUPS_MAX; i++) {
+	for (uint32_t i = 0; i < view->n_groups; i++) {
 		enum pile_stage from;
 		/* a group that was away is looked at as after a late tick: windows start again */
 		bool fresh = late || state->risk[i].n <= 1;
@@ -240,7 +242,7 @@ void pile_decide_tick(struct pile_decide *state, const struct pile_decide_view *
 	state->ticks_dropped += late;
 
 	dead_after_ns = list_groups(view, sample, config);
-	update_risks(state, config, reserve_bytes, sample, late);
+	update_risks(state, view->n_groups, config, reserve_bytes, sample, late);
 	pile_proofs_update(&state->breakers.proofs, config, state->risk, sample,
 			   late && gap_ns > PILE_TICK_NS ? gap_ns - PILE_TICK_NS : 0);
 	if (!late)

@@ -36,6 +36,8 @@ struct pile_decide_view {
 	uint64_t memory_reserve_bytes; /* 0 = the default: 64 MiB + 2 % of memory */
 	uint32_t host_seed;	       /* hash of the machine id: jitter */
 	bool disarmed;		       /* by hand: what is open closes, nothing opens, holds end */
+	uint32_t
+		n_groups; /* none is used from here on; a slot that was given away is among them once more */
 	struct pile_decide_group groups[PILE_GROUPS_MAX];
 };
 

@@ -193,7 +193,7 @@ void pile_table_group_drop(struct pile_groups *g, struct pile_kernel *k, uint32_
 
 	if (group->cgroup_id && !cgroup_shared(g, slot))
 		pile_kernel_cgroup_remove(k, group->cgroup_id);
-	for (int i = 0; i < PILE_LISTENERS_MAX; i++)
+	for (uint32_t i = 0; i < g->n_listeners; i++)
 		if (g->listeners[i].used && g->listeners[i].group == slot) {
 			pile_kernel_listener_remove(k, g->listeners[i].cookie,
 						    g->listeners[i].endpoint.port);

@@ -63,8 +63,9 @@ struct pile_groups {
 	uint32_t own_netns;
 	uint64_t own_cookie; /* the guard's own stats socket: not watched; 0 = not known */
 	uint32_t epoch;
-	uint32_t n_groups;   /* slots in use: highest used + 1 */
-	uint32_t check_next; /* where the next pile_groups_check begins */
+	uint32_t n_groups;    /* slots in use: highest used + 1 */
+	uint32_t n_listeners; /* places in use: highest used + 1, or more until the next walk */
+	uint32_t check_next;  /* where the next pile_groups_check begins */
 	struct pile_group groups[PILE_GROUPS_MAX];
 	struct pile_listener listeners[PILE_LISTENERS_MAX];
 	uint64_t listeners_lost; /* listeners that did not fit: the most at once */

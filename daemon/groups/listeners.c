@@ -35,7 +35,7 @@ struct walk {
 
 static struct pile_listener *listener_find(struct pile_groups *g, uint64_t cookie)
 {
-	for (int i = 0; i < PILE_LISTENERS_MAX; i++)
+	for (uint32_t i = 0; i < g->n_listeners; i++)
 		if (g->listeners[i].used && g->listeners[i].cookie == cookie)
 			return &g->listeners[i];
 	return NULL;
@@ -227,6 +227,7 @@ static void listener_new(struct walk *w, const struct pile_bpf_record_listener *
 		return;
 	}
 	memset(l, 0, sizeof(*l));
+	w->g->n_listeners = MAX(w->g->n_listeners, (uint32_t)(l - w->g->listeners) + 1);
 	l->used = true;
 	l->mptcp = rec->protocol == IPPROTO_MPTCP;
 	l->type = rec->type;
@@ -270,7 +271,7 @@ static void listeners_expire(struct walk *w)
 
 	for (uint32_t i = 0; i < g->n_groups; i++)
 		g->groups[i].n_listeners = 0;
-	for (int i = 0; i < PILE_LISTENERS_MAX; i++) {
+	for (uint32_t i = 0; i < g->n_listeners; i++) {
 		struct pile_listener *l = &g->listeners[i];
 
 		if (!l->used)
@@ -282,6 +283,8 @@ static void listeners_expire(struct walk *w)
 		g->groups[l->group].n_listeners++;
 		g->groups[l->group].seen_ns = w->now_ns;
 	}
+	while (g->n_listeners && !g->listeners[g->n_listeners - 1].used)
+		g->n_listeners--;
 }
 
 static void found_expire(struct walk *w)

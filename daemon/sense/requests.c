@@ -126,7 +126,7 @@ void pile_requests_sample(struct pile_sense *s, struct pile_kernel *k, struct pi
 		s->second_ns = now_ns;
 		s->second++;
 	}
-	for (uint32_t i = 0; i < PILE_GROUPS_MAX; i++) {
+	for (uint32_t i = 0; i < MAX(g->n_groups, s->n_groups); i++) {
 		ret->groups[i].used = i < g->n_groups && g->groups[i].used;
 		ret->groups[i].present = ret->groups[i].used && g->groups[i].present;
 		if (!ret->groups[i].used)
@@ -134,7 +134,8 @@ void pile_requests_sample(struct pile_sense *s, struct pile_kernel *k, struct pi
 		group_sample(s, k, i, now_ns, new_second, &ret->groups[i]);
 		ret->groups[i].backlog = 0;
 	}
-	for (int i = 0; i < PILE_LISTENERS_MAX; i++)
+	s->n_groups = g->n_groups;
+	for (uint32_t i = 0; i < g->n_listeners; i++)
 		if (g->listeners[i].used)
 			ret->groups[g->listeners[i].group].backlog += g->listeners[i].backlog;
 }
@@ -204,7 +205,7 @@ static void socket_see(struct sweep *sweep, const struct pile_bpf_record_socket 
 
 static void queue_see(struct sweep *sweep, const struct pile_bpf_record_queue *rec)
 {
-	for (int i = 0; i < PILE_LISTENERS_MAX; i++)
+	for (uint32_t i = 0; i < sweep->g->n_listeners; i++)
 		if (sweep->g->listeners[i].used && sweep->g->listeners[i].cookie == rec->cookie)
 			sweep->g->listeners[i].backlog = rec->backlog;
 }

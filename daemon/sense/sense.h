@@ -68,6 +68,7 @@ struct pile_sense {
 	struct pile_sense_pending pending[PILE_SENSE_PENDING_MAX];
 	struct pile_sense_worker workers[PILE_SENSE_WORKERS_MAX];
 	uint32_t n_workers;
+	uint32_t n_groups; /* slots in use at the last tick: highest + 1 */
 	uint32_t busy[PILE_GROUPS_MAX];
 	uint64_t sockets, sweeps, sweep_cost_ns;
 	bool swept;   /* the last sweep met every socket: what it left behind may be settled */

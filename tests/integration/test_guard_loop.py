@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 """test_guard_loop.py: rung 1 while the guard itself does not run (SIGSTOP): the loop in the kernel."""
+import json
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -10,7 +12,7 @@ import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 # pylint: disable=wrong-import-position
-from guardlib import FIGURES, Load, Stage, figures_print, policy, until
+from guardlib import BPFTOOL, FIGURES, Load, Stage, bpf_held_by, figures_print, policy, until
 
 WATCHED_S = 4.5     # longer than the proof takes
 SLACK_S = 1.5 if float(os.environ.get("PILE_SLOW", "1")) > 1 else 0     # emulated processors
@@ -211,6 +213,32 @@ class Nothing(Frozen):
         self.assertEqual({s[0] for s in seen}, {"ECONNREFUSED"})
         self.thaw()
         self.assertEqual(until(lambda: self.guard.dependency("www", f"{self.peer.v4}:{port}"), 5, "known")["refused_total"], 0)
+
+
+class Gone(Stage, unittest.TestCase):
+    """A group that the policy no longer names is nothing to the loop, whoever has its slot."""
+    WORKERS = 1
+
+    def armed(self):
+        """Which slots the loop may act for."""
+        maps = [number for kind, number in bpf_held_by(self.guard.p.pid) if kind == "map"]
+
+        def run(*words):
+            return json.loads(subprocess.run([BPFTOOL, "-j", *words], capture_output=True, text=True, check=True).stdout)
+        number = next(n for n in maps if run("map", "show", "id", str(n)).get("name") == "rules")
+        return [row["formatted"]["key"] for row in run("map", "dump", "id", str(number)) if row["formatted"]["value"]["armed"]]
+
+    def test_is_disarmed(self):
+        def named(*names):
+            return policy({n: {"cgroup": self.world.cgroup_name(n), "enforce": "[fail_fast]"} for n in names})
+        for name in ("one", "two"):
+            self.world.cgroup(name)
+        self.guard = self.world.guard("mode: enforce\n")
+        until(lambda: self.guard.get("groups"), 5, "found services, which have the first slots")
+        for names in (("one", "two"), ("one",), (), ("two",)):
+            self.guard.write(named(*names) if names else "mode: enforce\n")
+            self.assertEqual(self.guard.post("reload")[0], 200)
+            until(lambda n=len(names): len(self.armed()) == n, 5, f"{names} are armed, and no others")
 
 
 class NotNamed(Nothing):

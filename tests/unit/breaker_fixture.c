@@ -24,6 +24,7 @@ int setup(void **state)
 
 	pile_decide_init(&f->state, 1);
 	f->view.mode = PILE_MODE_ENFORCE;
+	f->view.n_groups = 1;
 	g->used = g->gate_ready = true;
 	pile_policy_group_init(&g->config, "www");
 	g->config.enforce = PILE_RUNG_FAIL_FAST;

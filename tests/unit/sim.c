@@ -582,6 +582,7 @@ struct sim *sim_new(const struct sim_config *config)
 	sim->view.mode = PILE_MODE_ENFORCE;
 	sim->view.host_seed = config->seed * 2654435761u;
 	group = &sim->view.groups[0];
+	sim->view.n_groups = 1;
 	group->used = group->gate_ready = true;
 	pile_policy_group_init(&group->config, "www");
 	group->config.workers = PILE_WORKERS_PREFORK;

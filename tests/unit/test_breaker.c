@@ -88,6 +88,7 @@ static void test_foreign_episodes_do_not_crowd_the_records(void **state)
 	f->view.groups[1] = f->view.groups[0];
 	f->sample.groups[1] = f->sample.groups[0];
 	f->view.groups[1].foreign = true;
+	f->view.n_groups = 2;
 	for (uint32_t i = 0; i < 40; i++) {
 		f->sample.dependencies[1 + i] = whole;
 		f->sample.dependencies[1 + i].group = 1;
@@ -605,6 +606,7 @@ static void test_a_full_table_keeps_the_largest_shares(void **state)
 	 * groups of one destination each, so that every share can pass 10 %; never three addresses
 	 * at once
 	 */
+	f->view.n_groups = 80;
 	for (uint32_t i = 0; i < 80; i++) {
 		f->view.groups[i] = f->view.groups[0];
 		f->sample.groups[i] = f->sample.groups[0];

@@ -56,6 +56,7 @@ static int fresh(void **state)
 	sense.n_cpus = 2;
 	sense.connects_swept_ns = SWEPT_NS;
 	gate->used = true;
+	act.n_gates = 6;
 	gate->group = GROUP;
 	gate->lease_ns = NOW_NS + PILE_ACT_LEASE_NS;
 	assert_int_equal(pile_endpoint_parse("10.9.0.2:3306", false, &gate->endpoint), 0);

@@ -91,6 +91,7 @@ static void what_never_answered_does_not(void **state)
 static void found_group_dies_too(struct fixture *f, bool named)
 {
 	f->view.groups[NAMED].named = named;
+	f->view.n_groups = MAX(FOUND, NAMED) + 1;
 	f->view.groups[FOUND].used = true;
 	pile_policy_group_init(&f->view.groups[FOUND].config, "ssh");
 	f->sample.groups[FOUND] = f->sample.groups[NAMED];

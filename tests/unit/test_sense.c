@@ -193,6 +193,7 @@ static void test_seldom_where_nothing_happens(void **state)
 static void test_each_second_while_a_queue_stands(void **state)
 {
 	(void)state;
+	groups.n_listeners = 8;
 	groups.listeners[7].used = true;
 	groups.listeners[7].group = GROUP;
 	groups.listeners[7].backlog = 1;

@@ -61,6 +61,7 @@ static int read_config(struct trace *trace, char **f, unsigned int n, const uint
 	if (n < 8)
 		return -EBADMSG;
 	pile_policy_group_init(&g->config, f[2]);
+	trace->view.n_groups = MAX(trace->view.n_groups, (uint32_t)v[1] + 1);
 	g->used = g->gate_ready = true;
 	g->config.workers = (enum pile_workers)v[3];
 	g->config.workers_max = (uint32_t)v[4];
