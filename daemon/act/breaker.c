@@ -101,11 +101,7 @@ static void gate_drop(struct pile_act *a, struct pile_act_gate *gate, struct pil
 	for (int j = 0; j < PILE_ACT_PROBES_IN_FLIGHT; j++)
 		if (gate->in_flight[j].fd >= 0)
 			close(gate->in_flight[j].fd);
-	/* its lease would end by itself, seconds later */
-	if (pile_kernel_gate_remove(k, &gate->key) < 0) {
-		gate->value.lease_ns = 0;
-		pile_kernel_gate_set(k, &gate->key, &gate->value);
-	}
+	pile_kernel_gate_remove(k, &gate->key);
 	gate->used = false;
 	while (a->n_gates && !a->gates[a->n_gates - 1].used)
 		a->n_gates--;

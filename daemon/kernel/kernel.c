@@ -329,6 +329,9 @@ static void hz_learn(struct pile_kernel *k)
 	uint32_t a = 0, b = 0, best = 250;
 	double hz, distance = 1e9;
 
+	/* where that cannot be run: a coarse clock moves once a tick (KTIME_LOW_RES) */
+	if (clock_getres(CLOCK_MONOTONIC_COARSE, &from) == 0 && from.tv_nsec > 0)
+		k->control->hz = (uint32_t)(NS_PER_SEC / (uint64_t)from.tv_nsec);
 	clock_gettime(CLOCK_MONOTONIC, &from);
 	if (!prog || jiffies_run(bpf_program__fd(prog), &a) < 0)
 		return;

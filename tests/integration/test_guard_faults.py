@@ -139,6 +139,13 @@ class Table(unittest.TestCase):
         self.assertTrue(not wrong or said, f"{call} failed; nothing is said, but: {wrong}\n{guard.said()}")
         return wrong, said
 
+    def held(self, guard):
+        status, text = guard.post("hold", group="www", endpoint=self.endpoint, seconds=60)
+        self.assertEqual(status, 200, text)
+        until(lambda: self.error() == "ECONNREFUSED", 3, "refused while held")
+        until(lambda: os.path.exists(f"{guard.state}/explain.next"), 3, "its number is kept")
+        until(lambda: os.path.exists(guard.motd), 3, "it is told at logins")
+
     def refuses_and_lets_go(self, guard):
         """By hand: what is held is refused, what is released gets through."""
         status, text = guard.post("hold", group="www", endpoint=self.endpoint, seconds=60)
@@ -332,13 +339,29 @@ class Act(Table):
         self.refuses_and_lets_go(guard)
 
 
-class Stop(Table):
-    def held(self, guard):
-        self.assertEqual(guard.post("hold", group="www", endpoint=self.endpoint, seconds=60)[0], 200)
-        until(lambda: self.error() == "ECONNREFUSED", 3, "refused while held")
-        until(lambda: os.path.exists(f"{guard.state}/explain.next"), 3, "its number is kept")
-        until(lambda: os.path.exists(guard.motd), 3, "it is told at logins")
+class Released(Table):
+    """What was held by hand is let go, though the gate's entry cannot be taken away."""
 
+    def test_release(self):
+        guard, _ = self.watched()
+        self.held(guard)
+        first = self.page.n
+        self.released(guard)
+        faults = {call.cut(1) for call in self.page.calls(first) if call.name == "bpf_map_delete_elem"}
+        self.assertEqual(len(faults), 2, "the gate's and its counters'")
+        for call in faults:
+            with self.subTest(str(call)):
+                self.held(guard)
+                fired = self.page.arm(call)
+                self.released(guard)
+                self.assertEqual(self.page.fired, fired + 1)
+
+    def released(self, guard):
+        self.assertEqual(guard.post("release", group="www", endpoint=self.endpoint, seconds=1)[0], 200)
+        until(lambda: self.error() is None, 1, "let through")
+
+
+class Stop(Table):
     def test_stop(self):
         guard, _ = self.watched()
         self.held(guard)
