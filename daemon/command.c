@@ -148,8 +148,8 @@ static void safe_mode(struct pile_guard *g)
 	char text[PILE_DISARM_TEXT_MAX];
 	uint32_t ends;
 
-	g->disarm.mark_error = pile_keep_begin(
-		g->options.state_dir, g->started_realtime_ns / NS_PER_SEC, &ends);
+	g->disarm.mark_error =
+		pile_keep_begin(g->options.state_dir, g->started_realtime_ns / NS_PER_SEC, &ends);
 	g->disarm.marked = true;
 	if (ends < PILE_KEEP_UNCLEAN_MAX || g->disarm.now.on)
 		return;

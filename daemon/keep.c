@@ -137,7 +137,7 @@ static uint32_t unclean_load(const char *path, uint64_t now_s, uint64_t ret[PILE
 }
 
 static int unclean_add(const char *path, uint64_t now_s, uint64_t ends[PILE_KEEP_UNCLEAN_MAX],
-			uint32_t *n)
+		       uint32_t *n)
 {
 	char text[PILE_KEEP_UNCLEAN_MAX * 24 + 1];
 	size_t len = 0;

@@ -411,7 +411,8 @@ void pile_slow_again(struct pile_slow *s)
 	s->learned_wanted |= s->learned_error != 0;
 	s->explain_next_wanted |= s->explain_error != 0;
 	s->motd_wanted |= s->motd_error != 0;
-	pthread_cond_signal(&s->wake);
+	if (job_next(s))
+		pthread_cond_signal(&s->wake);
 	pthread_mutex_unlock(&s->lock);
 }
 

@@ -16,7 +16,7 @@
 #define LOSSES_EVERY_TICKS 100
 #define WATCH_EVERY_TICKS \
 	50 /* files on disk: a change is told 5 to 10 s after it has come to rest */
-#define STORE_EVERY_TICKS 10
+#define STORE_EVERY_TICKS 20
 #define POSTURE_AGAIN_NS (2 * NS_PER_SEC)
 #define DROPPED_EVERY_NS (10 * NS_PER_SEC)
 #define FOLLOWED_NS (2 * NS_PER_SEC) /* after the start: some rounds of discovery */
@@ -312,9 +312,9 @@ static void losses_say(struct pile_guard *g)
 			(unsigned long long)t->storage_lost, (unsigned long long)t->workers_lost,
 			(unsigned long long)g->groups.listeners_lost);
 	g->losses_said = MAX(lost, g->losses_said);
-	pile_slow_again(&g->slow);
 }
 
+/* It is tried again, and told when it is another error, or none any more. */
 static void store_say(struct pile_guard *g)
 {
 	int error = pile_slow_trouble(&g->slow);
@@ -329,6 +329,7 @@ static void store_say(struct pile_guard *g)
 		pile_guard_say(g, PILE_EVENT_TROUBLE, PILE_NO_GROUP,
 			       "%s can be written again: all is kept", g->options.state_dir);
 	g->store_error_said = error;
+	pile_slow_again(&g->slow);
 	if (g->slow.motd_error && g->slow.motd_error != g->motd_error_said)
 		pile_guard_say(
 			g, PILE_EVENT_TROUBLE, PILE_NO_GROUP,

@@ -128,7 +128,7 @@ void pile_act_close(struct pile_act *a, struct pile_kernel *k);
  * What could not be attached is in attach_error.
  */
 int pile_act_posture(struct pile_act *a, struct pile_kernel *k, const struct pile_groups *g,
-		      bool enforce);
+		     bool enforce);
 
 /** pile_act_gate_ready - rung 1 is attached to this group's cgroup. */
 bool pile_act_gate_ready(const struct pile_act *a, const struct pile_groups *g, uint32_t group);

@@ -154,9 +154,9 @@ static void cgroup_tell(struct pile_groups *g, struct pile_kernel *k, uint32_t s
 
 	/* the root cgroup holds everybody: membership there is known by worker only */
 	if (strcmp(group->cgroup, "/") != 0)
-		group->untold = pile_kernel_cgroup_set(k, group->cgroup_id,
-						       cgroup_shared(g, slot) ? PILE_NO_GROUP
-									      : slot) < 0;
+		group->untold =
+			pile_kernel_cgroup_set(k, group->cgroup_id,
+					       cgroup_shared(g, slot) ? PILE_NO_GROUP : slot) < 0;
 }
 
 void pile_table_cgroup_set(struct pile_groups *g, struct pile_kernel *k, uint32_t slot,

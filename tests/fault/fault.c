@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * fault.c: calls that fail when a test says so. Linked into build/fault/pileguardd with --wrap (fault.mk), around the same
- * objects that the shipped daemon is made of. The calls of the daemon itself are caught, and libcyaml's allocations; what
- * other libraries do inside is not.
+ * fault.c: calls that fail when a test says so. Linked into build/fault/pileguardd with --wrap (fault.mk), around the
+ * same objects that the shipped daemon is made of. Caught are the calls of the daemon itself, and libcyaml's
+ * allocations; what other libraries do inside is not.
  */
 #include "fault.h"
 
@@ -94,8 +94,7 @@ static void __attribute__((noinline)) call_fill(struct fault_call *call)
 			continue;
 		if (info.dli_fbase != own && depth > 0)
 			break;
-		call->at[depth++] =
-			(uint32_t)((uintptr_t)frames[i] - (uintptr_t)info.dli_fbase);
+		call->at[depth++] = (uint32_t)((uintptr_t)frames[i] - (uintptr_t)info.dli_fbase);
 	}
 }
 
@@ -187,8 +186,8 @@ WRAP(struct btf *, btf__load_vmlinux_btf, F_BTF_LOAD, ENOMEM, NULL, (void), ())
 WRAP(int, fsync, F_FSYNC, EIO, -1, (int fd), (fd))
 WRAP(int, ftruncate, F_FTRUNCATE, ENOMEM, -1, (int fd, off_t size), (fd, size))
 WRAP(int, rename, F_RENAME, EIO, -1, (const char *from, const char *to), (from, to))
-WRAP(int, renameat, F_RENAMEAT, EIO, -1,
-     (int from_fd, const char *from, int to_fd, const char *to), (from_fd, from, to_fd, to))
+WRAP(int, renameat, F_RENAMEAT, EIO, -1, (int from_fd, const char *from, int to_fd, const char *to),
+     (from_fd, from, to_fd, to))
 WRAP(DIR *, opendir, F_OPENDIR, EMFILE, NULL, (const char *path), (path))
 WRAP(int, socket, F_SOCKET, EMFILE, -1, (int family, int type, int protocol),
      (family, type, protocol))

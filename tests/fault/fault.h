@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * fault.h: the page that a guard with failing calls (build/fault/pileguardd) shares with the test that makes them fail:
- * a file named by PILE_FAULT_FILE. The guard's half writes down each call of a watched function, and fails the one that is
+ * a file named by PILE_FAULT_FILE. The guard's half writes down each call of a watched function and fails the one that is
  * armed, once. tests/integration/faultlib.py has the same layout in its own words.
  * Test only: nothing of it is in the shipped daemon.
  */
