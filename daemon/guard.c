@@ -188,8 +188,8 @@ static int start(struct pile_guard *g, struct pile_error *err)
 	r = pile_reload_boot(g, &policy, err);
 	if (r < 0)
 		return -EBADMSG;
-	memset(err, 0,
-	       sizeof(*err)); /* where the policy was read last is no part of what follows */
+	/* where the policy was read last is no part of what follows */
+	memset(err, 0, sizeof(*err));
 	r = pile_groups_hierarchy_find(&hierarchy, err);
 	if (r < 0)
 		return r;

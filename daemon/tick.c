@@ -195,13 +195,13 @@ static bool attach_error_say(struct pile_guard *g, uint32_t slot)
 
 static void posture_take(struct pile_guard *g, uint64_t now_ns)
 {
+	bool enforce = g->view.mode == PILE_MODE_ENFORCE && !g->view.disarmed, again;
+	bool all = g->posture_due || g->posture_error_said;
 	uint64_t before[PILE_GROUPS_MAX];
-	bool again;
 	int r;
 
 	memcpy(before, g->act.attached_id, sizeof(before));
-	r = pile_act_posture(&g->act, &g->kernel, &g->groups,
-			     g->view.mode == PILE_MODE_ENFORCE && !g->view.disarmed);
+	r = (all ? pile_act_posture : pile_act_attach)(&g->act, &g->kernel, &g->groups, enforce);
 	again = r < 0;
 	if (r < 0 && r != g->posture_error_said)
 		pile_guard_say(

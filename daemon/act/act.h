@@ -130,6 +130,10 @@ void pile_act_close(struct pile_act *a, struct pile_kernel *k);
 int pile_act_posture(struct pile_act *a, struct pile_kernel *k, const struct pile_groups *g,
 		     bool enforce);
 
+/** pile_act_attach - the part of it that attaches and detaches: for what could not be attached before. */
+int pile_act_attach(struct pile_act *a, struct pile_kernel *k, const struct pile_groups *g,
+		    bool enforce);
+
 /** pile_act_gate_ready - rung 1 is attached to this group's cgroup. */
 bool pile_act_gate_ready(const struct pile_act *a, const struct pile_groups *g, uint32_t group);
 

@@ -89,6 +89,7 @@ int pile_act_posture(struct pile_act *a, struct pile_kernel *k, const struct pil
 {
 	int r, first = 0;
 
+	/* from here on, for some microseconds, nothing is exempt: not more often than something has changed */
 	pile_kernel_exempts_clear(k);
 	for (uint32_t i = 0; i < g->n_groups; i++)
 		if (g->groups[i].used)
@@ -96,6 +97,15 @@ int pile_act_posture(struct pile_act *a, struct pile_kernel *k, const struct pil
 				r = pile_kernel_exempt_add(k, i, &g->groups[i].config.exempt[j]);
 				first = first ? first : r;
 			}
+	r = pile_act_attach(a, k, g, enforce);
+	return first ? first : r;
+}
+
+int pile_act_attach(struct pile_act *a, struct pile_kernel *k, const struct pile_groups *g,
+		    bool enforce)
+{
+	int r, first = 0;
+
 	for (uint32_t i = 0; i < PILE_GROUPS_MAX; i++) {
 		if (i < g->n_groups && g->groups[i].used) {
 			r = slot_apply(a, k, g, i, enforce);
