@@ -24,6 +24,7 @@ class Thousand(short.Killed):
 
 class TenInAMinute(short.Restarts):
     DEATHS = 10
+    EVERY_S = 6
 
 
 if __name__ == "__main__":

@@ -146,8 +146,8 @@ class Killed(Fixture, unittest.TestCase):
 
 class Restarts(Fixture, unittest.TestCase):
     """Nobody clears anything away, and the database stays dead."""
-    DEATHS = 5
-    EVERY_S = 6
+    DEATHS = 4
+    EVERY_S = 5
 
     def test_safe_mode_ends_the_to_and_fro(self):
         self.peer.drop(self.port, True)
