@@ -7,6 +7,7 @@ import contextlib
 import os
 import random
 import signal
+import socket
 import sys
 import threading
 import time
@@ -133,8 +134,13 @@ class Killed(Fixture, unittest.TestCase):
         until(lambda: not self.world.remains(), 2, "nothing of it is left in the kernel")
         self.gone.append(time.monotonic() - died)
         self.world.nothing_left()
+        until(lambda: not self.answers(), 2, "its api process has ended, too: systemd waits for all of a unit")
         committed(self.guard)
         self.again()
+
+    def answers(self):
+        with socket.socket(socket.AF_UNIX) as s:
+            return s.connect_ex(self.guard.socket) == 0
 
     def again(self):
         """As an operator who arms it again would: this death does not count."""
