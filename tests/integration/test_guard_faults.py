@@ -360,7 +360,10 @@ class Act(Table):
                 finally:
                     self.over(guard)
         FIGURES["act: met, not met"] = (sum(hit for _, _, hit in results), sum(not hit for _, _, hit in results))
-        self.assertGreater(sum(hit for _, _, hit in results), 0.7 * len(results), [str(c) for c, _, hit in results if not hit])
+        # what other services of this machine do is met by chance
+        missed = [str(call) for call, _, hit in results if not hit]
+        self.assertEqual([call for call in missed if "gate_" in call], [])
+        self.assertLess(len(missed), len(results) / 2, missed)
         self.assertEqual(self.sound(guard), self.good_facts)
         self.refuses_and_lets_go(guard)
 
