@@ -16,7 +16,7 @@ import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 # pylint: disable=wrong-import-position
-from guardlib import FIGURES, Load, Process, Stage, committed, figures_print, policy, until
+from guardlib import FIGURES, Load, Process, Stage, cgroup_programs, committed, figures_print, policy, until
 
 SLACK_S = 2 if float(os.environ.get("PILE_SLOW", "1")) > 1 else 0     # emulated processors
 MOUNT = 'mount -o loop "$0" "$1" && shift && exec "$@"'
@@ -123,6 +123,21 @@ class Frozen(Disk, unittest.TestCase):
             with open(f"/proc/{self.guard.p.pid}/task/{task}/stat", encoding="ascii") as f:
                 states.append(f.read().rsplit(")", 1)[1].split()[0])
         return "D" in states
+
+    def test_stopped_while_its_disk_stands_still(self):
+        """It is held up by the disk, but nobody is by it."""
+        self.assertEqual(self.guard.post("hold", group="www", endpoint=self.endpoint, seconds=60)[0], 200)
+        until(lambda: self.error() == "ECONNREFUSED", 3, "refused while held")
+        self.freeze()
+        self.reload("2100ms")
+        until(self.waits, 2, "the slow thread waits for the disk")
+        self.guard.p.send_signal(signal.SIGTERM)
+        until(lambda: self.error() is None, 1, "let through")
+        until(lambda: cgroup_programs(self.world.cgroup("www")) == [], 1, "nothing is attached")
+        self.assertIsNone(self.guard.p.poll())
+        self.thaw()
+        self.assertEqual(self.guard.p.wait(20), 0)
+        self.world.nothing_left()
 
     def test_killed_while_its_disk_stands_still(self):
         """A thread that waits for the disk cannot be killed, and keeps all that the guard had: yet the database is let in."""
