@@ -77,13 +77,17 @@ def moment(text):
     return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=timezone.utc).timestamp()
 
 
+def bpftool(*args):
+    """What it shows. It fails when an object goes while it looks at all of them: then it looks again."""
+    def shown():
+        run = subprocess.run([BPFTOOL, "-j", *args], capture_output=True, text=True, check=False)
+        return [json.loads(run.stdout.strip() or "[]")] if run.returncode == 0 else None
+    return until(shown, 5, f"bpftool {' '.join(args)}")[0]
+
+
 def bpf_objects():
     """(kind, id) of every BPF program, map and link of this machine."""
-    found = set()
-    for kind in ("prog", "map", "link"):
-        out = subprocess.run([BPFTOOL, "-j", kind, "show"], capture_output=True, text=True, check=True).stdout
-        found |= {(kind, o["id"]) for o in json.loads(out.strip() or "[]")}
-    return found
+    return {(kind, o["id"]) for kind in ("prog", "map", "link") for o in bpftool(kind, "show")}
 
 
 def bpf_held_by(pid):
@@ -100,8 +104,7 @@ def bpf_held_by_others():
 
 
 def cgroup_programs(path):
-    out = subprocess.run([BPFTOOL, "-j", "cgroup", "show", path], capture_output=True, text=True, check=True).stdout
-    return [p["attach_type"] for p in json.loads(out.strip() or "[]")]
+    return [p["attach_type"] for p in bpftool("cgroup", "show", path)]
 
 
 def committed(guard):

@@ -7,10 +7,8 @@ one, and who called that, fails at its first time; long_guard_faults.py does it 
 import collections
 import contextlib
 import functools
-import json
 import os
 import re
-import subprocess
 import sys
 import time
 import unittest
@@ -18,7 +16,7 @@ import unittest
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 # pylint: disable=wrong-import-position
 from faultlib import PROGRAM, Page
-from guardlib import BPFTOOL, BUILD, FIGURES, Guard, Load, World, bpf_held_by, cgroup_programs, committed, figures_print, policy, until
+from guardlib import BUILD, FIGURES, Guard, Load, World, bpf_held_by, bpftool, cgroup_programs, committed, figures_print, policy, until
 
 KINDS = {"allocation", "map update", "attach", "write", "rename"}
 TROUBLE = re.compile(r"missing on this host|cannot|could not|not kept|NOT kept|no stats socket|since: |not followed|FAILED|"
@@ -28,10 +26,6 @@ SOON_S = 4      # what failed once is made good by then, or has been said
 
 def setUpModule():
     unittest.addModuleCleanup(figures_print)
-
-
-def bpftool(*args):
-    return json.loads(subprocess.run([BPFTOOL, "-j", *args], capture_output=True, text=True, check=True).stdout)
 
 
 @functools.lru_cache(maxsize=4)
