@@ -28,11 +28,28 @@
 #define BACKOFF_MAX_NS (30 * NS_PER_SEC)
 #define HIGH_FD 32 /* above the numbers that the child uses, so that no dup2 runs over a source */
 
+static int fd_raise(int fd)
+{
+	int high = fcntl(fd, F_DUPFD_CLOEXEC, HIGH_FD), error = errno;
+
+	close(fd);
+	return high < 0 ? -error : high;
+}
+
+static int socket_open(int fd, const char *path)
+{
+	struct group *group = getgrnam(PILE_API_GROUP);
+
+	if (group && chown(path, 0, group->gr_gid) == 0 && chmod(path, 0660) < 0)
+		return -errno;
+	return listen(fd, 1024) < 0 ? -errno : 0;
+}
+
 static int socket_bind(const char *path)
 {
 	struct sockaddr_un sa = { .sun_family = AF_UNIX };
 	_cleanup_close_ int fd = -1;
-	struct group *group;
+	int r;
 
 	if (strlen(path) >= sizeof(sa.sun_path))
 		return -ENAMETOOLONG;
@@ -49,20 +66,12 @@ static int socket_bind(const char *path)
 	if (bind(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0)
 		return -errno;
 	umask(0022);
-	group = getgrnam(PILE_API_GROUP);
-	if (group && chown(path, 0, group->gr_gid) == 0 && chmod(path, 0660) < 0)
-		return -errno;
-	if (listen(fd, 1024) < 0)
-		return -errno;
-	return TAKE_FD(fd);
-}
-
-static int fd_raise(int fd)
-{
-	int high = fcntl(fd, F_DUPFD_CLOEXEC, HIGH_FD);
-
-	close(fd);
-	return high < 0 ? -errno : high;
+	r = socket_open(fd, path);
+	if (r == 0)
+		r = fd_raise(TAKE_FD(fd));
+	if (r < 0)
+		unlink(path);
+	return r;
 }
 
 int pile_child_listen(struct pile_guard *g, struct pile_error *err)
@@ -87,8 +96,8 @@ int pile_child_listen(struct pile_guard *g, struct pile_error *err)
 	if (fd < 0)
 		return pile_error_set(err, fd, "cannot listen on %s: %s", g->options.socket_path,
 				      strerror(-fd));
-	g->child.listen_fd = fd_raise(fd);
-	return g->child.listen_fd < 0 ? g->child.listen_fd : 0;
+	g->child.listen_fd = fd;
+	return 0;
 }
 
 uint64_t pile_child_cookie(const struct pile_guard *g)
@@ -251,6 +260,7 @@ int pile_child_start(struct pile_guard *g)
 	_cleanup_close_ int theirs = -1;
 	int pair[2], r;
 
+	child->started_ns = g->sample.now_ns;
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
 		return -errno;
 	child->command_fd = pair[0];
@@ -263,7 +273,6 @@ int pile_child_start(struct pile_guard *g)
 				    on_command, g);
 	if (r < 0)
 		pile_child_stop(g);
-	child->started_ns = g->sample.now_ns;
 	return r;
 }
 

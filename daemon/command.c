@@ -145,9 +145,11 @@ static void command_arm(struct pile_guard *g, const struct pile_command *c)
 /* Whatever ends guards again and again may be the guard: hands off, until somebody says otherwise. */
 static void safe_mode(struct pile_guard *g)
 {
-	uint32_t ends = pile_keep_begin(g->options.state_dir, g->started_realtime_ns / NS_PER_SEC);
 	char text[PILE_DISARM_TEXT_MAX];
+	uint32_t ends;
 
+	g->disarm.mark_error =
+		pile_keep_begin(g->options.state_dir, g->started_realtime_ns / NS_PER_SEC, &ends);
 	g->disarm.marked = true;
 	if (ends < PILE_KEEP_UNCLEAN_MAX || g->disarm.now.on)
 		return;
@@ -190,6 +192,11 @@ void pile_command_hello(struct pile_guard *g)
 			"safe mode: %u guards within %u minutes ended without stopping (killed, crashed, or the host "
 			"with them)",
 			PILE_KEEP_UNCLEAN_MAX, PILE_KEEP_UNCLEAN_S / 60);
+	if (g->disarm.mark_error < 0)
+		pile_guard_say(
+			g, PILE_EVENT_TROUBLE, PILE_NO_GROUP,
+			"%s cannot be written (%s): a guard that is killed will not be counted (safe mode)",
+			g->options.state_dir, strerror(-g->disarm.mark_error));
 	if (g->disarm.now.on && g->disarm.now.until_ns)
 		disarm_say(g, text, sizeof(text));
 }

@@ -188,6 +188,8 @@ static int start(struct pile_guard *g, struct pile_error *err)
 	r = pile_reload_boot(g, &policy, err);
 	if (r < 0)
 		return -EBADMSG;
+	/* where the policy was read last is no part of what follows */
+	memset(err, 0, sizeof(*err));
 	r = pile_groups_hierarchy_find(&hierarchy, err);
 	if (r < 0)
 		return r;
@@ -255,6 +257,10 @@ static void stop(struct pile_guard *g)
 		unlink(g->options.socket_path);
 	}
 	pile_slow_stop(&g->slow);
+	if (pile_slow_trouble(&g->slow) < 0)
+		fprintf(stderr,
+			"pileguardd: %s cannot be written (%s): the next start does not know all of this one\n",
+			g->options.state_dir, strerror(-pile_slow_trouble(&g->slow)));
 	if (g->disarm.marked)
 		pile_keep_end(g->options.state_dir);
 	pile_kernel_close(&g->kernel);

@@ -58,7 +58,8 @@ struct pile_reload {
 /** Whether the guard is disarmed, and who waits to hear that this stands on disk. */
 struct pile_disarming {
 	struct pile_disarm now;
-	bool marked;	 /* that a guard runs: the mark goes when it ends by itself */
+	bool marked; /* that a guard runs: the mark goes when it ends by itself */
+	int mark_error; /* negative errno: the mark, or the end of the one before, could not be written */
 	bool safe_mode;	 /* by this start: too many guards before it did not */
 	uint32_t ticket; /* of the last text for the slow thread */
 	struct pile_late late;
@@ -106,7 +107,9 @@ struct pile_guard {
 	struct pile_slow_policy loaded;
 	struct pile_baseline_record learned[PILE_GROUPS_MAX];
 	uint32_t n_learned;
-	bool posture_due; /* attachments may differ from what is wanted */
+	bool posture_due;	   /* attachments may differ from what is wanted */
+	uint64_t posture_again_ns; /* some of it failed: tried again then; 0 = all is as wanted */
+	int posture_error_said, attach_error_said[PILE_GROUPS_MAX];
 	uint64_t started_ns, started_realtime_ns;
 	uint64_t ticks, ticks_late, worst_gap_ns, tick_cost_ns, last_tick_ns;
 	uint64_t gaps[PILE_GAP_BUCKETS], gaps_sum_ns; /* by pile_snapshot_gap_ns */

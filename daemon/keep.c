@@ -136,8 +136,8 @@ static uint32_t unclean_load(const char *path, uint64_t now_s, uint64_t ret[PILE
 	return n;
 }
 
-static void unclean_add(const char *path, uint64_t now_s, uint64_t ends[PILE_KEEP_UNCLEAN_MAX],
-			uint32_t *n)
+static int unclean_add(const char *path, uint64_t now_s, uint64_t ends[PILE_KEEP_UNCLEAN_MAX],
+		       uint32_t *n)
 {
 	char text[PILE_KEEP_UNCLEAN_MAX * 24 + 1];
 	size_t len = 0;
@@ -148,23 +148,25 @@ static void unclean_add(const char *path, uint64_t now_s, uint64_t ends[PILE_KEE
 	for (uint32_t i = 0; i < *n; i++)
 		len += (size_t)snprintf(text + len, sizeof(text) - len, "%llu\n",
 					(unsigned long long)ends[i]);
-	file_write(path, text, len, 0600, true);
+	return file_write(path, text, len, 0600, true);
 }
 
-uint32_t pile_keep_begin(const char *state_dir, uint64_t now_s)
+int pile_keep_begin(const char *state_dir, uint64_t now_s, uint32_t *ret_ends)
 {
 	char running[KEEP_PATH_MAX], unclean[KEEP_PATH_MAX];
 	uint64_t ends[PILE_KEEP_UNCLEAN_MAX];
 	uint32_t n;
+	int r;
 
 	path_in(state_dir, RUNNING_FILE, running);
 	path_in(state_dir, UNCLEAN_FILE, unclean);
 	n = unclean_load(unclean, now_s, ends);
 	if (access(running, F_OK) == 0)
-		unclean_add(unclean, now_s, ends, &n);
+		r = unclean_add(unclean, now_s, ends, &n);
 	else
-		file_write(running, "", 0, 0600, true);
-	return n;
+		r = file_write(running, "", 0, 0600, true);
+	*ret_ends = n;
+	return r;
 }
 
 void pile_keep_end(const char *state_dir)

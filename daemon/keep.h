@@ -44,10 +44,10 @@ int pile_keep_disarmed_load(const char *state_dir, char *ret, size_t size);
 /**
  * pile_keep_begin - a guard starts: did the one before end by itself?
  * Its mark is still there when it was killed, crashed, or the host went down under it; then its end counts from now.
- * @now_s: CLOCK_REALTIME. Returns how many unclean ends there were in the last PILE_KEEP_UNCLEAN_S; 0 also where nothing
- * can be written.
+ * @now_s: CLOCK_REALTIME; @ret_ends: how many unclean ends there were in the last PILE_KEEP_UNCLEAN_S, as far as that
+ * can be read. Returns 0, or negative errno: this guard's own end, or that of the one before, will not be counted.
  */
-uint32_t pile_keep_begin(const char *state_dir, uint64_t now_s);
+int pile_keep_begin(const char *state_dir, uint64_t now_s, uint32_t *ret_ends);
 
 /** pile_keep_end - it ends by itself: the mark goes. */
 void pile_keep_end(const char *state_dir);

@@ -263,7 +263,8 @@ int pile_reload_boot(struct pile_guard *g, struct pile_policy *policy, struct pi
 
 void pile_reload_start(struct pile_guard *g, const struct pile_policy *policy)
 {
-	pile_slow_policy_text(policy, g->loaded.text);
+	int r = pile_slow_policy_text(policy, g->loaded.text);
+
 	policy_commit(g, policy, g->loaded.text);
 	if (g->commit_due)
 		pile_slow_commit(&g->slow, &g->policy, g->generation);
@@ -271,4 +272,8 @@ void pile_reload_start(struct pile_guard *g, const struct pile_policy *policy)
 	if (g->store_trouble[0])
 		pile_guard_say(g, PILE_EVENT_TROUBLE, PILE_NO_GROUP,
 			       "the files are in force, since: %.180s", g->store_trouble);
+	if (r < 0)
+		pile_guard_say(g, PILE_EVENT_TROUBLE, PILE_NO_GROUP,
+			       "the policy in force cannot be shown before the next reload: %s",
+			       strerror(-r));
 }

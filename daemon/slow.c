@@ -34,13 +34,15 @@ static bool done_is(struct pile_slow *s, const struct pile_slow_done *done, uint
 	return is;
 }
 
-void pile_slow_policy_text(const struct pile_policy *policy, char *ret)
+int pile_slow_policy_text(const struct pile_policy *policy, char *ret)
 {
 	_cleanup_free_ char *text = NULL;
+	int r = pile_load_format(policy, &text);
 
 	ret[0] = '\0';
-	if (pile_load_format(policy, &text) == 0 && strlen(text) < PILE_SLOW_TEXT_MAX)
+	if (r == 0 && strlen(text) < PILE_SLOW_TEXT_MAX)
 		snprintf(ret, PILE_SLOW_TEXT_MAX, "%s", text);
+	return r;
 }
 
 static void loaded_copy(struct pile_slow_policy *to, const struct pile_slow_policy *from)
@@ -66,8 +68,11 @@ static void policy_load(struct pile_slow *s, struct pile_slow_policy *loaded)
 {
 	loaded->result =
 		pile_watch_load(&s->watch, s->policy_path, &loaded->policy, &loaded->error);
-	if (loaded->result == 0)
-		pile_slow_policy_text(&loaded->policy, loaded->text);
+	if (loaded->result == 0) {
+		loaded->result = pile_slow_policy_text(&loaded->policy, loaded->text);
+		if (loaded->result < 0)
+			pile_error_set(&loaded->error, loaded->result, "out of memory");
+	}
 	pthread_mutex_lock(&s->lock);
 	loaded->ticket = s->load_ticket;
 	loaded_copy(&s->loaded, loaded);
@@ -396,6 +401,19 @@ void pile_slow_disarm(struct pile_slow *s, const char *text, uint32_t ticket)
 bool pile_slow_disarm_kept(struct pile_slow *s, uint32_t ticket, int *ret_error)
 {
 	return done_is(s, &s->disarm_done, ticket, ret_error);
+}
+
+void pile_slow_again(struct pile_slow *s)
+{
+	pthread_mutex_lock(&s->lock);
+	s->commit_wanted |= s->commit_done.error != 0;
+	s->disarm_wanted |= s->disarm_done.error != 0;
+	s->learned_wanted |= s->learned_error != 0;
+	s->explain_next_wanted |= s->explain_error != 0;
+	s->motd_wanted |= s->motd_error != 0;
+	if (job_next(s))
+		pthread_cond_signal(&s->wake);
+	pthread_mutex_unlock(&s->lock);
 }
 
 int pile_slow_trouble(struct pile_slow *s)

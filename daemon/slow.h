@@ -106,10 +106,10 @@ void pile_slow_say(struct pile_slow *s, const struct pile_event *event);
 int pile_slow_load(struct pile_slow *s, uint32_t ticket);
 
 /**
- * pile_slow_policy_text - canonical text of a policy into @ret (PILE_SLOW_TEXT_MAX); may block and
- * allocate.
+ * pile_slow_policy_text - canonical text of a policy into @ret (PILE_SLOW_TEXT_MAX; "" when it does not fit); may block
+ * and allocate. Returns 0 or -ENOMEM.
  */
-void pile_slow_policy_text(const struct pile_policy *policy, char *ret);
+int pile_slow_policy_text(const struct pile_policy *policy, char *ret);
 
 /** pile_slow_loaded - take the result. Returns false when there is none. */
 bool pile_slow_loaded(struct pile_slow *s, struct pile_slow_policy *ret);
@@ -138,7 +138,7 @@ bool pile_slow_disarm_kept(struct pile_slow *s, uint32_t ticket, int *ret_error)
 /** pile_slow_motd - from now on whoever logs in is shown these lines; "": none. */
 void pile_slow_motd(struct pile_slow *s, const char *text);
 
-/** pile_slow_committed - is this generation on disk? *ret_error: 0, or why it is not and never will be. */
+/** pile_slow_committed - is this generation on disk? *ret_error: 0, or why the last try was in vain. */
 bool pile_slow_committed(struct pile_slow *s, uint64_t generation, int *ret_error);
 
 /** pile_slow_learned - keep what was learned. @records is copied. */
@@ -149,6 +149,9 @@ void pile_slow_learned(struct pile_slow *s, const struct pile_baseline_record *r
  * old journal line, means another one.
  */
 void pile_slow_explain_next(struct pile_slow *s, uint32_t next);
+
+/** pile_slow_again - what could not be written is tried once more. */
+void pile_slow_again(struct pile_slow *s);
 
 /** pile_slow_trouble - the state directory cannot be written: negative errno of what failed last; 0 = it can. */
 int pile_slow_trouble(struct pile_slow *s);

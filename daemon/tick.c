@@ -16,6 +16,8 @@
 #define LOSSES_EVERY_TICKS 100
 #define WATCH_EVERY_TICKS \
 	50 /* files on disk: a change is told 5 to 10 s after it has come to rest */
+#define STORE_EVERY_TICKS 20
+#define POSTURE_AGAIN_NS (2 * NS_PER_SEC)
 #define DROPPED_EVERY_NS (10 * NS_PER_SEC)
 #define FOLLOWED_NS (2 * NS_PER_SEC) /* after the start: some rounds of discovery */
 #define LEARNED_EVERY_NS (300 * NS_PER_SEC)
@@ -177,27 +179,45 @@ static void attached_say(struct pile_guard *g, uint32_t slot)
 		       at->deadline ? deadline : "");
 }
 
+/* It is tried again every two seconds, and told when it is another one. Returns whether there is any. */
+static bool attach_error_say(struct pile_guard *g, uint32_t slot)
+{
+	int error = g->groups.groups[slot].used ? g->act.attach_error[slot] : 0;
+
+	if (error && error != g->attach_error_said[slot])
+		pile_guard_say(g, PILE_EVENT_TROUBLE, slot, "%s: rung 1 cannot be attached (%s)%s",
+			       g->groups.groups[slot].config.name, strerror(-error),
+			       error == -EPERM ? ": another program on a parent cgroup forbids it"
+					       : "");
+	g->attach_error_said[slot] = error;
+	return error != 0;
+}
+
 static void posture_take(struct pile_guard *g, uint64_t now_ns)
 {
+	bool enforce = g->view.mode == PILE_MODE_ENFORCE && !g->view.disarmed, again;
+	bool all = g->posture_due || g->posture_error_said;
 	uint64_t before[PILE_GROUPS_MAX];
+	int r;
 
 	memcpy(before, g->act.attached_id, sizeof(before));
-	pile_act_posture(&g->act, &g->kernel, &g->groups,
-			 g->view.mode == PILE_MODE_ENFORCE && !g->view.disarmed);
+	r = (all ? pile_act_posture : pile_act_attach)(&g->act, &g->kernel, &g->groups, enforce);
+	again = r < 0;
+	if (r < 0 && r != g->posture_error_said)
+		pile_guard_say(
+			g, PILE_EVENT_TROUBLE, PILE_NO_GROUP,
+			"what is exempt, and deadlines, cannot be told to the kernel (%s): trying again",
+			strerror(-r));
+	g->posture_error_said = r;
 	for (uint32_t i = 0; i < PILE_GROUPS_MAX; i++) {
 		if (g->act.attached_id[i] && g->act.attached_id[i] != before[i]) {
 			g->attached_ns[i] = now_ns;
 			attached_say(g, i);
 		}
-		if (g->act.attach_error[i] && g->groups.groups[i].used)
-			pile_guard_say(
-				g, PILE_EVENT_TROUBLE, i, "%s: rung 1 cannot be attached (%s)%s",
-				g->groups.groups[i].config.name, strerror(-g->act.attach_error[i]),
-				g->act.attach_error[i] == -EPERM
-					? ": another program on a parent cgroup forbids it"
-					: "");
+		again |= attach_error_say(g, i);
 	}
 	g->posture_due = false;
+	g->posture_again_ns = again ? now_ns + POSTURE_AGAIN_NS : 0;
 	pile_tick_view(g, true);
 }
 
@@ -283,7 +303,6 @@ static void losses_say(struct pile_guard *g)
 {
 	const struct pile_bpf_totals *t = g->kernel.totals;
 	uint64_t lost = t->storage_lost + t->workers_lost + g->groups.listeners_lost;
-	int error = pile_slow_trouble(&g->slow);
 
 	pile_kernel_cost(&g->kernel, &g->cost);
 	if (lost > g->losses_said)
@@ -293,13 +312,24 @@ static void losses_say(struct pile_guard *g)
 			(unsigned long long)t->storage_lost, (unsigned long long)t->workers_lost,
 			(unsigned long long)g->groups.listeners_lost);
 	g->losses_said = MAX(lost, g->losses_said);
+}
+
+/* It is tried again, and told when it is another error, or none any more. */
+static void store_say(struct pile_guard *g)
+{
+	int error = pile_slow_trouble(&g->slow);
+
 	if (error && error != g->store_error_said)
 		pile_guard_say(
 			g, PILE_EVENT_TROUBLE, PILE_NO_GROUP,
 			"%s cannot be written (%s): a restart would not know the policy in force, what was "
 			"learned, nor that it is disarmed",
 			g->options.state_dir, strerror(-error));
+	if (!error && g->store_error_said)
+		pile_guard_say(g, PILE_EVENT_TROUBLE, PILE_NO_GROUP,
+			       "%s can be written again: all is kept", g->options.state_dir);
 	g->store_error_said = error;
+	pile_slow_again(&g->slow);
 	if (g->slow.motd_error && g->slow.motd_error != g->motd_error_said)
 		pile_guard_say(
 			g, PILE_EVENT_TROUBLE, PILE_NO_GROUP,
@@ -367,7 +397,7 @@ void pile_tick(struct pile_guard *g)
 		pile_groups_discover(&g->groups, &g->kernel, now_ns, pile_tick_group, g);
 		g->discover_cost_ns = pile_clock_ns(CLOCK_MONOTONIC) - now_ns;
 	}
-	if (g->posture_due)
+	if (g->posture_due || (g->posture_again_ns && now_ns >= g->posture_again_ns))
 		posture_take(g, now_ns);
 	pile_sense_tick(&g->sense, &g->kernel, &g->groups, now_ns, &g->sample);
 	pile_act_sample(&g->act, &g->kernel, &g->sample);
@@ -388,6 +418,8 @@ void pile_tick(struct pile_guard *g)
 	dropped_say(g, now_ns);
 	if (g->ticks % LOSSES_EVERY_TICKS == LOSSES_EVERY_TICKS - 1)
 		losses_say(g);
+	if (g->ticks % STORE_EVERY_TICKS == STORE_EVERY_TICKS - 1)
+		store_say(g);
 	if (g->ticks % WATCH_EVERY_TICKS == WATCH_EVERY_TICKS - 1)
 		pile_slow_watch(&g->slow, &g->policy);
 	if (now_ns - g->learned_saved_ns > LEARNED_EVERY_NS)

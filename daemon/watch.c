@@ -35,7 +35,7 @@ int pile_watch_load(struct pile_watch *w, const char *path, struct pile_policy *
 
 	memset(err, 0, sizeof(*err));
 	if (!files)
-		return pile_error_set(err, ENOMEM, "out of memory");
+		return remember(w, mark, pile_error_set(err, ENOMEM, "out of memory"), ret, err);
 	r = pile_files_read(path, NULL, 0, files, err);
 	if (r < 0)
 		return remember(w, mark, r, ret, err);

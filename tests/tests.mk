@@ -82,7 +82,7 @@ check-long:
 	./tests/deps
 	$(MAKE) all
 	$(MAKE) -s $(UNIT_BIN) $(UNIT_SAN) $(TEST_PROGRAMS)
-	./tests/runner --build $(BUILD) unit sanitized fuzz lint package integration vm vm-long
+	./tests/runner --build $(BUILD) unit sanitized fuzz lint package integration integration-long vm vm-long
 
 bench: all
 	$(MAKE) -s $(BENCH_PROGRAMS)

@@ -124,9 +124,15 @@ void pile_act_close(struct pile_act *a, struct pile_kernel *k);
  * the others
  * Call after a policy change and whenever a group came, went or restarted. In observe mode nothing
  * is attached.
+ * Returns 0, or the first negative errno of what was to be told to the kernel (all of it is tried): call it again.
+ * What could not be attached is in attach_error.
  */
-void pile_act_posture(struct pile_act *a, struct pile_kernel *k, const struct pile_groups *g,
-		      bool enforce);
+int pile_act_posture(struct pile_act *a, struct pile_kernel *k, const struct pile_groups *g,
+		     bool enforce);
+
+/** pile_act_attach - the part of it that attaches and detaches: for what could not be attached before. */
+int pile_act_attach(struct pile_act *a, struct pile_kernel *k, const struct pile_groups *g,
+		    bool enforce);
 
 /** pile_act_gate_ready - rung 1 is attached to this group's cgroup. */
 bool pile_act_gate_ready(const struct pile_act *a, const struct pile_groups *g, uint32_t group);

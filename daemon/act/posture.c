@@ -55,18 +55,19 @@ static bool attachment_has(const struct pile_kernel_attachment *at, bool gate, b
 	return (at->connect_v4 != NULL) == gate && (at->deadline != NULL) == deadline;
 }
 
-static void slot_apply(struct pile_act *a, struct pile_kernel *k, const struct pile_groups *g,
-		       uint32_t slot, bool enforce)
+static int slot_apply(struct pile_act *a, struct pile_kernel *k, const struct pile_groups *g,
+		      uint32_t slot, bool enforce)
 {
 	const struct pile_group *group = &g->groups[slot];
 	bool gate = wants_gate(group, enforce), deadline = wants_deadline(group, enforce);
 	bool any = gate || deadline;
+	int r;
 
-	pile_kernel_deadline_set(k, slot, deadline ? group->config.connect_deadline_ns : 0);
+	r = pile_kernel_deadline_set(k, slot, deadline ? group->config.connect_deadline_ns : 0);
 	/* the first of several groups on one cgroup attaches for all: whatever any of them wants */
 	if (any && owner_of(g, slot, enforce) != slot) {
 		slot_detach(a, slot);
-		return;
+		return r;
 	}
 	for (uint32_t i = slot + 1; any && i < g->n_groups; i++)
 		if (g->groups[i].cgroup_id == group->cgroup_id) {
@@ -75,27 +76,45 @@ static void slot_apply(struct pile_act *a, struct pile_kernel *k, const struct p
 		}
 	if (any && a->attached_id[slot] == group->cgroup_id &&
 	    attachment_has(&a->attachments[slot], gate, deadline))
-		return;
+		return r;
 	slot_detach(a, slot);
 	a->attach_error[slot] = 0;
 	if (any)
 		slot_attach(a, k, g, slot, gate, deadline);
+	return r;
 }
 
-void pile_act_posture(struct pile_act *a, struct pile_kernel *k, const struct pile_groups *g,
-		      bool enforce)
+int pile_act_posture(struct pile_act *a, struct pile_kernel *k, const struct pile_groups *g,
+		     bool enforce)
 {
+	int r, first = 0;
+
+	/* from here on, for some microseconds, nothing is exempt: not more often than something has changed */
 	pile_kernel_exempts_clear(k);
 	for (uint32_t i = 0; i < g->n_groups; i++)
 		if (g->groups[i].used)
-			for (uint32_t j = 0; j < g->groups[i].config.n_exempt; j++)
-				pile_kernel_exempt_add(k, i, &g->groups[i].config.exempt[j]);
+			for (uint32_t j = 0; j < g->groups[i].config.n_exempt; j++) {
+				r = pile_kernel_exempt_add(k, i, &g->groups[i].config.exempt[j]);
+				first = first ? first : r;
+			}
+	r = pile_act_attach(a, k, g, enforce);
+	return first ? first : r;
+}
+
+int pile_act_attach(struct pile_act *a, struct pile_kernel *k, const struct pile_groups *g,
+		    bool enforce)
+{
+	int r, first = 0;
+
 	for (uint32_t i = 0; i < PILE_GROUPS_MAX; i++) {
-		if (i < g->n_groups && g->groups[i].used)
-			slot_apply(a, k, g, i, enforce);
-		else if (a->attached_id[i])
+		if (i < g->n_groups && g->groups[i].used) {
+			r = slot_apply(a, k, g, i, enforce);
+			first = first ? first : r;
+		} else if (a->attached_id[i]) {
 			slot_detach(a, i);
+		}
 	}
+	return first;
 }
 
 bool pile_act_gate_ready(const struct pile_act *a, const struct pile_groups *g, uint32_t group)

@@ -148,6 +148,17 @@ static bool cgroup_shared(const struct pile_groups *g, uint32_t group)
 	return false;
 }
 
+static void cgroup_tell(struct pile_groups *g, struct pile_kernel *k, uint32_t slot)
+{
+	struct pile_group *group = &g->groups[slot];
+
+	/* the root cgroup holds everybody: membership there is known by worker only */
+	if (strcmp(group->cgroup, "/") != 0)
+		group->untold =
+			pile_kernel_cgroup_set(k, group->cgroup_id,
+					       cgroup_shared(g, slot) ? PILE_NO_GROUP : slot) < 0;
+}
+
 void pile_table_cgroup_set(struct pile_groups *g, struct pile_kernel *k, uint32_t slot,
 			   const char *cgroup, uint64_t id)
 {
@@ -159,14 +170,13 @@ void pile_table_cgroup_set(struct pile_groups *g, struct pile_kernel *k, uint32_
 		snprintf(group->cgroup, sizeof(group->cgroup), "%s", cgroup);
 	group->cgroup_id = id;
 	group->present = id != 0;
+	group->untold = false;
 	if (!id) {
 		files_close(group);
 		return;
 	}
 	files_open(g, group);
-	/* the root cgroup holds everybody: membership there is known by worker only */
-	if (strcmp(group->cgroup, "/") != 0)
-		pile_kernel_cgroup_set(k, id, cgroup_shared(g, slot) ? PILE_NO_GROUP : slot);
+	cgroup_tell(g, k, slot);
 }
 
 uint32_t pile_table_slot_take(struct pile_groups *g, struct pile_kernel *k, uint64_t now_ns)
@@ -359,6 +369,9 @@ void pile_groups_check(struct pile_groups *g, struct pile_kernel *k, uint64_t no
 		       pile_groups_event_fn fn, void *arg)
 {
 	checks_run(g, k, CHECKS_A_TICK, now_ns, fn, arg);
+	for (uint32_t i = 0; i < g->n_groups; i++)
+		if (g->groups[i].untold)
+			cgroup_tell(g, k, i);
 }
 
 void pile_groups_apply(struct pile_groups *g, struct pile_kernel *k,

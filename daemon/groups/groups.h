@@ -35,6 +35,7 @@ struct pile_group {
 	struct pile_policy_group config;
 	char cgroup[PILE_CGROUP_MAX]; /* path below the v2 mount; "" = not known yet */
 	uint64_t cgroup_id;	      /* 0 = not there */
+	bool untold;		      /* the kernel could not be told of it: tried again */
 	uint32_t restarts;	      /* how often the cgroup was made anew while we followed it */
 	uint32_t n_listeners;
 	uint64_t seen_ns; /* last time a listener or the cgroup was seen */

@@ -31,6 +31,7 @@ struct walk {
 	bool again; /* a new listener must be tagged by another walk */
 	bool mptcp;
 	uint32_t lost; /* listeners that did not fit, in this walk */
+	bool untold;   /* the kernel could not be told of the cgroup of the last one */
 };
 
 static struct pile_listener *listener_find(struct pile_groups *g, uint64_t cookie)
@@ -201,7 +202,7 @@ static uint32_t group_configured(struct walk *w, const struct pile_bpf_record_li
 		if (!g->groups[i].cgroup_id)
 			unit_cgroup(&g->groups[i].config, cgroup, g->groups[i].cgroup);
 		else if (g->groups[i].cgroup_id != rec->cgroup_id)
-			pile_kernel_cgroup_set(w->k, rec->cgroup_id, i);
+			w->untold = pile_kernel_cgroup_set(w->k, rec->cgroup_id, i) < 0;
 		return i;
 	}
 	return PILE_NO_GROUP;
@@ -217,7 +218,10 @@ static void listener_new(struct walk *w, const struct pile_bpf_record_listener *
 	/* the process may be gone by now, or the socket: the next walk tells */
 	if (pile_proc_cgroup(rec->tgid, cgroup, sizeof(cgroup)) < 0 || endpoint_read(rec, &ep) < 0)
 		return;
+	w->untold = false;
 	group = group_configured(w, rec, cgroup, &ep);
+	if (w->untold)
+		return; /* the next walk meets it again */
 	l = listener_take(w, group != PILE_NO_GROUP);
 	if (l && group == PILE_NO_GROUP)
 		group = found_group(w, rec, cgroup);

@@ -61,8 +61,10 @@ static __thread char libbpf_said[256];
 
 static int libbpf_print(enum libbpf_print_level level, const char *fmt, va_list ap)
 {
-	if (level == LIBBPF_WARN)
-		vsnprintf(libbpf_said, sizeof(libbpf_said), fmt, ap);
+	if (level != LIBBPF_WARN)
+		return 0;
+	vsnprintf(libbpf_said, sizeof(libbpf_said), fmt, ap);
+	libbpf_said[strcspn(libbpf_said, "\n")] = '\0';
 	return 0;
 }
 
@@ -132,6 +134,7 @@ static int object_load(struct pile_kernel *k, const struct btf *vmlinux,
 	size_t size;
 	int r;
 
+	libbpf_said[0] = '\0'; /* of another object */
 	bytes = def->bytes(&size);
 	obj = bpf_object__open_mem(bytes, size, &opts);
 	if (!obj)
@@ -302,6 +305,8 @@ static int discover_attach(struct pile_kernel *k)
 {
 	k->iter_discover = iter_attach(k->objects[DISCOVER], "discover", -1);
 	k->iter_hidden = iter_attach(k->objects[DISCOVER], "discover_hidden", -1);
+	if (k->iter_discover && !k->iter_hidden)
+		missing_add(k, "requests to listeners of MPTCP are not seen");
 	return k->iter_discover ? 0 : -ENOSYS;
 }
 
@@ -324,6 +329,9 @@ static void hz_learn(struct pile_kernel *k)
 	uint32_t a = 0, b = 0, best = 250;
 	double hz, distance = 1e9;
 
+	/* where that cannot be run: a coarse clock moves once a tick (KTIME_LOW_RES) */
+	if (clock_getres(CLOCK_MONOTONIC_COARSE, &from) == 0 && from.tv_nsec > 0)
+		k->control->hz = (uint32_t)(NS_PER_SEC / (uint64_t)from.tv_nsec);
 	clock_gettime(CLOCK_MONOTONIC, &from);
 	if (!prog || jiffies_run(bpf_program__fd(prog), &a) < 0)
 		return;
@@ -447,7 +455,7 @@ int pile_kernel_open(struct pile_kernel *k, struct pile_error *err)
 	k->end_waits = program_of(k->objects[LOOP], "loop_end_waits");
 	k->buffer = malloc(PILE_KERNEL_READ_BYTES);
 	if (!k->buffer) {
-		r = -ENOMEM;
+		r = pile_error_set(err, -ENOMEM, "out of memory");
 		goto fail;
 	}
 	hz_learn(k);

@@ -9,6 +9,7 @@ import collections
 import contextlib
 import functools
 import glob
+import hashlib
 import json
 import os
 import shutil
@@ -101,6 +102,18 @@ def bpf_held_by_others():
 def cgroup_programs(path):
     out = subprocess.run([BPFTOOL, "-j", "cgroup", "show", path], capture_output=True, text=True, check=True).stdout
     return [p["attach_type"] for p in json.loads(out.strip() or "[]")]
+
+
+def committed(guard):
+    """The policy that a restart would take; None: none. Raises when it is not whole."""
+    try:
+        with open(f"{guard.state}/policy.committed.yaml", "rb") as f:
+            head, _, body = f.read().partition(b"\n")
+    except FileNotFoundError:
+        return None
+    seal = head.decode().rpartition(" ")[2]
+    assert hashlib.sha256(body).hexdigest() == seal, f"not whole: {head!r} {body[:200]!r}"
+    return body.split(b"\n", 2)[2].decode()
 
 
 def free_port():
