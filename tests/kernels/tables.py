@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What was found on the kernels, as documents: expected.tsv, docs/KERNELS.md, the README's table."""
-import re
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -74,31 +73,42 @@ def cell(found, name):
     return f"{program['insns']:,} / {program['states']:,}{cost}"
 
 
+INTRO = """\
+# Kernels
+
+Written by `sudo tests/kernels/run --write`; `sudo make check-kernels` compares verdicts with `tests/kernels/expected.tsv` and
+fails where one is another.
+
+Each VM boots one of Debian's cloud kernels with a bare root file system, emulated, and runs effect tests of the guard there
+(`tests/integration`). A cell: instructions that the verifier looked at / states it kept, nanoseconds a run by the kernel's own
+statistics while a guard has everything to do (an empty program reads 35 ns on the development host). Emulated nanoseconds compare
+within a column, not across. *absent*: the function that a program hangs on is not there. `-`: another tier's, not tried.
+"""
+OUTRO = """\
+`lockdown`: 6.1 booted with `{lockdown}`. `clang`: the same sources by Debian 12's newest clang (19); all others by its default,
+clang 14. `host`: the machine that this is developed on, where fentry is refused; its effect tests are those of `make check`.
+"""
+
+
+def compiler_differs(found, label):
+    """What the newest compiler's programs are told that the default's are not."""
+    default = verdicts_of(found[label.replace("clang", "").strip() or "6.1"])
+    other = sorted(name for name, verdict in verdicts_of(found[label]).items() if default.get(name) != verdict)
+    return f"* {label}: {', '.join(other) or 'the same verdicts as by clang 14'}"
+
+
 def page(found, words):
     matrix = [label for label in NAMES if label in found]
     names = sorted({f"{p['object']}/{p['program']}" for label in matrix for p in found[label]["verdicts"]["programs"]})
-    lines = ["# Kernels", "",
-             "Written by `sudo tests/kernels/run --write`; `sudo make check-kernels` compares verdicts with `tests/kernels/expected.tsv` and fails "
-             "where one is another.", "",
-             "Each VM boots one of Debian's cloud kernels with a bare root file system, emulated, and runs the guard's effect tests there "
-             "(`tests/integration`). A cell: instructions that the verifier looked at / states it kept, nanoseconds a run under the kernel's "
-             "own statistics while a guard has everything to do. Emulated nanoseconds compare with each other in a column, not across. *absent*: "
-             "the function that a program hangs on is not there. `-`: another tier's, not tried.", "",
-             row(("program", *(f"{NAMES[label]} {found[label]['kernel']}" for label in matrix))), row(("---",) * (len(matrix) + 1))]
+    lines = [INTRO, row(("program", *(f"{NAMES[label]} {found[label]['kernel']}" for label in matrix))),
+             row(("---",) * (len(matrix) + 1))]
     lines += [row((f"`{name}`", *(cell(found[label], name) for label in matrix))) for name in names]
-    lines += ["", row(("", *(f"{label}" for label in found))), row(("---",) * (len(found) + 1))]
+    lines += ["", row(("", *found)), row(("---",) * (len(found) + 1))]
     for fact in (*FACTS, "hertz", "missing"):
         lines.append(row((fact, *(found[label]["verdicts"]["said"].get(fact, "-") for label in found))))
-    lines.append(row(("effect tests passed", *(f"{sum(e['passed'] for e in found[label]['effects'])} of {len(found[label]['effects'])}"
-                                              for label in found))))
-    lines += ["", "`lockdown`: 6.1 booted with `" + words.get("lockdown", "") + "`. `clang`: the same sources by Debian 12's newest clang (19); all "
-              "others by its default, clang 14. `host`: the machine that this is developed on, where fentry is refused; its effect tests are those of "
-              "`make check`."]
-    other = [name for label in ("clang", "clang 6.12") if label in found
-             for name in [f"{label}: " + (", ".join(sorted(n for n, v in verdicts_of(found[label]).items()
-                                                            if verdicts_of(found[label.replace('clang', '').strip() or '6.1']).get(n) != v))
-                                          or "the same verdicts as by clang 14")]]
-    lines += ["", *[f"* {one}" for one in other]] if other else []
+    lines.append(row(("effect tests passed", *(f"{sum(e['passed'] for e in one['effects'])} of {len(one['effects'])}"
+                                               for one in found.values()))))
+    lines += ["", OUTRO.format(**words), *[compiler_differs(found, label) for label in found if label.startswith("clang")]]
     return "\n".join(lines) + "\n"
 
 
@@ -107,10 +117,3 @@ def write(found, words):
     PAGE.write_text(page(found, words))
     if README.read_text().count(BEGIN) == 1:
         readme_write(found)
-
-
-def readme_is_the_pages():
-    """Whether the README's kernels are those of docs/KERNELS.md: both are written at once, and neither by hand."""
-    table = README.read_text().split(BEGIN, 1)[1].split(END, 1)[0]
-    kernels = re.findall(r"^\| ([^|]*\d[^|]*) \| (?:A|B|none|-) \|", table, re.M)
-    return kernels, [kernel for kernel in kernels if kernel not in PAGE.read_text()]

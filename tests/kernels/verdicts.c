@@ -6,8 +6,8 @@
  * usage: verdicts CGROUP          a cgroup v2 directory, to attach rung 1 and the deadline to for a moment
  *
  * A line a program, tab-separated: object, program, verdict, instructions that the verifier looked at, states it kept.
- * Verdicts: runs (loaded; attached where the guard attaches it at its start), refused (with the errno), absent (the function
- * that it hangs on is not there), "not attached" (loaded, and what it hangs on was refused). Then "# name: value" lines.
+ * Verdicts: runs (loaded; attached where the guard attaches it at its start), refused (with the errno), absent (the
+ * function that it hangs on is not there), "not attached" (loaded, its hook was refused). Then "# name: value" lines.
  */
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
