@@ -157,6 +157,7 @@ help:
 	@echo "sudo make demo         the incident on a real stack in a VM, without and with the guard (about 15 minutes)"
 	@echo "sudo make check        build and pass all tests (about 40 minutes)"
 	@echo "make check-unit        only what needs no privilege"
+	@echo "sudo make check-kernels  every BPF program on 6.1, 6.12, 7.x in VMs, and here: docs/KERNELS.md (about half an hour)"
 	@echo "sudo make check-long   everything: long outages, all seeds, every fault, a thousand deaths (about three hours)"
 	@echo "sudo make bench        what the guard costs: nanoseconds an event, requests a second, memory (docs/COST.md)"
 	@echo "make lint              clang-format, clang-tidy, shell and Python checks; changes nothing"
