@@ -73,7 +73,7 @@ static uint64_t reserve_of(const struct pile_decide_view *view, const struct pil
 }
 
 /*
- * Groups that are used in the view and in the sample, NULL for the others. Returns the longest
+ * Groups that are used in the view and in the sample; the others stay NULL. Returns the longest
  * dead_after.
  */
 static uint64_t list_groups(const struct pile_decide_view *view, const struct pile_sample *sample,
@@ -81,7 +81,6 @@ static uint64_t list_groups(const struct pile_decide_view *view, const struct pi
 {
 	uint64_t longest_ns = NS_PER_SEC;
 
-	memset(ret, 0, PILE_GROUPS_MAX * sizeof(ret[0]));
 	for (uint32_t i = 0; i < view->n_groups; i++) {
 		ret[i] = view->groups[i].used && sample->groups[i].used ? &view->groups[i].config
 									: NULL;
@@ -223,7 +222,7 @@ static void update_groups(struct pile_decide *state, const struct pile_decide_vi
 void pile_decide_tick(struct pile_decide *state, const struct pile_decide_view *view,
 		      const struct pile_sample *sample, struct pile_intent *ret, uint32_t *ret_n)
 {
-	const struct pile_policy_group *config[PILE_GROUPS_MAX];
+	const struct pile_policy_group *config[PILE_GROUPS_MAX] = { NULL };
 	struct pile_intents out = { .list = ret };
 	uint64_t reserve_bytes = reserve_of(view, sample), gap_ns, dead_after_ns;
 	bool late;

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The self-test: rung 1 tried on the guard's own process, at the start and whenever it is armed again."""
 import ctypes
@@ -6,9 +7,12 @@ import platform
 import socket
 import struct
 import subprocess
+import sys
 import threading
 import unittest
 
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+# pylint: disable=wrong-import-position
 from guardlib import BUILD, World, cgroup_programs, policy, until
 
 BPF = {"x86_64": 321, "aarch64": 280}  # the number of the bpf system call
