@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 """test_guard_loop.py: rung 1 while the guard itself does not run (SIGSTOP): the loop in the kernel."""
+import contextlib
 import json
 import os
 import signal
@@ -176,6 +177,55 @@ class AtRisk(Frozen):
         self.peer.drop(self.port, False)
         self.thaw()
         self.assertTrue(until(lambda: self.guard.episode("www", self.endpoint), 5, "an explain record")["why"]["in_kernel"])
+
+
+@unittest.skipUnless(os.environ.get("PILE_OVERLOAD"), "overloads the whole machine: in the VM (PILE_OVERLOAD=1)")
+class Starved(Stage, unittest.TestCase):
+    """The guard is there and does not get to run: sixteen real-time spinners. Who asks, and is asked, is above them."""
+    WORKERS = 24
+    SPINNERS, SPIN, ABOVE = 16, 50, 60      # SCHED_FIFO
+    LIMIT_S = 6     # 3 s as ever, and a loop that comes late by a second or two (kernel-facts: 0.1 s on 6.12, 1-2 s on 6.1)
+
+    def setUp(self):
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(self.ABOVE))
+        self.addCleanup(os.sched_setscheduler, 0, os.SCHED_OTHER, os.sched_param(0))
+        super().setUp()
+        self.guard = self.world.guard(policy({"www": {"cgroup": self.world.cgroup_name("www"), "workers": "prefork",
+                                                      "enforce": "[fail_fast]", "fail_fast": "always"}}),
+                                      prefix=["chrt", "-o", "0"])
+        until(lambda: (self.guard.group("www") or {}).get("gate_ready"), 10, "www is guarded")
+        self.load = Load(8, lambda n: (lambda: self.www.connect(self.peer.v4, self.port, seconds=20), n))
+        self.addCleanup(self.load.stop)
+        until(lambda: len(self.load.results) >= 10, 10, "requests are answered")
+
+    def said(self, since, error):
+        return [(start, took) for start, _, answer, took in list(self.load.results)
+                if start >= since and isinstance(answer, list) and answer[0] == error]
+
+    def test_refuses_and_opens_all_the_same(self):
+        spinners = [subprocess.Popen(["timeout", "90", "chrt", "-f", str(self.SPIN), "sh", "-c", "while :; do :; done"])
+                    for _ in range(self.SPINNERS)]
+        end = contextlib.ExitStack()
+        for p in spinners:
+            end.callback(lambda p=p: (p.terminate(), p.wait()))
+        self.addCleanup(end.close)
+        lost = self.peer.drop(self.port, True)
+        first = until(lambda: self.said(lost, "ECONNREFUSED"), 20, "a connect is refused")[0]
+        FIGURES["16 real-time spinners: first refusal after the loss, s"] = round(first[0] + first[1] - lost, 2)
+        until(lambda: time.time() > lost + 12, 20, "an outage of 12 s")
+        late = [start for start, _ in self.said(lost + 8, "ECONNREFUSED")]
+        back = self.peer.drop(self.port, False)
+        good = until(lambda: self.said(back, None), 20, "a good answer")[0]
+        FIGURES["... first good answer after the return, s"] = round(good[0] + good[1] - back, 2)
+        end.close()
+        until(lambda: not self.guard.get("status")["gates"], 10, "all is open")
+        guard = self.guard.get("status")["guard"]
+        FIGURES["... longest time between two ticks: of the loop, of the guard, s"] = (
+            guard["loop"]["worst_gap_seconds"], guard["worst_gap_seconds"])
+        self.assertGreater(guard["worst_gap_seconds"], 0.3, "else the guard was not kept from running")
+        self.assertLess(first[0] + first[1] - lost, self.LIMIT_S)
+        self.assertGreater(len(late), 8, "refused through the outage")
+        self.assertLess(good[0] + good[1] - back, 4)
 
 
 class Nothing(Frozen):
