@@ -5,7 +5,7 @@ KERNEL_PROGRAMS := $(BUILD)/tests/verdicts
 $(BUILD)/tests/verdicts: tests/kernels/verdicts.c $(filter $(BUILD)/daemon/kernel/% $(BUILD)/daemon/util/%,$(DAEMON_OBJ))
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
-	$(Q)$(CC) $(TEST_CFLAGS) -Wl,--wrap=bpf_object__load -o $@ $^ -lbpf -lelf -lz
+	$(Q)$(CC) $(TEST_CFLAGS) -I$(BUILD)/bpf -Wl,--wrap=bpf_object__load -o $@ $^ -lbpf -lelf -lz
 
 .PHONY: check-kernels
 check-kernels:
