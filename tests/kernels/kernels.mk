@@ -9,7 +9,7 @@ $(BUILD)/tests/verdicts: tests/kernels/verdicts.c $(filter $(BUILD)/daemon/kerne
 
 .PHONY: check-kernels
 check-kernels:
-	./tests/deps
+	./tests/deps kernels
 	$(MAKE) all
 	$(MAKE) -s $(KERNEL_PROGRAMS) $(TEST_PROGRAMS)
 	./tests/runner --build $(BUILD) kernels
