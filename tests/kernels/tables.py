@@ -79,7 +79,7 @@ def cell(found, name):
     if not program:
         return "-"
     verdict = program["verdict"]
-    if not program["insns"]:
+    if not program["size"]:
         return verdict
     runs, ns = found["runs"].get(program["program"][:15], (0, 0))
     cost = f", {ns / runs:.0f} ns" if runs else ""

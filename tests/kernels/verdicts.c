@@ -114,11 +114,16 @@ static void stats_of(const char *log, unsigned long *ret_insns, unsigned long *r
 /* The verifier's last sentence before its statistics, else libbpf's. */
 static void why_of(const char *log, char why[static WHY_BYTES])
 {
-	const char *end = strstr(log, "processed "), *line;
+	static const char *const statistics[] = { "verification time ", "stack depth ",
+						  "processed " };
+	const char *end = log + strlen(log), *line;
 
 	why[0] = '\0';
-	if (!end)
-		end = log + strlen(log);
+	for (size_t i = 0; i < ARRAY_LEN(statistics); i++) {
+		line = strstr(log, statistics[i]);
+		if (line && line < end)
+			end = line;
+	}
 	while (end > log && end[-1] == '\n')
 		end--;
 	for (line = end; line > log && line[-1] != '\n';)
