@@ -81,7 +81,8 @@ def cell(found, name):
     verdict = program["verdict"]
     if not program["size"]:
         return verdict
-    runs, ns = found["runs"].get(program["program"][:15], (0, 0))
+    names = (program["program"], program["program"][:15])     # bpftool takes a long name from BTF, where it can
+    runs, ns = next((found["runs"][one] for one in names if one in found["runs"]), (0, 0))
     cost = f", {ns / runs:.0f} ns" if runs else ""
     return f"{'' if verdict == 'runs' else verdict + ', '}{program['size']:,} / {program['insns']:,} / {program['states']:,}{cost}"
 
@@ -96,8 +97,8 @@ there (`tests/integration`); `host` is the machine that this is developed on, wi
 LEGEND = """\
 A cell of a program that runs: its instructions as the kernel has rewritten them / those that the verifier looked at, each as often as
 it did / states it kept, and nanoseconds a run, by the kernel's own statistics (natively they add 35 to each), while a guard has
-everything to do. **Emulated nanoseconds are only for comparison within a column**; what the guard really costs is in
-[COST.md](COST.md). A timer's ticks (`loop`) are in no statistics. Other words:
+everything to do. These are some hundred runs, on cold caches, and where a kernel is emulated **they are only for comparison within a
+column**; what the guard really costs is in [COST.md](COST.md). A timer's ticks (`loop`) are in no statistics. Other words:
 
 | word | |
 |---|---|
@@ -113,14 +114,18 @@ def whys(found):
             for label, one in found.items() for p in one["verdicts"]["programs"] if p["why"]]
 
 
-def compilers(found):
-    """Where the newest compiler's programs fare otherwise."""
+def beside(found, words):
+    """The parts that are one of the columns again, in other circumstances: where they fare otherwise."""
     lines = []
-    for label, base in (("clang", "6.1"), ("clang 6.12", "6.12")):
-        if label in found and base in found:
-            now, then = verdicts_of(found[label]), verdicts_of(found[base])
-            other = [f"`{name}`: {now.get(name, '-')}" for name in sorted({*now, *then}) if now.get(name) != then.get(name)]
-            lines.append(f"* on {base}: " + ("; ".join(other) or f"the same {len(now)} verdicts as by clang 14"))
+    for label, base, what in (("lockdown", "6.1", f"6.1 booted with `{words.get('lockdown', '')}`"),
+                              ("clang", "6.1", "6.1, the programs by Debian 12's newest clang (19; all others by its default, 14)"),
+                              ("clang 6.12", "6.12", "6.12, the programs by clang 19")):
+        if label not in found or base not in found:
+            continue
+        now, then = verdicts_of(found[label]), verdicts_of(found[base])
+        other = [f"`{name}`: {now.get(name, '-')}" for name in sorted({*now, *then}) if now.get(name) != then.get(name)]
+        same = f"All {len(now)} verdicts are those of {base}: every sensor, both gates, the deadline and the loop are there"
+        lines.append(f"* `{label}`: {what}. {'; '.join(other) or same}.")
     return lines
 
 
@@ -136,8 +141,7 @@ def page(found, words):
         lines.append(row((fact, *(found[label]["verdicts"]["said"].get(fact, "-") for label in found))))
     lines.append(row(("effect tests passed", *(f"{sum(e['passed'] for e in found[label]['effects'])} of {len(found[label]['effects'])}"
                                               if found[label]["effects"] else "those of `make check`" for label in found))))
-    lines += ["", f"`lockdown`: 6.1 booted with `{words.get('lockdown', '')}`. `clang`: the same sources by the newest clang of "
-              "Debian 12 (19); all others by its default, clang 14:", "", *compilers(found)]
+    lines += ["", *beside(found, words)]
     return "\n".join(lines).rstrip() + "\n"
 
 
