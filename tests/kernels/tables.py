@@ -82,8 +82,8 @@ def cell(found, name):
     if not program["size"]:
         return verdict
     names = (program["program"], program["program"][:15])     # bpftool takes a long name from BTF, where it can
-    runs, ns = next((found["runs"][one] for one in names if one in found["runs"]), (0, 0))
-    cost = f", {ns / runs:.0f} ns" if runs else ""
+    runs, ns, missed = next((found["runs"][one] for one in names if one in found["runs"]), (0, 0, 0))
+    cost = (f", {ns / runs:.0f} ns" if runs else "") + (f", {missed} missed" if missed else "")
     return f"{'' if verdict == 'runs' else verdict + ', '}{program['size']:,} / {program['insns']:,} / {program['states']:,}{cost}"
 
 
