@@ -15,6 +15,11 @@ README = TREE / "README.md"
 BEGIN, END = "<!-- make check-kernels writes this table -->", "<!-- end of it -->"
 NAMES = {"6.1": "Debian 12's", "6.12": "Debian 12 backports', Debian 13's", "7.x": "Debian unstable's", "host": "development host"}
 FACTS = ("tier", "loop", "attach rung 1", "attach deadline")
+# effect tests that fail for a reason that is known, and is none of the guard's programs': said, not counted as failures
+KNOWN = {
+    ("7.x", "test_conserve"): "a program can be preempted there, and the kernel drops what another task would run of it meanwhile: some "
+                              "requests in a thousand (emulated) are not counted",
+}
 KERNEL = "kernel"   # one more fact, of the host alone: on another one its verdicts say nothing
 
 
@@ -46,6 +51,11 @@ def row(cells):
     return "| " + " | ".join(cells) + " |"
 
 
+def known(label, one):
+    """Why effect tests failed there that are known to."""
+    return [KNOWN[label, e["name"]] for e in one["effects"] if not e["passed"] and (label, e["name"]) in KNOWN]
+
+
 def support(found):
     """The README's table: a line a kernel."""
     lines = [row(("kernel", "tier", "rung 1, deadline, loop", "missing there")), row(("---",) * 4)]
@@ -57,7 +67,9 @@ def support(found):
         effects = [e["passed"] for e in one["effects"]]
         works = "yes" if said.get("attach rung 1") == said.get("attach deadline") == "ok" and said.get("loop") == "armed" else "not all"
         how = f"{works}; {sum(effects)} of {len(effects)} groups of effect tests" if effects else f"{works}; all of `make check`"
-        lines.append(row((f"{NAMES[label]} {one['kernel']}", said.get("tier", "-"), how, said.get("missing", "-"))))
+        missing = [said.get("missing", "-"), *known(label, one)]
+        lines.append(row((f"{NAMES[label]} {one['kernel']}", said.get("tier", "-"), how,
+                          "; ".join(word for word in missing if word != "nothing") or "nothing")))
     return "\n".join(lines)
 
 
