@@ -17,8 +17,8 @@ NAMES = {"6.1": "Debian 12's", "6.12": "Debian 12 backports', Debian 13's", "7.x
 FACTS = ("tier", "loop", "attach rung 1", "attach deadline")
 # effect tests that fail for a reason that is known, and is none of the guard's programs': said, not counted as failures
 KNOWN = {
-    ("7.x", "test_conserve"): "a program can be preempted there, and the kernel drops what another task would run of it meanwhile: some "
-                              "requests in a thousand (emulated) are not counted",
+    ("7.x", "test_conserve"): "a program can be preempted there, and the kernel drops what another task would run of it meanwhile: "
+                              "some requests in a thousand (emulated) are not counted",
 }
 KERNEL = "kernel"   # one more fact, of the host alone: on another one its verdicts say nothing
 
