@@ -19,15 +19,25 @@ static __always_inline bool is_tcp(const struct bpf_sock_addr *ctx)
 	       (ctx->protocol == IPPROTO_TCP || ctx->protocol == IPPROTO_MPTCP);
 }
 
-static __always_inline int refuse(__u32 number)
-{
-	bpf_set_retval(-(int)number);
-	return 0;
-}
-
 static __always_inline bool is_errno(__u32 number)
 {
 	return number >= 1 && number <= 133;
+}
+
+/*
+ * 7.x refuses a program unless its verifier sees that the value is an errno: in all 64 bits (as an int its upper half is
+ * cleared), and by a comparison of what is handed over (no kernel before 6.18 follows a negation). Read once: the map may
+ * change under it.
+ */
+static __always_inline int refuse(__u32 number)
+{
+	long value = -(long)number;
+
+	barrier_var(value);
+	if (value < -133 || value > -1)
+		return 1;
+	((long (*)(long))bpf_set_retval)(value);
+	return 0;
 }
 
 /* 1 = go on, 0 = refused (the errno is set). The guard's gate. */

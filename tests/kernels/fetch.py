@@ -3,6 +3,7 @@
 
 From this machine's own apt sources, with lists of our own: the suite's name is exchanged.
 """
+import fcntl
 import lzma
 import os
 import re
@@ -35,6 +36,10 @@ class Kernel:
     vmlinuz = property(lambda self: self.folder / "vmlinuz")
     initrd = property(lambda self: self.folder / "initrd")
     modules = property(lambda self: self.folder / "modules.ext4")
+
+
+class Unavailable(image.ImageError):
+    """Debian's archive did not give the kernel."""
 
 
 def apt(folder, suite):
@@ -141,18 +146,16 @@ def disk_make(source, target, mib):
     run(["mke2fs", "-q", "-F", "-t", "ext4", "-d", str(source), str(target)])
 
 
-def kernel(name, fresh=False):
-    """Fetched now, if the cache has none of the last days."""
-    suite, cpu = KERNELS[name]
-    target = image.CACHE / "kernels" / f"{name}-{image.digest_of((Path(__file__).parent / 'boot').read_text(), *DRIVERS)}"
-    if target.exists() and not fresh and time.time() - target.stat().st_mtime < FRESH_S:
-        return Kernel(name, cpu, target)
-    image.CACHE.mkdir(parents=True, exist_ok=True)
+def make(name, suite, target):
+    """Fetches the suite's newest kernel and puts it in the target's place."""
     with tempfile.TemporaryDirectory(prefix="kernel-", dir=image.CACHE) as work:
         work = Path(work)
-        words = apt(work, suite)
-        run(["apt-get", *words, "update"])
-        unpack(work, words)
+        try:
+            words = apt(work, suite)
+            run(["apt-get", *words, "update"])
+            unpack(work, words)
+        except image.ImageError as error:
+            raise Unavailable(f"{name}: {suite}'s kernel cannot be fetched: {error}") from None
         modules = one_of(work / "root", "lib/modules/*", "usr/lib/modules/*")
         if not (modules / "modules.dep").exists():
             run(["depmod", "-b", str(modules.parents[2]), modules.name])
@@ -163,8 +166,24 @@ def kernel(name, fresh=False):
         (work / "modules" / modules.name).parent.mkdir()
         shutil.copytree(modules, work / "modules" / modules.name, symlinks=False, ignore=shutil.ignore_patterns("build", "source"))
         disk_make(work / "modules", made / "modules.ext4", 512)
-        shutil.rmtree(target, ignore_errors=True)
-        target.parent.mkdir(exist_ok=True)
+        for older in target.parent.glob(f"{name}-*"):
+            shutil.rmtree(older)
         os.rename(made, target)
         os.utime(target)
+
+
+def kernel(name, fresh=False):
+    """From the cache; fetched now if it has none of the last days. One that is older is taken where nothing can be fetched."""
+    suite, cpu = KERNELS[name]
+    target = image.CACHE / "kernels" / f"{name}-{image.digest_of((Path(__file__).parent / 'boot').read_text(), *DRIVERS)}"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with open(image.CACHE / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not target.exists() or fresh or time.time() - target.stat().st_mtime >= FRESH_S:
+            try:
+                make(name, suite, target)
+            except Unavailable as error:
+                if not target.exists():
+                    raise
+                image.say(f"{error}; the one of {time.strftime('%Y-%m-%d', time.gmtime(target.stat().st_mtime))} is taken")
     return Kernel(name, cpu, target)

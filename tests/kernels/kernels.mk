@@ -5,11 +5,11 @@ KERNEL_PROGRAMS := $(BUILD)/tests/verdicts
 $(BUILD)/tests/verdicts: tests/kernels/verdicts.c $(filter $(BUILD)/daemon/kernel/% $(BUILD)/daemon/util/%,$(DAEMON_OBJ))
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
-	$(Q)$(CC) $(TEST_CFLAGS) -Wl,--wrap=bpf_object__load -o $@ $^ -lbpf -lelf -lz
+	$(Q)$(CC) $(TEST_CFLAGS) -I$(BUILD)/bpf -Wl,--wrap=bpf_object__load -o $@ $^ -lbpf -lelf -lz
 
 .PHONY: check-kernels
 check-kernels:
-	./tests/deps
+	./tests/deps kernels
 	$(MAKE) all
 	$(MAKE) -s $(KERNEL_PROGRAMS) $(TEST_PROGRAMS)
 	./tests/runner --build $(BUILD) kernels
