@@ -24,6 +24,9 @@ static __always_inline bool is_errno(__u32 number)
 	return number >= 1 && number <= 133;
 }
 
+/* bpf_set_retval() (helper 187), which libbpf declares with an int. */
+static long (*const set_retval)(long value) = (void *)187;
+
 /*
  * 7.x refuses a program unless its verifier sees that the value is an errno: in all 64 bits (as an int its upper half is
  * cleared), and by a comparison of what is handed over (no kernel before 6.18 follows a negation). Read once: the map may
@@ -36,7 +39,7 @@ static __always_inline int refuse(__u32 number)
 	barrier_var(value);
 	if (value < -133 || value > -1)
 		return 1;
-	((long (*)(long))bpf_set_retval)(value);
+	set_retval(value);
 	return 0;
 }
 
