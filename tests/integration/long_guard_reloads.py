@@ -18,6 +18,7 @@ def setUpModule():
 class TenThousand(short.Reloads):
     RELOADS = int(os.environ.get("PILE_RELOADS", "10000"))
     WARM = 300
+    SLACK_KIB = 512     # other services of this host come and go in the twenty minutes, each with a place in the tables
 
 
 if __name__ == "__main__":
