@@ -77,12 +77,13 @@ class Php(unittest.TestCase):
                     # a reader that takes a left-over together with the next request, before that wakes it, hides it:
                     # unix and kept connections only; 1 in 8,000 seen, emulated processors
                     self.assertEqual(rest, [0, 0], name)
-                    self.assertLessEqual(abs(answered - REQUESTS), REQUESTS // 4000 if (transport, kept) == ("unix", True)
-                                         else 0, name)
+                    hidden = REQUESTS // 4000 if (transport, kept) == ("unix", True) else 0
+                    self.assertGreaterEqual(answered, REQUESTS - hidden, name)
                     self.assertEqual(opened, answered + closed, name)
                     # nginx's last (empty) record may come after php-fpm's first byte: by the rule that parses no
-                    # protocol it opens a request, which ends without an answer; 2 in 8,000 seen, TCP, busy host
-                    self.assertLessEqual(closed, REQUESTS // 1000, name)
+                    # protocol it opens a request, which php-fpm's next byte answers or the end closes; 3 in 8,000 seen,
+                    # busy host
+                    self.assertLessEqual(opened, REQUESTS + REQUESTS // 1000, name)
 
 
 if __name__ == "__main__":
