@@ -211,6 +211,9 @@ static __always_inline void loop_judge(struct pass *pass, const struct pile_bpf_
 		.started = counts->started,
 		.ended = counts->established + counts->failed,
 		.last_started_ns = counts->last_started_ns,
+		.last_syn_ns = counts->last_started_ns > counts->last_again_ns
+				       ? counts->last_started_ns
+				       : counts->last_again_ns,
 		.alive_ns = counts->last_established_ns > counts->last_refused_ns
 				    ? counts->last_established_ns
 				    : counts->last_refused_ns,
@@ -382,13 +385,15 @@ int loop_start(void *ctx)
 	return 0;
 }
 
-static __always_inline bool wait_is_over(struct bpf_sock_ops *ctx)
+/* A SYN is sent again: what the rules take for evidence. Returns whether nobody is to wait for its answer. */
+static __always_inline bool syn_again(struct bpf_sock *sk)
 {
-	struct bpf_sock *sk = ctx->sk;
 	struct pile_bpf_destination key = {};
+	struct pile_bpf_destination_counts *counts;
 	struct pile_bpf_connect *st;
 	struct pile_bpf_control *ctl = control_get();
 	struct pile_bpf_loop *loop;
+	__u64 now = bpf_ktime_get_ns();
 
 	if (!sk || !ctl || ctl->guard_dead)
 		return false;
@@ -396,23 +401,26 @@ static __always_inline bool wait_is_over(struct bpf_sock_ops *ctx)
 	if (!st)
 		return false;
 	connect_key(st, &key);
+	counts = bpf_map_lookup_elem(&destinations, &key);
+	if (counts)
+		counts->last_again_ns = now;
 	loop = bpf_map_lookup_elem(&loops, &key);
-	return loop && pile_rule_lease(loop->lease_ns, bpf_ktime_get_ns());
+	return loop && pile_rule_lease(loop->lease_ns, now);
 }
 
 /*
- * At a SYN's time-out behind a gate of the loop's: no further one is sent, and the wait ends at the next time-out
+ * At a SYN's time-out: behind a gate of the loop's no further one is sent, and the wait ends at the next time-out
  * with the kernel's own ETIMEDOUT. Attached to the groups' cgroups only.
  */
 SEC("sockops")
-int loop_end_waits(struct bpf_sock_ops *ctx)
+int loop_syn_timeout(struct bpf_sock_ops *ctx)
 {
 	int count = 1;
 
 	if (ctx->op == BPF_SOCK_OPS_TCP_CONNECT_CB)
 		bpf_sock_ops_cb_flags_set(ctx,
 					  ctx->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_RTO_CB_FLAG);
-	else if (ctx->op == BPF_SOCK_OPS_RTO_CB && ctx->state == TCP_SYN_SENT && wait_is_over(ctx))
+	else if (ctx->op == BPF_SOCK_OPS_RTO_CB && ctx->state == TCP_SYN_SENT && syn_again(ctx->sk))
 		bpf_setsockopt(ctx, SOL_TCP, TCP_SYNCNT, &count, sizeof(count));
 	return 1;
 }

@@ -452,7 +452,7 @@ int pile_kernel_open(struct pile_kernel *k, struct pile_error *err)
 	k->connect_v4 = program_of(k->objects[BREAKER], "connect_v4");
 	k->connect_v6 = program_of(k->objects[BREAKER], "connect_v6");
 	k->deadline = program_of(k->objects[DEADLINE], "connect_deadline");
-	k->end_waits = program_of(k->objects[LOOP], "loop_end_waits");
+	k->end_waits = program_of(k->objects[LOOP], "loop_syn_timeout");
 	k->buffer = malloc(PILE_KERNEL_READ_BYTES);
 	if (!k->buffer) {
 		r = pile_error_set(err, -ENOMEM, "out of memory");

@@ -155,6 +155,7 @@ struct pile_bpf_destination_counts {
 	pile_u64 failed;	  /* all ends without success */
 	pile_u64 refused_by_peer; /* of those: answered with RST */
 	pile_u64 last_started_ns;
+	pile_u64 last_again_ns; /* a SYN was sent again; of groups with a gate only */
 	pile_u64 last_established_ns;
 	pile_u64 last_failed_ns;
 	pile_u64 last_refused_ns;
@@ -179,13 +180,15 @@ struct pile_rule_state {
 	pile_u64 pending; /* then */
 	pile_u64
 		onset_ns; /* the clock's start: the first pending connect seen since the last sign of life */
-	pile_u64 onset_started, onset_ended;
-	pile_u64 lost_ns;  /* since the onset: nobody looked */
-	pile_u64 fresh_ns; /* first connect seen that was begun late enough to tell; 0 = none yet */
+	pile_u64 onset_started;
+	pile_u64 lost_ns; /* since the onset: nobody looked */
+	pile_u64 back_ns; /* when somebody looked again; 0 = always */
+	pile_u64
+		fresh_ns; /* since when a SYN that was sent late enough to tell is watched; 0 = none yet */
 	pile_u64 at_ns[PILE_RULE_STEPS]; /* the last steps, and what had been started by then */
 	pile_u64 started[PILE_RULE_STEPS];
 	pile_u32 step;
-	pile_u32 clean; /* all that is pending began within the tick before the onset, or later */
+	pile_u32 pad;
 };
 
 /** ARRAY "rules" by group, mmapable. User space writes: what the kernel's loop may do, and needs to know. */

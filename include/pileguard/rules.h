@@ -38,6 +38,7 @@ struct pile_rule_input {
 	pile_u64 now_ns;
 	pile_u64 started, ended; /* ended: established + failed */
 	pile_u64 last_started_ns;
+	pile_u64 last_syn_ns;	/* the last SYN that was sent: a connect's first one, or again */
 	pile_u64 alive_ns;	/* last connect established, or refused by the peer; 0 = never */
 	pile_u32 waiting;	/* the group's requests */
 	pile_u32 workers;	/* workers: prefork: how many there were; 0 = says nothing */
@@ -46,20 +47,6 @@ struct pile_rule_input {
 	pile_u32
 		watched; /* had anything been pending a tick ago, there would have been a step then */
 };
-
-/* Linux sends a SYN again after 1, 3, 7 .. s; since 6.5 after four of 1 s (tcp_syn_linear_timeouts). */
-PILE_RULE int pile_rule_retransmitted(pile_u64 elapsed_ns, pile_u64 edge_ns)
-{
-	const pile_u64 schedule_s[6][2] = { { 1, 1 },	{ 3, 3 },   { 7, 7 },
-					    { 11, 15 }, { 19, 31 }, { 35, 63 } };
-
-	for (int i = 0; i < 6; i++)
-		/* the connect began up to a tick before the step that saw it first */
-		if (schedule_s[i][0] * 1000 * PILE_RULE_MS - PILE_TICK_NS >= edge_ns &&
-		    schedule_s[i][1] * 1000 * PILE_RULE_MS + PILE_RULE_UNANSWERED_NS <= elapsed_ns)
-			return 1;
-	return 0;
-}
 
 /*
  * Connects pending now that were begun PILE_RULE_STUCK_NS ago or earlier, at least: all that had been started
@@ -100,9 +87,7 @@ PILE_RULE void pile_rule_onset(struct pile_rule_state *s, const struct pile_rule
 	    in->last_started_ns > in->alive_ns)
 		s->onset_ns = in->last_started_ns;
 	s->onset_started = in->started - pending;
-	s->onset_ended = in->ended;
-	s->lost_ns = s->fresh_ns = 0;
-	s->clean = (pile_u32)clean;
+	s->lost_ns = s->back_ns = s->fresh_ns = 0;
 }
 
 /**
@@ -110,8 +95,8 @@ PILE_RULE void pile_rule_onset(struct pile_rule_state *s, const struct pile_rule
  * @s: zeroed before the first one. Returns enum pile_rule_verdict.
  * Dead, all of it: 3 connects stuck (1 where @in says always), 3 attempts since the clock started; >= 10 % of the
  * group's waiting; the clock shows dead_after without a sign of life (established, or refused by the
- * peer); a SYN sent later than dead_after - 400 ms is unanswered for 300 ms: one of a connect begun then,
- * or the retransmission of those that began with the clock, of which none has ended.
+ * peer); a SYN sent later than dead_after - 400 ms, a connect's first one or again, is unanswered for 300 ms in
+ * which somebody looked. When looks come late, so do answers (both are softirqs): those times are no evidence.
  */
 PILE_RULE pile_u32 pile_rule_step(struct pile_rule_state *s, const struct pile_rule_input *in)
 {
@@ -124,8 +109,8 @@ PILE_RULE pile_u32 pile_rule_step(struct pile_rule_state *s, const struct pile_r
 	s->pending = pending;
 	if (gap > PILE_RULE_LATE_NS) {
 		s->lost_ns += gap;
+		s->back_ns = in->now_ns;
 		s->fresh_ns = 0;
-		s->clean = 0;
 		for (int i = 0; i < PILE_RULE_STEPS; i++)
 			s->at_ns[i] = 0;
 	}
@@ -142,14 +127,12 @@ PILE_RULE pile_u32 pile_rule_step(struct pile_rule_state *s, const struct pile_r
 	elapsed = elapsed > s->lost_ns ? elapsed - s->lost_ns : 0;
 	edge = in->dead_after_ns > PILE_RULE_MARGIN_NS ? in->dead_after_ns - PILE_RULE_MARGIN_NS
 						       : 0;
-	if (!s->fresh_ns && in->last_started_ns >= s->onset_ns + s->lost_ns + edge)
-		s->fresh_ns = in->last_started_ns;
+	if (!s->fresh_ns && in->last_syn_ns >= s->onset_ns + s->lost_ns + edge)
+		s->fresh_ns = in->last_syn_ns > s->back_ns ? in->last_syn_ns : s->back_ns;
 	stuck = pile_rule_stuck(s, in);
 	if (!pile_rule_share(in, pending) || stuck < (in->always ? 1 : 3))
 		return PILE_RULE_CALM;
-	late_syn =
-		(s->fresh_ns && s->fresh_ns + PILE_RULE_UNANSWERED_NS <= in->now_ns) ||
-		(s->clean && in->ended == s->onset_ended && pile_rule_retransmitted(elapsed, edge));
+	late_syn = s->fresh_ns && s->fresh_ns + PILE_RULE_UNANSWERED_NS <= in->now_ns;
 	if (elapsed >= in->dead_after_ns && late_syn && in->started - s->onset_started >= 3)
 		return PILE_RULE_DEAD;
 	return stuck >= 3 && elapsed >= PILE_RULE_SUSPECT_NS ? PILE_RULE_SUSPECT : PILE_RULE_CALM;

@@ -26,7 +26,9 @@ static void next_input(struct rules_case *c, long i)
 	in->now_ns += some(20) ? 100 * MS + some(30 * MS) : some(4000 * MS);
 	in->started += some(8);
 	if (some(3))
-		in->last_started_ns = in->now_ns - some(100 * MS);
+		in->last_started_ns = in->last_syn_ns = in->now_ns - some(100 * MS);
+	else if (some(2))
+		in->last_syn_ns = in->now_ns - some(100 * MS);
 	if (!some(40))
 		in->ended += some(in->started - in->ended + 1);
 	if (!some(80))

@@ -165,6 +165,22 @@ class Incident(Frozen):
         self.assertEqual({e for _, e, _ in self.errors(back + 1)}, {None})
 
 
+class StuckAsAWhole(Frozen):
+    """Six workers, and all wait: nobody begins a connect that could tell; the SYNs that are sent again do."""
+    WORKERS = 6
+
+    def test_refused(self):
+        self.freeze()
+        self.lose()
+        waited = until(lambda: [t for _, e, t in self.errors(self.lost) if e == "ETIMEDOUT"], 12, "who waited is told")
+        self.assertGreater(min(waited), 2.4, "not before the proof")
+        self.assertLess(max(waited), 8 + SLACK_S, "20 s, if nobody ended it")
+        self.await_refused(2)
+        self.peer.drop(self.port, False)
+        self.thaw()
+        self.assertTrue(until(lambda: self.guard.episode("www", self.endpoint), 5, "an explain record")["why"]["in_kernel"])
+
+
 class AtRisk(Frozen):
     """Dead is not enough: more than half of the pool waits."""
     KEYS = {"enforce": "[fail_fast]", "workers_max": 20}
@@ -184,7 +200,7 @@ class Starved(Stage, unittest.TestCase):
     """The guard is there and does not get to run: sixteen real-time spinners. Who asks, and is asked, is above them."""
     WORKERS = 24
     SPINNERS, SPIN, ABOVE = 16, 50, 60      # SCHED_FIFO
-    LIMIT_S = 6     # 3 s as ever, and a loop that comes late by a second or two (kernel-facts: 0.1 s on 6.12, 1-2 s on 6.1)
+    LIMIT_S = 8     # 2.4 s, and twice the worst gap on 6.1 (1 s) at each of: the onset, the SYN, its 300 ms; seen: 4.65 s, 3.06 on 6.12
 
     def setUp(self):
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(self.ABOVE))
