@@ -118,6 +118,17 @@ class Hands(Fixture):
             status, text = self.guard.post("hold", group="www", endpoint=self.endpoint, seconds=1)
             self.assertEqual(status, 200, text)
 
+    def test_reloaded_by_a_signal_to_all_of_the_unit(self):
+        """systemctl kill -s HUP: the api process, which loads nothing, lives on."""
+        reloads = self.guard.get("status")["policy"]["reloads_total"]
+        with open(f"/proc/{self.guard.p.pid}/task/{self.guard.p.pid}/children", encoding="ascii") as f:
+            api = int(f.read())
+        os.kill(api, signal.SIGHUP)
+        os.kill(self.guard.p.pid, signal.SIGHUP)
+        until(lambda: self.guard.get("status")["policy"]["reloads_total"] > reloads, 5, "reloaded")
+        with open(f"/proc/{self.guard.p.pid}/task/{self.guard.p.pid}/children", encoding="ascii") as f:
+            self.assertEqual(int(f.read()), api)
+
     def test_wrong_hands(self):
         for body in ({"group": "nobody", "endpoint": self.endpoint, "seconds": 5},
                      {"group": "www", "endpoint": "db.example:3306", "seconds": 5},
