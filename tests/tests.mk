@@ -21,6 +21,7 @@ UNIT_disarm := daemon/decide/disarm.c
 UNIT_network := $(DECIDE_SRC) tests/unit/breaker_fixture.c
 TEXT_SRC := daemon/api/text.c daemon/record/explain_text.c daemon/record/explain_line.c $(wildcard daemon/util/*.c)
 UNIT_sense := daemon/sense/sense.c daemon/sense/requests.c daemon/kernel/counters.c
+UNIT_memory := daemon/sense/memory.c daemon/groups/groups.c daemon/groups/proc.c $(wildcard daemon/util/*.c)
 UNIT_drain := daemon/act/drain.c daemon/act/destroy.c daemon/kernel/counters.c $(wildcard daemon/util/*.c)
 UNIT_dependencies := daemon/sense/dependencies.c $(wildcard daemon/util/*.c)
 UNIT_snapshot := daemon/api/snapshot.c $(wildcard daemon/util/*.c)

@@ -83,9 +83,9 @@ static uint64_t limit_read(const struct pile_groups *g, const char *cgroup, cons
 	return value;
 }
 
-/* The lowest memory.max and pids.max from the cgroup up to the root. */
-static void limits_read(const struct pile_groups *g, struct pile_group *group)
+void pile_groups_limits_read(struct pile_groups *g, uint32_t slot)
 {
+	struct pile_group *group = &g->groups[slot];
 	uint64_t memory = UINT64_MAX, pids = UINT64_MAX, v;
 	char cgroup[PILE_CGROUP_MAX], *slash;
 
@@ -123,8 +123,10 @@ static void files_close(struct pile_group *group)
 	pile_table_files_clear(group);
 }
 
-static void files_open(const struct pile_groups *g, struct pile_group *group)
+static void files_open(struct pile_groups *g, uint32_t slot)
 {
+	struct pile_group *group = &g->groups[slot];
+
 	files_close(group);
 	if (strcmp(group->cgroup, "/") == 0)
 		return;
@@ -132,7 +134,7 @@ static void files_open(const struct pile_groups *g, struct pile_group *group)
 	group->memory_current_fd = file_open(g, group->cgroup, "memory.current");
 	group->pids_fd = file_open(g, group->cgroup, "pids.current");
 	group->pressure_fd = file_open(g, group->cgroup, "memory.pressure");
-	limits_read(g, group);
+	pile_groups_limits_read(g, slot);
 }
 
 /*
@@ -175,7 +177,7 @@ void pile_table_cgroup_set(struct pile_groups *g, struct pile_kernel *k, uint32_
 		files_close(group);
 		return;
 	}
-	files_open(g, group);
+	files_open(g, slot);
 	cgroup_tell(g, k, slot);
 }
 

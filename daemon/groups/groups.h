@@ -114,6 +114,13 @@ void pile_groups_check(struct pile_groups *g, struct pile_kernel *k, uint64_t no
 int pile_groups_discover(struct pile_groups *g, struct pile_kernel *k, uint64_t now_ns,
 			 pile_groups_event_fn fn, void *arg);
 
+/**
+ * pile_groups_limits_read - the lowest memory.max and pids.max from the group's cgroup up to the root
+ * Read when its cgroup appears, which may be before systemd has written them; the operator may set
+ * them at any time. A group whose cgroup is the root, or is not there, has none.
+ */
+void pile_groups_limits_read(struct pile_groups *g, uint32_t slot);
+
 /** pile_groups_find - slot by name, or PILE_NO_GROUP. */
 uint32_t pile_groups_find(const struct pile_groups *g, const char *name);
 

@@ -7,6 +7,12 @@
 
 /* memory.stat costs the kernel a flush of its counters: each tick only while something piles up. */
 #define CALM_EVERY_NS NS_PER_SEC
+/*
+ * The operator's limits are a few files on each level up to the root (20 us a group): rarely, but
+ * while something piles up, what he sets must count at once.
+ */
+#define LIMITS_CALM_NS (5 * NS_PER_SEC)
+#define LIMITS_BUSY_NS NS_PER_SEC
 #define BUSY_WAITING 12 /* design.md: imbalance counts from 12 requests on */
 
 static uint64_t stat_sum(const char *text)
@@ -34,6 +40,19 @@ static uint32_t pressure_read(int fd)
 	return whole * 10 + hundredths / 10;
 }
 
+static void limits_sample(struct pile_sense *s, struct pile_groups *g, uint32_t slot,
+			  uint64_t now_ns, struct pile_sample_group *ret)
+{
+	uint64_t every = ret->waiting < BUSY_WAITING ? LIMITS_CALM_NS : LIMITS_BUSY_NS;
+
+	if (g->groups[slot].present && now_ns - s->groups[slot].limits_ns >= every) {
+		s->groups[slot].limits_ns = now_ns;
+		pile_groups_limits_read(g, slot);
+	}
+	ret->memory_limit_bytes = g->groups[slot].memory_limit_bytes;
+	ret->workers_limit = g->groups[slot].pids_limit;
+}
+
 static void group_sample(struct pile_sense *s, const struct pile_group *group, uint32_t slot,
 			 uint64_t now_ns, struct pile_sample_group *ret)
 {
@@ -41,8 +60,6 @@ static void group_sample(struct pile_sense *s, const struct pile_group *group, u
 	char text[8192];
 	uint64_t v;
 
-	ret->memory_limit_bytes = group->memory_limit_bytes;
-	ret->workers_limit = group->pids_limit;
 	if (!group->present) {
 		ret->memory_bytes = 0;
 		ret->workers = 0;
@@ -76,6 +93,8 @@ void pile_memory_sample(struct pile_sense *s, struct pile_groups *g, uint64_t no
 			ret->memory_available_bytes = v * 1024;
 	}
 	for (uint32_t i = 0; i < g->n_groups; i++)
-		if (g->groups[i].used)
+		if (g->groups[i].used) {
+			limits_sample(s, g, i, now_ns, &ret->groups[i]);
 			group_sample(s, &g->groups[i], i, now_ns, &ret->groups[i]);
+		}
 }

@@ -16,7 +16,7 @@ SEEN = {
                         "xargs -0 grep -H ''",
     "cgroups and their files": "cd /sys/fs/cgroup && find . -path ./user.slice -prune -o -print | sort",
     "properties of units": f"systemctl show {UNITS} | grep -Ev '^(.*(Timestamp|PID|NSec|Current|Bytes|Operations|Packets|"
-                           "InvocationID|ControlGroupId|Peak|NRestarts)[A-Za-z]*|Exec[A-Z][A-Za-z]*|StatusText)='",
+                           "InvocationID|ControlGroupId|Peak|Available|NRestarts)[A-Za-z]*|Exec[A-Z][A-Za-z]*|StatusText)='",
     "unit files and drop-ins": f"systemctl cat {UNITS}; ls /etc/systemd/system /run/systemd/system "
                                 "/run/systemd/transient | grep -v '^session-'",
     "listeners": "ss -Hlntu | awk '{print $1, $5}' | sort; ss -Hlx | awk '{print $1, $5}' | sort",

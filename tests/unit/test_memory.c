@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* Limits of a group's cgroup as files of a hierarchy made by hand: whatever is set later counts, too. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "sense/sense.h"
+#include "util/macro.h"
+
+#define START_NS (1000 * NS_PER_SEC)
+#define MIB (1ULL << 20)
+
+static struct pile_sense sense;
+static struct pile_kernel kernel;
+static struct pile_groups groups;
+static struct pile_policy policy;
+static struct pile_sample sample;
+static struct pile_hierarchy hierarchy;
+static uint64_t now_ns;
+
+/* ---- what is not looked at here ---- */
+
+int pile_kernel_cgroup_set(struct pile_kernel *k, uint64_t id, uint32_t group)
+{
+	(void)k;
+	(void)id;
+	(void)group;
+	return 0;
+}
+
+int pile_kernel_cgroup_remove(struct pile_kernel *k, uint64_t id)
+{
+	(void)k;
+	(void)id;
+	return 0;
+}
+
+void pile_kernel_group_reset(struct pile_kernel *k, uint32_t group)
+{
+	(void)k;
+	(void)group;
+}
+
+void pile_kernel_groups_retire(struct pile_kernel *k, const uint32_t gone[PILE_GROUPS_MAX / 32])
+{
+	(void)k;
+	(void)gone;
+}
+
+int pile_kernel_listener_remove(struct pile_kernel *k, uint64_t cookie, uint16_t port)
+{
+	(void)k;
+	(void)cookie;
+	(void)port;
+	return 0;
+}
+
+static void event(enum pile_groups_event what, uint32_t group, void *arg)
+{
+	(void)what;
+	(void)group;
+	(void)arg;
+}
+
+/* ---- a hierarchy of two levels ---- */
+
+static void knob(const char *file, const char *text)
+{
+	char path[sizeof(hierarchy.unified) + 64];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/%s", hierarchy.unified, file);
+	f = fopen(path, "w");
+	assert_non_null(f);
+	fprintf(f, "%s\n", text);
+	assert_int_equal(fclose(f), 0);
+}
+
+static int setup(void **state)
+{
+	char path[sizeof(hierarchy.unified) + 64];
+
+	(void)state;
+	memset(&sense, 0, sizeof(sense));
+	memset(&groups, 0, sizeof(groups));
+	memset(&policy, 0, sizeof(policy));
+	memset(&sample, 0, sizeof(sample));
+	now_ns = START_NS;
+	snprintf(hierarchy.unified, sizeof(hierarchy.unified), "/tmp/pile-memory-XXXXXX");
+	assert_non_null(mkdtemp(hierarchy.unified));
+	for (const char *const *at = (const char *const[]){ "/up", "/up/www", NULL }; *at; at++) {
+		snprintf(path, sizeof(path), "%s%s", hierarchy.unified, *at);
+		assert_int_equal(mkdir(path, 0700), 0);
+	}
+	policy.n_groups = 1;
+	snprintf(policy.groups[0].name, sizeof(policy.groups[0].name), "www");
+	snprintf(policy.groups[0].cgroup, sizeof(policy.groups[0].cgroup), "/up/www");
+	sense.meminfo_fd = -1;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	static const char *const files[] = {
+		"/up/www/memory.max", "/up/www/pids.max", "/up/www", "/up/memory.max", "/up", ""
+	};
+	char path[sizeof(hierarchy.unified) + 64];
+
+	(void)state;
+	pile_groups_fini(&groups, &kernel);
+	for (size_t i = 0; i < ARRAY_LEN(files); i++) {
+		snprintf(path, sizeof(path), "%s%s", hierarchy.unified, files[i]);
+		remove(path);
+	}
+	return 0;
+}
+
+static void begin(void)
+{
+	pile_groups_init(&groups, &hierarchy);
+	pile_groups_apply(&groups, &kernel, &policy, now_ns, event, NULL);
+	assert_true(groups.groups[0].present);
+}
+
+static void seconds(unsigned int n)
+{
+	for (unsigned int i = 0; i < n * (NS_PER_SEC / PILE_TICK_NS); i++) {
+		now_ns += PILE_TICK_NS;
+		pile_groups_check(&groups, &kernel, now_ns, event, NULL);
+		pile_memory_sample(&sense, &groups, now_ns, &sample);
+	}
+}
+
+static void test_set_later(void **state)
+{
+	(void)state;
+	knob("up/www/memory.max", "max");
+	knob("up/www/pids.max", "max");
+	begin();
+	seconds(1);
+	assert_int_equal(sample.groups[0].memory_limit_bytes, 0);
+	assert_int_equal(sample.groups[0].workers_limit, 0);
+	knob("up/www/memory.max", "629145600");
+	knob("up/www/pids.max", "700");
+	seconds(5);
+	assert_int_equal(sample.groups[0].memory_limit_bytes, 600 * MIB);
+	assert_int_equal(sample.groups[0].workers_limit, 700);
+	knob("up/www/memory.max", "max");
+	seconds(5);
+	assert_int_equal(sample.groups[0].memory_limit_bytes, 0);
+}
+
+static void test_set_above(void **state)
+{
+	(void)state;
+	knob("up/www/memory.max", "629145600");
+	begin();
+	seconds(1);
+	assert_int_equal(sample.groups[0].memory_limit_bytes, 600 * MIB);
+	knob("up/memory.max", "314572800");
+	seconds(5);
+	assert_int_equal(sample.groups[0].memory_limit_bytes, 300 * MIB);
+}
+
+/* While requests pile up, it counts within a second. */
+static void test_set_while_requests_wait(void **state)
+{
+	(void)state;
+	begin();
+	sample.groups[0].waiting = 20;
+	seconds(1);
+	knob("up/www/memory.max", "629145600");
+	seconds(1);
+	assert_int_equal(sample.groups[0].memory_limit_bytes, 600 * MIB);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_set_later, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_set_above, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_set_while_requests_wait, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
