@@ -149,7 +149,8 @@ int pile_api_main(bool drop_privileges)
 
 	prctl(PR_SET_NAME, "pileguard-api", 0, 0, 0);
 	signal(SIGPIPE, SIG_IGN);
-	signal(SIGHUP, SIG_IGN); /* `systemctl kill -s HUP` means the guard, and reaches all of its unit */
+	signal(SIGHUP,
+	       SIG_IGN); /* `systemctl kill -s HUP` means the guard, and reaches all of its unit */
 	close_range(PILE_API_FD_COMMAND + 1, ~0U, 0);
 	heap_tune();
 	tzset();

@@ -31,7 +31,9 @@ static uint32_t root(uint64_t x)
 {
 	uint64_t r = 0;
 
-	for (uint64_t bit = 1ULL << 31; bit; bit >>= 1)
+	if (!x)
+		return 0;
+	for (uint64_t bit = 1ULL << ((63 - __builtin_clzll(x)) / 2); bit; bit >>= 1)
 		if ((r + bit) * (r + bit) <= x)
 			r += bit;
 	return (uint32_t)r;

@@ -83,9 +83,9 @@ static uint64_t limit_read(const struct pile_groups *g, const char *cgroup, cons
 	return value;
 }
 
-void pile_groups_limits_read(struct pile_groups *g, uint32_t slot)
+/* The lowest memory.max and pids.max from the cgroup up to the root. */
+static void limits_read(const struct pile_groups *g, struct pile_group *group)
 {
-	struct pile_group *group = &g->groups[slot];
 	uint64_t memory = UINT64_MAX, pids = UINT64_MAX, v;
 	char cgroup[PILE_CGROUP_MAX], *slash;
 
@@ -106,15 +106,15 @@ void pile_groups_limits_read(struct pile_groups *g, uint32_t slot)
 
 void pile_table_files_clear(struct pile_group *group)
 {
+	group->events_fd = -1;
 	group->memory_stat_fd = -1;
-	group->memory_current_fd = -1;
 	group->pids_fd = -1;
 	group->pressure_fd = -1;
 }
 
 static void files_close(struct pile_group *group)
 {
-	int *fds[] = { &group->memory_stat_fd, &group->memory_current_fd, &group->pids_fd,
+	int *fds[] = { &group->events_fd, &group->memory_stat_fd, &group->pids_fd,
 		       &group->pressure_fd };
 
 	for (size_t i = 0; i < ARRAY_LEN(fds); i++)
@@ -123,18 +123,25 @@ static void files_close(struct pile_group *group)
 	pile_table_files_clear(group);
 }
 
-static void files_open(struct pile_groups *g, uint32_t slot)
+void pile_groups_files_again(struct pile_groups *g, uint32_t slot)
 {
 	struct pile_group *group = &g->groups[slot];
+	const struct {
+		int *fd;
+		const char *name;
+	} files[] = {
+		{ &group->events_fd, "cgroup.events" },
+		{ &group->memory_stat_fd, "memory.stat" },
+		{ &group->pids_fd, "pids.current" },
+		{ &group->pressure_fd, "memory.pressure" },
+	};
 
-	files_close(group);
 	if (strcmp(group->cgroup, "/") == 0)
 		return;
-	group->memory_stat_fd = file_open(g, group->cgroup, "memory.stat");
-	group->memory_current_fd = file_open(g, group->cgroup, "memory.current");
-	group->pids_fd = file_open(g, group->cgroup, "pids.current");
-	group->pressure_fd = file_open(g, group->cgroup, "memory.pressure");
-	pile_groups_limits_read(g, slot);
+	for (size_t i = 0; i < ARRAY_LEN(files); i++)
+		if (*files[i].fd < 0)
+			*files[i].fd = file_open(g, group->cgroup, files[i].name);
+	limits_read(g, group);
 }
 
 /*
@@ -177,7 +184,8 @@ void pile_table_cgroup_set(struct pile_groups *g, struct pile_kernel *k, uint32_
 		files_close(group);
 		return;
 	}
-	files_open(g, slot);
+	files_close(group);
+	pile_groups_files_again(g, slot);
 	cgroup_tell(g, k, slot);
 }
 
@@ -317,6 +325,15 @@ static void unit_path(const char *unit, char *ret, size_t size)
 		snprintf(ret, size, "/system.slice/%s", unit);
 }
 
+/* A file of the cgroup that is open: ENODEV once the cgroup is gone. A tenth of what a look by its path costs. */
+static bool lives(const struct pile_group *group)
+{
+	char text[64];
+
+	return group->present && group->events_fd >= 0 &&
+	       pread(group->events_fd, text, sizeof(text), 0) > 0;
+}
+
 static void group_check(struct pile_groups *g, struct pile_kernel *k, uint32_t slot,
 			uint64_t now_ns, pile_groups_event_fn fn, void *arg)
 {
@@ -325,6 +342,10 @@ static void group_check(struct pile_groups *g, struct pile_kernel *k, uint32_t s
 	struct stat st;
 	uint64_t id = 0, was = group->cgroup_id;
 
+	if (lives(group)) {
+		group->seen_ns = now_ns;
+		return;
+	}
 	if (group->cgroup[0])
 		snprintf(cgroup, sizeof(cgroup), "%s", group->cgroup);
 	else if (group->config.cgroup[0])

@@ -39,7 +39,7 @@ struct pile_group {
 	uint32_t restarts;	      /* how often the cgroup was made anew while we followed it */
 	uint32_t n_listeners;
 	uint64_t seen_ns; /* last time a listener or the cgroup was seen */
-	int memory_stat_fd, memory_current_fd, pids_fd, pressure_fd; /* kept open; -1 = not there */
+	int events_fd, memory_stat_fd, pids_fd, pressure_fd; /* kept open; -1 = not there */
 	uint64_t memory_limit_bytes;
 	uint32_t pids_limit;
 };
@@ -115,11 +115,12 @@ int pile_groups_discover(struct pile_groups *g, struct pile_kernel *k, uint64_t 
 			 pile_groups_event_fn fn, void *arg);
 
 /**
- * pile_groups_limits_read - the lowest memory.max and pids.max from the group's cgroup up to the root
- * Read when its cgroup appears, which may be before systemd has written them; the operator may set
- * them at any time. A group whose cgroup is the root, or is not there, has none.
+ * pile_groups_files_again - files of the group's cgroup that could not be opened so far; and its limits:
+ * the lowest memory.max and pids.max up to the root
+ * Done when its cgroup appears, which may be before systemd has written them; the operator may set
+ * them, and switch controllers on, at any time. A group whose cgroup is the root, or is not there, has none.
  */
-void pile_groups_limits_read(struct pile_groups *g, uint32_t slot);
+void pile_groups_files_again(struct pile_groups *g, uint32_t slot);
 
 /** pile_groups_find - slot by name, or PILE_NO_GROUP. */
 uint32_t pile_groups_find(const struct pile_groups *g, const char *name);

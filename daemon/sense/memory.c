@@ -8,11 +8,11 @@
 /* memory.stat costs the kernel a flush of its counters: each tick only while something piles up. */
 #define CALM_EVERY_NS NS_PER_SEC
 /*
- * The operator's limits are a few files on each level up to the root (20 us a group): rarely, but
- * while something piles up, what he sets must count at once.
+ * The operator's limits are a few files on each level up to the root (20 us a group), pressure a
+ * mean of ten seconds: rarely, but while something piles up, what he sets must count at once.
  */
-#define LIMITS_CALM_NS (5 * NS_PER_SEC)
-#define LIMITS_BUSY_NS NS_PER_SEC
+#define SLOW_CALM_NS (5 * NS_PER_SEC)
+#define SLOW_BUSY_NS NS_PER_SEC
 #define BUSY_WAITING 12 /* design.md: imbalance counts from 12 requests on */
 
 static uint64_t stat_sum(const char *text)
@@ -40,17 +40,30 @@ static uint32_t pressure_read(int fd)
 	return whole * 10 + hundredths / 10;
 }
 
-static void limits_sample(struct pile_sense *s, struct pile_groups *g, uint32_t slot,
-			  uint64_t now_ns, struct pile_sample_group *ret)
+/* Whether it is this group's turn. Groups that came together are looked at in different ticks from then on. */
+static bool is_turn(uint64_t *last_ns, uint64_t now_ns, uint64_t every_ns, uint32_t slot)
 {
-	uint64_t every = ret->waiting < BUSY_WAITING ? LIMITS_CALM_NS : LIMITS_BUSY_NS;
+	uint64_t ticks = MAX(every_ns / PILE_TICK_NS, 1);
 
-	if (g->groups[slot].present && now_ns - s->groups[slot].limits_ns >= every) {
-		s->groups[slot].limits_ns = now_ns;
-		pile_groups_limits_read(g, slot);
+	if (*last_ns && now_ns - *last_ns < every_ns)
+		return false;
+	*last_ns = *last_ns ? now_ns : now_ns - slot % ticks * PILE_TICK_NS;
+	return true;
+}
+
+static void slow_sample(struct pile_sense *s, struct pile_groups *g, uint32_t slot, uint64_t now_ns,
+			struct pile_sample_group *ret)
+{
+	struct pile_group *group = &g->groups[slot];
+
+	if (group->present &&
+	    is_turn(&s->groups[slot].slow_ns, now_ns,
+		    ret->waiting < BUSY_WAITING ? SLOW_CALM_NS : SLOW_BUSY_NS, slot)) {
+		pile_groups_files_again(g, slot);
+		ret->pressure_permille = pressure_read(group->pressure_fd);
 	}
-	ret->memory_limit_bytes = g->groups[slot].memory_limit_bytes;
-	ret->workers_limit = g->groups[slot].pids_limit;
+	ret->memory_limit_bytes = group->memory_limit_bytes;
+	ret->workers_limit = group->pids_limit;
 }
 
 static void group_sample(struct pile_sense *s, const struct pile_group *group, uint32_t slot,
@@ -65,9 +78,9 @@ static void group_sample(struct pile_sense *s, const struct pile_group *group, u
 		ret->workers = 0;
 		return;
 	}
-	if (ret->waiting < BUSY_WAITING && now_ns - sg->memory_stat_ns < CALM_EVERY_NS)
+	if (!is_turn(&sg->memory_stat_ns, now_ns,
+		     ret->waiting < BUSY_WAITING ? CALM_EVERY_NS : PILE_TICK_NS / 2, slot))
 		return;
-	sg->memory_stat_ns = now_ns;
 	ret->memory_bytes = 0;
 	if (group->memory_stat_fd >= 0 &&
 	    pile_proc_pread(group->memory_stat_fd, text, sizeof(text)) > 0)
@@ -76,7 +89,6 @@ static void group_sample(struct pile_sense *s, const struct pile_group *group, u
 	if (group->pids_fd >= 0 && pile_proc_pread(group->pids_fd, text, sizeof(text)) > 0 &&
 	    pile_proc_number(text, &v) == 0)
 		ret->workers = (uint32_t)MIN(v, UINT32_MAX);
-	ret->pressure_permille = pressure_read(group->pressure_fd);
 }
 
 void pile_memory_sample(struct pile_sense *s, struct pile_groups *g, uint64_t now_ns,
@@ -94,7 +106,7 @@ void pile_memory_sample(struct pile_sense *s, struct pile_groups *g, uint64_t no
 	}
 	for (uint32_t i = 0; i < g->n_groups; i++)
 		if (g->groups[i].used) {
-			limits_sample(s, g, i, now_ns, &ret->groups[i]);
+			slow_sample(s, g, i, now_ns, &ret->groups[i]);
 			group_sample(s, &g->groups[i], i, now_ns, &ret->groups[i]);
 		}
 }

@@ -49,7 +49,7 @@ struct pile_sense_group {
 	uint64_t opened_base, answered_base, closed_base;
 	int64_t drift;		 /* requests that ended unseen, total */
 	uint64_t memory_stat_ns; /* when memory.stat was read last */
-	uint64_t limits_ns;	 /* when the limits were read last */
+	uint64_t slow_ns;	 /* when limits and pressure were read last */
 	struct pile_sense_latency latency;
 };
 

@@ -108,9 +108,13 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-	static const char *const files[] = {
-		"/up/www/memory.max", "/up/www/pids.max", "/up/www", "/up/memory.max", "/up", ""
-	};
+	static const char *const files[] = { "/up/www/memory.max",
+					     "/up/www/pids.max",
+					     "/up/www/memory.stat",
+					     "/up/www",
+					     "/up/memory.max",
+					     "/up",
+					     "" };
 	char path[sizeof(hierarchy.unified) + 64];
 
 	(void)state;
@@ -181,12 +185,45 @@ static void test_set_while_requests_wait(void **state)
 	assert_int_equal(sample.groups[0].memory_limit_bytes, 600 * MIB);
 }
 
+/* A controller that systemd switches on later brings its files with it. */
+static void test_files_come_later(void **state)
+{
+	(void)state;
+	begin();
+	seconds(1);
+	assert_int_equal(sample.groups[0].memory_bytes, 0);
+	knob("up/www/memory.stat", "anon 1048576");
+	seconds(6);
+	assert_int_equal(sample.groups[0].memory_bytes, MIB);
+}
+
+/* A file that ends with its directory, as a cgroup's do, is asked; what is gone is seen to be gone. */
+static void test_gone(void **state)
+{
+	char path[sizeof(hierarchy.unified) + 64];
+
+	(void)state;
+	knob("up/www/cgroup.events", "populated 1");
+	begin();
+	seconds(1);
+	assert_true(groups.groups[0].present);
+	snprintf(path, sizeof(path), "%s/up/www/cgroup.events", hierarchy.unified);
+	assert_int_equal(truncate(path, 0), 0);
+	assert_int_equal(remove(path), 0);
+	snprintf(path, sizeof(path), "%s/up/www", hierarchy.unified);
+	assert_int_equal(rmdir(path), 0);
+	seconds(1);
+	assert_false(groups.groups[0].present);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_set_later, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_set_above, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_set_while_requests_wait, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_files_come_later, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_gone, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
