@@ -11,7 +11,7 @@
  * The operator's limits are a few files on each level up to the root (20 us a group), pressure a
  * mean of ten seconds: rarely, but while something piles up, what he sets must count at once.
  */
-#define SLOW_CALM_NS (5 * NS_PER_SEC)
+#define SLOW_CALM_NS (10 * NS_PER_SEC)
 #define SLOW_BUSY_NS NS_PER_SEC
 #define BUSY_WAITING 12 /* design.md: imbalance counts from 12 requests on */
 
