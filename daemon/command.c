@@ -35,13 +35,24 @@ static bool client_is_root(const struct pile_guard *g, int fd)
 	return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &cred_len) == 0 && cred.uid == 0;
 }
 
+/* Somebody of the group has connected there: what is mistyped has nobody. */
+static bool is_known(const struct pile_guard *g, uint32_t group,
+		     const struct pile_endpoint *endpoint)
+{
+	for (uint32_t i = 0; i < g->sample.n_dependencies; i++)
+		if (g->sample.dependencies[i].group == group &&
+		    pile_endpoint_matches(endpoint, &g->sample.dependencies[i].endpoint))
+			return true;
+	return false;
+}
+
 static void command_hand(struct pile_guard *g, const struct pile_command *c)
 {
 	bool hold = c->kind == PILE_COMMAND_HOLD;
 	uint64_t until = g->sample.now_ns + c->seconds * NS_PER_SEC;
 	uint32_t group = pile_groups_find(&g->groups, c->group);
 	struct pile_endpoint endpoint;
-	char text[256];
+	char text[320];
 	int r;
 
 	if (group == PILE_NO_GROUP) {
@@ -66,9 +77,13 @@ static void command_hand(struct pile_guard *g, const struct pile_command *c)
 		snprintf(text, sizeof(text), "cannot %s %s: %s", hold ? "hold" : "release",
 			 c->endpoint, strerror(-r));
 	else
-		snprintf(text, sizeof(text), "%s: %s is %s by hand for %u s: connects are %s",
-			 c->group, c->endpoint, hold ? "held" : "released", c->seconds,
-			 hold ? "refused" : "allowed");
+		snprintf(
+			text, sizeof(text), "%s: %s is %s by hand for %u s: connects are %s%s",
+			c->group, c->endpoint, hold ? "held" : "released", c->seconds,
+			hold ? "refused" : "allowed",
+			is_known(g, group, &endpoint)
+				? ""
+				: " (nobody has connected there lately: pileguardctl dependencies)");
 	if (r == 0)
 		pile_guard_say(g, PILE_EVENT_COMMAND, group, "%s", text);
 	pile_child_reply(g, c->id, r, text);

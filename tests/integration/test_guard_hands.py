@@ -118,6 +118,16 @@ class Hands(Fixture):
             status, text = self.guard.post("hold", group="www", endpoint=self.endpoint, seconds=1)
             self.assertEqual(status, 200, text)
 
+    def test_mistyped(self):
+        """Taken, since somebody may connect there any moment; and said."""
+        self.assertIsNone(self.error())
+        until(lambda: self.guard.dependency("www", self.endpoint), 5, "known")
+        other = f"{self.peer.v4}:{self.peer.tell('free')}"
+        for command in ("hold", "release"):
+            for endpoint, said in ((self.endpoint, False), (other, True)):
+                status, text = self.guard.post(command, group="www", endpoint=endpoint, seconds=1)
+                self.assertEqual((status, "nobody has connected there" in text), (200, said), text)
+
     def test_reloaded_by_a_signal_to_all_of_the_unit(self):
         """systemctl kill -s HUP: the api process, which loads nothing, lives on."""
         reloads = self.guard.get("status")["policy"]["reloads_total"]
