@@ -8,10 +8,10 @@
 /* memory.stat costs the kernel a flush of its counters: each tick only while something piles up. */
 #define CALM_EVERY_NS NS_PER_SEC
 /*
- * The operator's limits are a few files on each level up to the root (20 us a group): rarely, but
- * while something piles up, what he sets must count at once.
+ * The operator's limits are two files on each level up to the root (10 to 40 us a group): rarely,
+ * but while something piles up, what he sets must count at once.
  */
-#define LIMITS_CALM_NS (5 * NS_PER_SEC)
+#define LIMITS_CALM_NS (10 * NS_PER_SEC)
 #define LIMITS_BUSY_NS NS_PER_SEC
 #define BUSY_WAITING 12 /* design.md: imbalance counts from 12 requests on */
 
@@ -44,9 +44,12 @@ static void limits_sample(struct pile_sense *s, struct pile_groups *g, uint32_t 
 			  uint64_t now_ns, struct pile_sample_group *ret)
 {
 	uint64_t every = ret->waiting < BUSY_WAITING ? LIMITS_CALM_NS : LIMITS_BUSY_NS;
+	uint64_t *read_ns = &s->groups[slot].limits_ns;
 
-	if (g->groups[slot].present && now_ns - s->groups[slot].limits_ns >= every) {
-		s->groups[slot].limits_ns = now_ns;
+	if (!*read_ns) /* not all groups in one tick */
+		*read_ns = now_ns - slot * PILE_TICK_NS % LIMITS_CALM_NS;
+	if (g->groups[slot].present && now_ns - *read_ns >= every) {
+		*read_ns = now_ns;
 		pile_groups_limits_read(g, slot);
 	}
 	ret->memory_limit_bytes = g->groups[slot].memory_limit_bytes;

@@ -149,11 +149,11 @@ static void test_set_later(void **state)
 	assert_int_equal(sample.groups[0].workers_limit, 0);
 	knob("up/www/memory.max", "629145600");
 	knob("up/www/pids.max", "700");
-	seconds(5);
+	seconds(10);
 	assert_int_equal(sample.groups[0].memory_limit_bytes, 600 * MIB);
 	assert_int_equal(sample.groups[0].workers_limit, 700);
 	knob("up/www/memory.max", "max");
-	seconds(5);
+	seconds(10);
 	assert_int_equal(sample.groups[0].memory_limit_bytes, 0);
 }
 
@@ -165,7 +165,7 @@ static void test_set_above(void **state)
 	seconds(1);
 	assert_int_equal(sample.groups[0].memory_limit_bytes, 600 * MIB);
 	knob("up/memory.max", "314572800");
-	seconds(5);
+	seconds(10);
 	assert_int_equal(sample.groups[0].memory_limit_bytes, 300 * MIB);
 }
 
