@@ -26,7 +26,7 @@
 /** What the command line said. */
 struct pile_ctl {
 	const char *socket;
-	const char *file;  /* --file: the policy on disk */
+	const char *file;  /* --file, or NULL: the daemon's own (pile_policy_path()) */
 	const char *group; /* --group, or NULL */
 	uint64_t for_ns;   /* --for; 0 = not given */
 	size_t n_with;	   /* --with, as often as it was given */
@@ -55,6 +55,8 @@ int pile_explain_show(const struct pile_ctl *ctl);
 int pile_metrics_command(const struct pile_ctl *ctl);
 /* policy.c */
 int pile_policy_command(const struct pile_ctl *ctl);
+/** pile_policy_path - --file, else what the daemon's @status names, else (NULL, or it does not) the usual file */
+const char *pile_policy_path(const struct pile_ctl *ctl, const json_t *status);
 /**
  * pile_policy_read - the policy that the files at @path are, fragments and --with included
  * Returns 0; 1 when their revisions disagree; negative errno; with @err.

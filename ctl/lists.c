@@ -2,6 +2,7 @@
 /* pileguardctl groups, workers, dependencies: one table of columns each. */
 #include <ctype.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "ctl.h"
@@ -117,8 +118,40 @@ static int path_make(const char *path, const char *group, char *buf, size_t size
 	return 0;
 }
 
+/* Whoever waits the longest comes first, then whoever has the most memory. */
+static int worker_order(const void *a, const void *b)
+{
+	static const char *const keys[] = { "oldest_seconds", "rss_bytes" };
+
+	for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
+		double x = pile_value_number(*(const json_t *const *)a, keys[i]);
+		double y = pile_value_number(*(const json_t *const *)b, keys[i]);
+
+		if (x != y)
+			return x > y ? -1 : 1;
+	}
+	return 0;
+}
+
+static void rows_sort(json_t *rows, int (*first)(const void *a, const void *b))
+{
+	size_t n = json_array_size(rows);
+	_cleanup_free_ json_t **list = calloc(MAX(n, 1), sizeof(*list));
+
+	if (!list)
+		return; /* in the order they came */
+	for (size_t i = 0; i < n; i++)
+		list[i] = json_incref(json_array_get(rows, i));
+	qsort(list, n, sizeof(*list), first);
+	json_array_clear(rows);
+	for (size_t i = 0; i < n; i++)
+		json_array_append_new(rows, list[i]);
+}
+
+/** @first: which of two rows comes first, as for qsort(); NULL: as the daemon tells them. */
 static int list_show(const struct pile_ctl *ctl, const char *path,
-		     const struct pile_table_column *columns, size_t n, const char *nothing)
+		     const struct pile_table_column *columns, size_t n, const char *nothing,
+		     int (*first)(const void *a, const void *b))
 {
 	char query[512];
 	json_t *rows;
@@ -131,6 +164,8 @@ static int list_show(const struct pile_ctl *ctl, const char *path,
 	r = pile_http_get(ctl, query, &rows);
 	if (!rows)
 		return r;
+	if (first)
+		rows_sort(rows, first);
 	if (json_array_size(rows))
 		pile_table_print(ctl, columns, n, rows);
 	else
@@ -152,7 +187,8 @@ int pile_lists_groups(const struct pile_ctl *ctl)
 		{ "MEMORY", true, 1, g_memory, NULL },	 { "A REQUEST", true, 4, g_request, NULL },
 	};
 
-	return list_show(ctl, "/v1/groups", columns, ARRAY_LEN(columns), "no group is watched");
+	return list_show(ctl, "/v1/groups", columns, ARRAY_LEN(columns), "no group is watched",
+			 NULL);
 }
 
 int pile_lists_workers(const struct pile_ctl *ctl)
@@ -170,7 +206,8 @@ int pile_lists_workers(const struct pile_ctl *ctl)
 		{ "RESIDENT", true, 1, w_rss, NULL },
 	};
 
-	return list_show(ctl, "/v1/workers", columns, ARRAY_LEN(columns), "no worker is watched");
+	return list_show(ctl, "/v1/workers", columns, ARRAY_LEN(columns), "no worker is watched",
+			 worker_order);
 }
 
 int pile_lists_dependencies(const struct pile_ctl *ctl)
@@ -178,7 +215,7 @@ int pile_lists_dependencies(const struct pile_ctl *ctl)
 	static const struct pile_table_column columns[] = {
 		{ "GROUP", false, 0, d_group, NULL },
 		{ "DESTINATION", false, 0, d_endpoint, NULL },
-		{ "GATE", false, 0, d_gate, d_loud },
+		{ "BREAKER", false, 0, d_gate, d_loud },
 		{ "CONNECTING", true, 0, d_connecting, NULL },
 		{ "OLDEST", true, 1, d_oldest, NULL },
 		{ "ESTABLISHED", true, 2, d_established, NULL },
@@ -192,5 +229,5 @@ int pile_lists_dependencies(const struct pile_ctl *ctl)
 	};
 
 	return list_show(ctl, "/v1/dependencies", columns, ARRAY_LEN(columns),
-			 "no connect of a watched service was seen yet");
+			 "no connect of a watched service was seen yet", NULL);
 }

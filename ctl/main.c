@@ -238,7 +238,7 @@ static int options_parse(int argc, char **argv, struct pile_ctl *ctl, unsigned i
 
 int main(int argc, char **argv)
 {
-	struct pile_ctl ctl = { .socket = PILE_API_SOCKET, .file = PILE_CTL_POLICY_FILE };
+	struct pile_ctl ctl = { .socket = PILE_API_SOCKET };
 	const struct command *command;
 	unsigned int used = 0;
 	int r;

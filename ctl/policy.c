@@ -65,18 +65,43 @@ int pile_policy_read(const struct pile_ctl *ctl, const char *path, struct pile_p
 	return r;
 }
 
+const char *pile_policy_path(const struct pile_ctl *ctl, const json_t *status)
+{
+	const char *daemons = status ? pile_value_text(status, "policy.path") : "";
+
+	if (ctl->file)
+		return ctl->file;
+	return daemons[0] == '/' ? daemons : PILE_CTL_POLICY_FILE;
+}
+
+/* The daemon's status, or NULL: without a daemon, or a permission to ask it, the usual file is looked at. */
+static json_t *status_get(const struct pile_ctl *ctl)
+{
+	struct pile_http_answer answer = { 0 };
+	_cleanup_free_ char *body = NULL;
+
+	if (pile_http_request(ctl->socket, "/v1/status", NULL, 5, &answer) != 0)
+		return NULL;
+	body = answer.body;
+	return answer.status == 200 ? json_loadb(answer.body, answer.size, 0, NULL) : NULL;
+}
+
 /**
  * Loads what the arguments name: a file by itself, or the usual files together. Of files that are to come, revisions
  * may disagree until all are there; of what lies on disk they may not. Returns an exit status.
  */
 static int candidate_load(const struct pile_ctl *ctl)
 {
-	const char *path = ctl->n_args > 1 ? ctl->args[1] : ctl->file;
+	json_t *status = ctl->n_args > 1 || ctl->file ? NULL : status_get(ctl);
 	struct pile_error err = { 0 };
-	char text[1024];
-	int r = ctl->n_args > 1 ? pile_load_file(path, &candidate, &err)
-				: pile_policy_read(ctl, path, &candidate, &err);
+	char path[512], text[1024];
+	int r;
 
+	snprintf(path, sizeof(path), "%s",
+		 ctl->n_args > 1 ? ctl->args[1] : pile_policy_path(ctl, status));
+	json_decref(status);
+	r = ctl->n_args > 1 ? pile_load_file(path, &candidate, &err)
+			    : pile_policy_read(ctl, path, &candidate, &err);
 	if (r == 1 && ctl->n_with) {
 		fprintf(stderr, "note: %s\n", pile_error_format(&err, text, sizeof(text)));
 		r = 0;

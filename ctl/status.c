@@ -175,12 +175,56 @@ static void self_test_show(const struct pile_ctl *ctl, const json_t *status)
 	pile_table_loud(ctl, line);
 }
 
+/* "WHAT on PLACE (WHY)", as the daemon tells a listener's blind spot: the same WHAT and WHY once, with up to three places. */
+#define PLACES_SHOWN 3
+#define PILE_BLIND_MAX 64
+
+static bool blind_split(const json_t *spot, char *text, size_t size, char **ret_place,
+			char **ret_why)
+{
+	pile_value_format_text(spot, "", text, size);
+	*ret_place = strstr(text, " on ");
+	*ret_why = *ret_place ? strstr(*ret_place, " (") : NULL;
+	if (!*ret_why)
+		return false;
+	**ret_place = **ret_why = '\0';
+	*ret_place += strlen(" on ");
+	*ret_why += 1;
+	return true;
+}
+
+/* Prints the spot at @index and those like it behind it; one that was printed with an earlier one is passed over. */
+static void blind_show(const json_t *blind, size_t index, bool *printed)
+{
+	char first[160], text[160], *place, *why, *other_place, *other_why;
+	bool whole = blind_split(json_array_get(blind, index), first, sizeof(first), &place, &why);
+	unsigned int places = 1;
+
+	if (printed[index])
+		return;
+	printf("%s%s", index ? ", " : "   blind: ", first);
+	if (!whole)
+		return;
+	printf(" on %s", place);
+	for (size_t i = index + 1; i < json_array_size(blind) && i < PILE_BLIND_MAX; i++) {
+		if (!blind_split(json_array_get(blind, i), text, sizeof(text), &other_place,
+				 &other_why) ||
+		    strcmp(text, first) != 0 || strcmp(other_why, why) != 0)
+			continue;
+		printed[i] = true;
+		if (++places <= PLACES_SHOWN)
+			printf(", %s", other_place);
+	}
+	if (places > PLACES_SHOWN)
+		printf(" and %u more", places - PLACES_SHOWN);
+	printf(" %s", why);
+}
+
 static void head_show(const json_t *status)
 {
 	const json_t *blind = pile_value_get(status, "blind");
 	char host[80], kernel[80], tier[32], missing[600], up[32], text[160];
-	const json_t *one;
-	size_t index;
+	bool printed[PILE_BLIND_MAX] = { false };
 
 	printf("%s   %s%s   up %s", pile_value_format_text(status, "host", host, sizeof(host)),
 	       pile_value_text(status, "mode"),
@@ -196,9 +240,8 @@ static void head_show(const json_t *status)
 	       pile_value_format_text(status, "kernel", kernel, sizeof(kernel)),
 	       pile_value_format_text(status, "tier", tier, sizeof(tier)),
 	       pile_value_known(status, "missing") ? "not all" : "all");
-	json_array_foreach(blind, index, one)
-		printf("%s%s", index ? ", " : "   blind: ",
-		       pile_value_format_text(one, "", text, sizeof(text)));
+	for (size_t i = 0; i < json_array_size(blind) && i < PILE_BLIND_MAX; i++)
+		blind_show(blind, i, printed);
 	putchar('\n');
 	if (pile_value_known(status, "missing"))
 		printf("! missing: %s\n",
@@ -237,9 +280,7 @@ static void disk_told(const json_t *status, struct disk *ret)
 static void disk_compare(const struct pile_ctl *ctl, const json_t *status, struct disk *ret)
 {
 	static struct pile_policy policy;
-	const char *daemons = pile_value_text(status, "policy.path");
-	const char *path =
-		daemons[0] && !strcmp(ctl->file, PILE_CTL_POLICY_FILE) ? daemons : ctl->file;
+	const char *path = pile_policy_path(ctl, status);
 	struct pile_error err = { 0 };
 	int r = pile_policy_read(ctl, path, &policy, &err);
 
@@ -349,7 +390,7 @@ static const char *refused_how(const json_t *gate, char *buf, size_t size)
 		snprintf(buf, size, "held by hand, %s left",
 			 pile_value_format_seconds(gate, "held_for_seconds", left, sizeof(left)));
 	else
-		snprintf(buf, size, "%s", pile_value_text(gate, "gate"));
+		snprintf(buf, size, "breaker %s", pile_value_text(gate, "gate"));
 	return buf;
 }
 

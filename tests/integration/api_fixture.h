@@ -237,11 +237,17 @@ static inline void fixture_fill(struct pile_snapshot_half *half)
 	l = &half->listeners[half->n_listeners++];
 	memset(l, 0, sizeof(*l));
 	l->endpoint = fixture_endpoint("/run/php/php8.2-fpm.sock");
-	l = &half->listeners[half->n_listeners++];
-	memset(l, 0, sizeof(*l));
-	l->group = 1;
-	l->endpoint = fixture_endpoint(":443");
-	snprintf(l->blind, sizeof(l->blind), "HTTP/2 on :443 (streams)");
+	for (int port = 443; port < 448; port++) {
+		char text[16];
+
+		snprintf(text, sizeof(text), ":%d", port);
+		l = &half->listeners[half->n_listeners++];
+		memset(l, 0, sizeof(*l));
+		l->group = 1;
+		l->endpoint = fixture_endpoint(text);
+		snprintf(l->blind, sizeof(l->blind), "HTTP/2 on %s (%s)", text,
+			 port == 445 ? "another" : "streams");
+	}
 	fixture_dependencies(half);
 	half->workers[half->n_workers++] = (struct pile_snapshot_worker){
 		.pid = 812,
