@@ -175,7 +175,7 @@ static void self_test_show(const struct pile_ctl *ctl, const json_t *status)
 	pile_table_loud(ctl, line);
 }
 
-/* "WHAT on PLACE (WHY)", as the daemon tells a listener's blind spot: the same WHAT and WHY once, with up to three places. */
+/* A listener's blind spot is told as "WHAT on PLACE (WHY)": here the same WHAT and WHY once, with up to three places. */
 #define PLACES_SHOWN 3
 #define PILE_BLIND_MAX 64
 
