@@ -136,13 +136,13 @@ static int worker_order(const void *a, const void *b)
 static void rows_sort(json_t *rows, int (*first)(const void *a, const void *b))
 {
 	size_t n = json_array_size(rows);
-	_cleanup_free_ json_t **list = calloc(MAX(n, 1), sizeof(*list));
+	_cleanup_free_ json_t **list = calloc(MAX(n, 1), sizeof(void *));
 
 	if (!list)
 		return; /* in the order they came */
 	for (size_t i = 0; i < n; i++)
 		list[i] = json_incref(json_array_get(rows, i));
-	qsort(list, n, sizeof(*list), first);
+	qsort(list, n, sizeof(void *), first);
 	json_array_clear(rows);
 	for (size_t i = 0; i < n; i++)
 		json_array_append_new(rows, list[i]);
