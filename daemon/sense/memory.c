@@ -8,7 +8,7 @@
 /* memory.stat costs the kernel a flush of its counters: each tick only while something piles up. */
 #define CALM_EVERY_NS NS_PER_SEC
 /*
- * The operator's limits are a few files on each level up to the root (20 us a group), pressure a
+ * The operator's limits are a few files on each level up to the root (20 to 40 us a group), pressure a
  * mean of ten seconds: rarely, but while something piles up, what he sets must count at once.
  */
 #define SLOW_CALM_NS (10 * NS_PER_SEC)
