@@ -177,7 +177,7 @@ static void self_test_show(const struct pile_ctl *ctl, const json_t *status)
 
 /* A listener's blind spot is told as "WHAT on PLACE (WHY)": here the same WHAT and WHY once, with up to three places. */
 #define PLACES_SHOWN 3
-#define PILE_BLIND_MAX 64
+#define BLIND_MAX 256 /* as many listeners as the snapshot holds */
 
 static bool blind_split(const json_t *spot, char *text, size_t size, char **ret_place,
 			char **ret_why)
@@ -206,7 +206,7 @@ static void blind_show(const json_t *blind, size_t index, bool *printed)
 	if (!whole)
 		return;
 	printf(" on %s", place);
-	for (size_t i = index + 1; i < json_array_size(blind) && i < PILE_BLIND_MAX; i++) {
+	for (size_t i = index + 1; i < json_array_size(blind) && i < BLIND_MAX; i++) {
 		if (!blind_split(json_array_get(blind, i), text, sizeof(text), &other_place,
 				 &other_why) ||
 		    strcmp(text, first) != 0 || strcmp(other_why, why) != 0)
@@ -224,7 +224,7 @@ static void head_show(const json_t *status)
 {
 	const json_t *blind = pile_value_get(status, "blind");
 	char host[80], kernel[80], tier[32], missing[600], up[32], text[160];
-	bool printed[PILE_BLIND_MAX] = { false };
+	bool printed[BLIND_MAX] = { false };
 
 	printf("%s   %s%s   up %s", pile_value_format_text(status, "host", host, sizeof(host)),
 	       pile_value_text(status, "mode"),
@@ -240,7 +240,7 @@ static void head_show(const json_t *status)
 	       pile_value_format_text(status, "kernel", kernel, sizeof(kernel)),
 	       pile_value_format_text(status, "tier", tier, sizeof(tier)),
 	       pile_value_known(status, "missing") ? "not all" : "all");
-	for (size_t i = 0; i < json_array_size(blind) && i < PILE_BLIND_MAX; i++)
+	for (size_t i = 0; i < json_array_size(blind) && i < BLIND_MAX; i++)
 		blind_show(blind, i, printed);
 	putchar('\n');
 	if (pile_value_known(status, "missing"))
