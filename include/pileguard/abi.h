@@ -181,10 +181,9 @@ struct pile_rule_state {
 	pile_u64
 		onset_ns; /* the clock's start: the first pending connect seen since the last sign of life */
 	pile_u64 onset_started;
-	pile_u64 lost_ns; /* since the onset: nobody looked */
-	pile_u64 back_ns; /* when somebody looked again; 0 = always */
 	pile_u64
-		fresh_ns; /* since when a SYN that was sent late enough to tell is watched; 0 = none yet */
+		late_ns; /* how late a look came since the onset, at most; 950 ms where it was very late */
+	pile_u64 fresh_ns; /* first SYN seen that was sent late enough to tell; 0 = none yet */
 	pile_u64 at_ns[PILE_RULE_STEPS]; /* the last steps, and what had been started by then */
 	pile_u64 started[PILE_RULE_STEPS];
 	pile_u32 step;

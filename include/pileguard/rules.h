@@ -24,8 +24,11 @@
 #define PILE_RULE_UNANSWERED_NS (300 * PILE_RULE_MS) /* proof.h: longer than any round trip */
 #define PILE_RULE_SUSPECT_NS (1000 * PILE_RULE_MS)
 #define PILE_RULE_LATE_NS (4 * PILE_TICK_NS) /* a step later than that: nobody looked meanwhile */
-#define PILE_RULE_HORIZON_MS 15000ULL	     /* risk.h: memory gone sooner than that */
-#define PILE_RULE_NOISE_BYTES (1ULL << 20)   /* risk.h: growth below is none */
+/* ... and real-time tasks have a processor: for so long of each second (sched_rt_runtime_us), or of another one */
+#define PILE_RULE_STARVED_NS (950 * PILE_RULE_MS)
+#define PILE_RULE_PAUSE_NS (1500 * PILE_RULE_MS) /* ... than that: a pause, and all begins anew */
+#define PILE_RULE_HORIZON_MS 15000ULL		 /* risk.h: memory gone sooner than that */
+#define PILE_RULE_NOISE_BYTES (1ULL << 20)	 /* risk.h: growth below is none */
 
 enum pile_rule_verdict {
 	PILE_RULE_CALM = 0,
@@ -87,7 +90,7 @@ PILE_RULE void pile_rule_onset(struct pile_rule_state *s, const struct pile_rule
 	    in->last_started_ns > in->alive_ns)
 		s->onset_ns = in->last_started_ns;
 	s->onset_started = in->started - pending;
-	s->lost_ns = s->back_ns = s->fresh_ns = 0;
+	s->late_ns = s->fresh_ns = 0;
 }
 
 /**
@@ -95,24 +98,30 @@ PILE_RULE void pile_rule_onset(struct pile_rule_state *s, const struct pile_rule
  * @s: zeroed before the first one. Returns enum pile_rule_verdict.
  * Dead, all of it: 3 connects stuck (1 where @in says always), 3 attempts since the clock started; >= 10 % of the
  * group's waiting; the clock shows dead_after without a sign of life (established, or refused by the
- * peer); a SYN sent later than dead_after - 400 ms, a connect's first one or again, is unanswered for 300 ms in
- * which somebody looked. When looks come late, so do answers (both are softirqs): those times are no evidence.
+ * peer); a SYN sent later than dead_after - 400 ms, a connect's first one or again, is unanswered for 300 ms.
+ * When looks come late, so do answers and what is sent again: all of them are softirqs, and real-time tasks keep Linux
+ * before 6.5 from them for up to 0.95 s at a time. So both times are longer by twice the latest look: once for the SYN
+ * to leave, once for its answer to be read. After more than 1.5 s, a pause, all begins anew.
  */
 PILE_RULE pile_u32 pile_rule_step(struct pile_rule_state *s, const struct pile_rule_input *in)
 {
 	pile_u64 pending = in->started > in->ended ? in->started - in->ended : 0, elapsed, edge,
-		 stuck;
+		 stuck, slack, late;
 	pile_u64 gap = s->seen_ns ? in->now_ns - s->seen_ns : 0;
 	int clean = gap ? !s->pending && gap <= PILE_RULE_LATE_NS : (int)in->watched, late_syn;
 
 	s->seen_ns = in->now_ns;
 	s->pending = pending;
-	if (gap > PILE_RULE_LATE_NS) {
-		s->lost_ns += gap;
-		s->back_ns = in->now_ns;
-		s->fresh_ns = 0;
+	if (gap > PILE_RULE_PAUSE_NS) {
+		s->onset_ns = 0;
 		for (int i = 0; i < PILE_RULE_STEPS; i++)
 			s->at_ns[i] = 0;
+	} else {
+		late = gap > PILE_TICK_NS ? gap - PILE_TICK_NS : 0;
+		if (gap > PILE_RULE_LATE_NS && late < PILE_RULE_STARVED_NS)
+			late = PILE_RULE_STARVED_NS;
+		if (late > s->late_ns)
+			s->late_ns = late;
 	}
 	s->step = (s->step + 1) & (PILE_RULE_STEPS - 1);
 	s->at_ns[s->step & (PILE_RULE_STEPS - 1)] = in->now_ns;
@@ -124,16 +133,16 @@ PILE_RULE pile_u32 pile_rule_step(struct pile_rule_state *s, const struct pile_r
 	if (!s->onset_ns)
 		pile_rule_onset(s, in, pending, clean);
 	elapsed = in->now_ns - s->onset_ns;
-	elapsed = elapsed > s->lost_ns ? elapsed - s->lost_ns : 0;
+	slack = 2 * s->late_ns;
 	edge = in->dead_after_ns > PILE_RULE_MARGIN_NS ? in->dead_after_ns - PILE_RULE_MARGIN_NS
 						       : 0;
-	if (!s->fresh_ns && in->last_syn_ns >= s->onset_ns + s->lost_ns + edge)
-		s->fresh_ns = in->last_syn_ns > s->back_ns ? in->last_syn_ns : s->back_ns;
+	if (!s->fresh_ns && in->last_syn_ns >= s->onset_ns + edge)
+		s->fresh_ns = in->last_syn_ns;
 	stuck = pile_rule_stuck(s, in);
 	if (!pile_rule_share(in, pending) || stuck < (in->always ? 1 : 3))
 		return PILE_RULE_CALM;
-	late_syn = s->fresh_ns && s->fresh_ns + PILE_RULE_UNANSWERED_NS <= in->now_ns;
-	if (elapsed >= in->dead_after_ns && late_syn && in->started - s->onset_started >= 3)
+	late_syn = s->fresh_ns && s->fresh_ns + PILE_RULE_UNANSWERED_NS + slack <= in->now_ns;
+	if (elapsed >= in->dead_after_ns + slack && late_syn && in->started - s->onset_started >= 3)
 		return PILE_RULE_DEAD;
 	return stuck >= 3 && elapsed >= PILE_RULE_SUSPECT_NS ? PILE_RULE_SUSPECT : PILE_RULE_CALM;
 }
