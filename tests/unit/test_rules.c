@@ -102,7 +102,7 @@ static uint64_t answer_to(const struct world *w, uint64_t sent_ns)
 	return is_lost(w, sent_ns) ? 0 : sent_ns + w->rtt_ms * MS;
 }
 
-/* One softirq: timers come before what the network has brought, so an answer to what leaves now is read in the next one. */
+/* One softirq: timers come before what the network has brought, so an answer to what leaves now is read in the next. */
 static void connect_softirq(struct world *w, struct connect *c)
 {
 	const uint32_t *schedule = schedules[w->linear];
@@ -318,7 +318,8 @@ static void test_late_steps(void **state)
 }
 
 /*
- * Sixteen real-time spinners on 6.1: softirqs, the looks among them, run in 50 ms of each second, or as ever for a while. All workers are stuck.
+ * Sixteen real-time spinners on 6.1: softirqs, the looks among them, run in 50 ms of each second, or as ever for a
+ * while. All workers are stuck.
  */
 static void test_starved(void **state)
 {
