@@ -119,7 +119,7 @@ class Million(unittest.TestCase):
         took, ended = time.monotonic() - start, time.time()
         self.stop()
         self.assertGreater(self.killed, 10)
-        self.assertGreater(self.reloads, 10)
+        self.assertGreater(self.reloads, 3)     # one each half second, and slower where others have the processors
         status = until(lambda: moment((now := guard.get("status"))["as_of"]) > ended and now, 5, "a later snapshot")
         exact = "unix" not in (status["missing"] or "")
         results = {kind: until(lambda k=kind: self.quiet(k), 5, f"{kind} is quiet: {guard.group(kind)['requests']}")
