@@ -36,7 +36,10 @@ class Fixture(unittest.TestCase):
             g = guard.group(name)
             r = g["requests"] if g else {}
             return g and (r["opened_total"], r["answered_total"], r["waiting"]) == (n, n, 0)
-        until(exactly, 5, f"{name} has {n} requests: {(guard.group(name) or {}).get('requests')}")
+        try:
+            until(exactly, 5, f"{name} has {n} requests")
+        except AssertionError as e:
+            raise AssertionError(f"{e}: {(guard.group(name) or {}).get('requests')}") from None
 
 
 class Restarts(Fixture):
