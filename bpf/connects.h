@@ -8,6 +8,7 @@
 
 #include "maps.h"
 
+#include <bpf/bpf_core_read.h>
 #include <bpf/bpf_endian.h>
 
 static __always_inline void destination_read(struct sock *sk, struct pile_bpf_destination *to)
@@ -107,6 +108,22 @@ static __always_inline void connect_forget(void)
 		__sync_fetch_and_add(&t->connects_failed, 1);
 }
 
+/* What the cgroup of a worker that connects has been charged: the loop in the kernel has no other way to it. */
+static __always_inline void used_note(struct sock *sk, __u32 group, struct pile_bpf_totals *t)
+{
+	struct pile_bpf_control *ctl = control_get();
+	struct pile_bpf_used *used = &t->used[group & (PILE_GROUPS_MAX - 1)];
+	struct mem_cgroup *memcg;
+
+	if (!ctl || !bpf_core_field_exists(sk->sk_memcg))
+		return;
+	memcg = sk->sk_memcg;
+	if (!memcg)
+		return;
+	used->bytes = (__u64)memcg->memory.usage.counter * ctl->page_bytes;
+	used->at_ns = bpf_ktime_get_ns();
+}
+
 /* A connection of a worker to a destination, just started or older than the guard. */
 static __always_inline void connect_follow(struct sock *sk, __u32 group)
 {
@@ -116,6 +133,8 @@ static __always_inline void connect_follow(struct sock *sk, __u32 group)
 	struct pile_bpf_totals *t = totals_get();
 
 	if (!t)
+		return;
+	if (!follow_allowed(PILE_FOLLOWED_CONNECTS, group))
 		return;
 	destination_read(sk, &key);
 	st = bpf_sk_storage_get(&connects, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
@@ -131,6 +150,7 @@ static __always_inline void connect_follow(struct sock *sk, __u32 group)
 	if (st->established)
 		return;
 	__sync_fetch_and_add(&t->connects_started, 1);
+	used_note(sk, group, t);
 	counts = counts_get(&key);
 	if (counts) {
 		__sync_fetch_and_add(&counts->started, 1);

@@ -58,21 +58,26 @@ int BPF_PROG(tcp_state, struct sock *sk, int oldstate, int newstate)
 			connect_ended(sk, st, newstate == TCP_ESTABLISHED);
 		return 0;
 	}
+	if (oldstate == TCP_SYN_RECV && newstate == TCP_ESTABLISHED) {
+		on_tcp_accepted(sk);
+		return 0;
+	}
 	if (oldstate == TCP_ESTABLISHED || oldstate == TCP_CLOSE_WAIT)
 		on_tcp_state(sk, newstate);
 	return 0;
 }
 
+/* Of a thread. A worker is gone with its last one, whichever that is; the guard with its first. */
 SEC("tp_btf/sched_process_exit")
-int BPF_PROG(process_exit)
+int BPF_PROG(process_exit, struct task_struct *task)
 {
-	__u64 id = bpf_get_current_pid_tgid();
-	__u32 tgid = id >> 32;
+	__u32 tgid = task->tgid;
 	struct pile_bpf_control *ctl;
 
-	if ((__u32)id != tgid)
+	if (task->signal->live.counter == 0)
+		bpf_map_delete_elem(&workers, &tgid);
+	if (task->pid != task->tgid)
 		return 0;
-	bpf_map_delete_elem(&workers, &tgid);
 	ctl = control_get();
 	if (ctl && ctl->guard_tgid == tgid)
 		ctl->guard_dead = 1;

@@ -100,6 +100,13 @@ static __always_inline void listener_write(struct seq_file *seq, struct task_str
 	bpf_seq_write(seq, &rec, sizeof(rec));
 }
 
+static __always_inline __u32 *port_group(struct sock_common *skc)
+{
+	__u64 key = (__u64)skc->skc_net.net->ns.inum << 16 | skc->skc_num;
+
+	return bpf_map_lookup_elem(&listener_ports, &key);
+}
+
 /* A connection older than the guard, or than its group. */
 static __always_inline void connection_adopt(struct task_struct *task, struct sock *sk)
 {
@@ -107,7 +114,7 @@ static __always_inline void connection_adopt(struct task_struct *task, struct so
 	struct pile_bpf_cgroup *cg = bpf_map_lookup_elem(&cgroups, &id);
 	struct pile_bpf_socket fresh = { .flags = PILE_SOCKET_ADOPTED };
 	struct pile_bpf_unix_address *unix_address;
-	__u32 port, group = PILE_NO_GROUP, *by_port;
+	__u32 group = PILE_NO_GROUP, *by_port;
 	struct pile_bpf_socket *st;
 	struct unix_sock *usk;
 
@@ -121,13 +128,14 @@ static __always_inline void connection_adopt(struct task_struct *task, struct so
 		if (unix_address)
 			group = unix_address->group;
 	} else {
-		port = sk->__sk_common.skc_num;
-		by_port = bpf_map_lookup_elem(&listener_ports, &port);
-		/* ports are known by number alone: only for a cgroup that may own the listener */
+		by_port = port_group(&sk->__sk_common);
+		/* whose address is not known: only for a cgroup that may own the listener */
 		if (by_port && (cg->group == *by_port || cg->group == PILE_NO_GROUP))
 			group = *by_port;
 	}
 	if (group != PILE_NO_GROUP && state_can_open(sk)) {
+		if (!follow_allowed(PILE_FOLLOWED_SOCKETS, group))
+			return;
 		fresh.group = group;
 		fresh.worker = task->tgid;
 		if (sk->__sk_common.skc_family == AF_UNIX)
@@ -167,6 +175,8 @@ int discover(struct bpf_iter__task_file *ctx)
 
 	if (!task || !file)
 		return 0;
+	if (walk_full())
+		return 1;
 	sock = bpf_sock_from_file(file);
 	if (!sock)
 		return 0;
@@ -193,15 +203,14 @@ int discover_hidden(struct bpf_iter__tcp *ctx)
 	struct pile_bpf_socket fresh = { .flags = PILE_SOCKET_LISTENER };
 	struct sock_common *skc = ctx->sk_common;
 	struct tcp_sock *tp;
-	__u32 port, *group;
+	__u32 *group;
 
 	if (!skc || skc->skc_state != TCP_LISTEN)
 		return 0;
 	tp = bpf_skc_to_tcp_sock(skc);
 	if (!tp || !tcp_is_mptcp(tp))
 		return 0;
-	port = skc->skc_num;
-	group = bpf_map_lookup_elem(&listener_ports, &port);
+	group = port_group(skc);
 	if (!group)
 		return 0;
 	fresh.group = *group;

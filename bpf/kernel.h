@@ -101,6 +101,8 @@ struct sock_common {
 	struct in6_addr skc_v6_rcv_saddr;
 } PRESERVE;
 
+struct mem_cgroup;
+
 struct sk_buff_head {
 	__u32 qlen;
 } PRESERVE;
@@ -114,6 +116,7 @@ struct sock {
 	u32 sk_ack_backlog;
 	u32 sk_max_ack_backlog;
 	int sk_err;
+	struct mem_cgroup *sk_memcg;
 } PRESERVE;
 
 struct inet_connection_sock {
@@ -172,10 +175,31 @@ struct css_set {
 	struct cgroup *dfl_cgrp;
 } PRESERVE;
 
+typedef struct {
+	int counter;
+} atomic_t;
+
+typedef struct {
+	__s64 counter;
+} atomic_long_t;
+
+struct page_counter {
+	atomic_long_t usage;
+} PRESERVE;
+
+struct mem_cgroup {
+	struct page_counter memory;
+} PRESERVE;
+
+struct signal_struct {
+	atomic_t live; /* threads that have not ended */
+} PRESERVE;
+
 struct task_struct {
 	int pid;
 	int tgid;
 	char comm[16];
+	struct signal_struct *signal;
 	struct css_set *cgroups;
 } PRESERVE;
 

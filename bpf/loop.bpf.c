@@ -34,11 +34,11 @@ struct {
 	__type(value, struct timer);
 } loop_timer SEC(".maps");
 
-/* A group's waiting requests at the last ticks. */
+/* A group at the last ticks. */
 struct waited {
 	__u64 pass; /* the pass that wrote the newest */
 	__u64 at_ns[WAITED];
-	__u32 waiting[WAITED];
+	struct pile_rule_load load[WAITED];
 	__u32 n, head;
 };
 
@@ -118,9 +118,11 @@ static __always_inline struct waited *waited_update(__u32 group, const struct pi
 						    const struct pass *pass)
 {
 	struct waited *w = bpf_map_lookup_elem(&loop_waited, &group);
+	struct pile_bpf_totals *t = totals_get();
+	struct pile_rule_load *load;
 	__s64 waiting;
 
-	if (!w || w->pass == pass->number)
+	if (!t || !w || w->pass == pass->number)
 		return w;
 	if (w->pass + 1 != pass->number)
 		w->n = 0;
@@ -128,7 +130,9 @@ static __always_inline struct waited *waited_update(__u32 group, const struct pi
 	w->head = (w->head + 1) & (WAITED - 1);
 	w->at_ns[w->head & (WAITED - 1)] = pass->now_ns;
 	waiting = (__s64)(loop_waiting(group) - rule->drift);
-	w->waiting[w->head & (WAITED - 1)] = waiting > 0 ? (__u32)waiting : 0;
+	load = &w->load[w->head & (WAITED - 1)];
+	load->waiting = waiting > 0 ? (__u32)waiting : 0;
+	load->used = t->used[group & (PILE_GROUPS_MAX - 1)];
 	if (w->n < WAITED)
 		w->n++;
 	return w;
@@ -139,7 +143,7 @@ static __always_inline bool at_risk(const struct pile_bpf_rule *rule, const stru
 	__u32 back = w->n > WAITED_BACK ? WAITED_BACK : w->n - 1, now = w->head & (WAITED - 1);
 	__u32 then = (w->head - back) & (WAITED - 1);
 
-	return pile_rule_at_risk(rule, w->waiting[now], w->waiting[then],
+	return pile_rule_at_risk(rule, &w->load[now], &w->load[then],
 				 (w->at_ns[now] - w->at_ns[then]) / PILE_RULE_MS);
 }
 
@@ -226,7 +230,7 @@ static __always_inline void loop_judge(struct pass *pass, const struct pile_bpf_
 
 	if (!w)
 		return;
-	in.waiting = w->waiting[w->head & (WAITED - 1)];
+	in.waiting = w->load[w->head & (WAITED - 1)].waiting;
 	verdict = loop_rule_step(&loop->rule, &in);
 	if ((verdict != PILE_RULE_CALM || loop->lease_ns) && counts->established)
 		suspect_add(pass, key);

@@ -75,13 +75,13 @@ struct {
 } listeners SEC(".maps");
 
 /*
- * Local ports of the groups' TCP listeners: tells an accepted connection from a dependency when
- * adopting.
+ * Local ports of the groups' TCP listeners, by network namespace << 16 | port: tells an accepted connection from a
+ * dependency when adopting. User space writes.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, PILE_LISTENERS_MAX);
-	__type(key, __u32);
+	__type(key, __u64);
 	__type(value, __u32);
 } listener_ports SEC(".maps");
 
@@ -164,7 +164,45 @@ static __always_inline bool group_bit(const pile_u32 *bits, __u32 group)
 	return (bits[(group / 32) & 3] >> (group % 32)) & 1;
 }
 
-/* The group of the process that runs now: by what it was seen serving, else by its cgroup. */
+/*
+ * Of a walk over descriptors: this read has looked at enough of them. The kernel comes to the same one again at the
+ * next read; without it a read would look at a million before it returns.
+ */
+static __always_inline bool walk_full(void)
+{
+	struct pile_bpf_control *ctl = control_get();
+
+	if (!ctl || !ctl->walk_left)
+		return true;
+	ctl->walk_left--;
+	return false;
+}
+
+/*
+ * Room for the state of one more socket of this group? Each sweep says how many more there may be; those of groups
+ * that the policy does not name have a share of it, so that nobody's connections take the others' room.
+ */
+static __always_inline bool follow_allowed(enum pile_bpf_followed kind, __u32 group)
+{
+	struct pile_bpf_control *ctl = control_get();
+	struct pile_bpf_totals *t = totals_get();
+	__u32 at;
+
+	if (!ctl || !t)
+		return false;
+	at = (kind + group_bit(ctl->named, group)) & (PILE_FOLLOWED - 1);
+	if (t->followed[at] < ctl->followed_max[at]) {
+		__sync_fetch_and_add(&t->followed[at], 1);
+		return true;
+	}
+	__sync_fetch_and_add(&t->storage_lost, 1);
+	return false;
+}
+
+/*
+ * The group of the process that runs now: by what it was seen serving, else by its cgroup. A cgroup that is another
+ * group's wins: a worker that was handed on, or a pid that is used again.
+ */
 static __always_inline __u32 current_group(void)
 {
 	__u32 tgid = bpf_get_current_pid_tgid() >> 32;
@@ -172,11 +210,13 @@ static __always_inline __u32 current_group(void)
 	struct pile_bpf_cgroup *group;
 	__u64 id;
 
-	if (worker)
-		return worker->group;
+	if (worker && worker->group == PILE_SELF_GROUP)
+		return PILE_SELF_GROUP;
 	id = bpf_get_current_cgroup_id();
 	group = bpf_map_lookup_elem(&cgroups, &id);
-	return group ? group->group : PILE_NO_GROUP;
+	if (group && (!worker || group->group != PILE_NO_GROUP))
+		return group->group;
+	return worker ? worker->group : PILE_NO_GROUP;
 }
 
 #endif

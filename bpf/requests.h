@@ -250,6 +250,8 @@ static __always_inline struct pile_bpf_socket *unix_adopt(struct sock *sk, struc
 	known = bpf_map_lookup_elem(&unix_addresses, &address);
 	if (!known || sk->__sk_common.skc_state == TCP_LISTEN)
 		return NULL;
+	if (!follow_allowed(PILE_FOLLOWED_SOCKETS, known->group))
+		return NULL;
 	/* born whole: a reader on another CPU never sees it without its group */
 	fresh.group = known->group;
 	/* writer and reader may meet here for the first time, on two CPUs: then one of them fails */
@@ -464,6 +466,15 @@ static __always_inline void on_send(struct sock *sk, int ret)
 	if (is_mptcp(sk) && sk->sk_receive_queue.qlen > 0)
 		st->flags |= PILE_SOCKET_LEFT_OVER;
 	request_end(st, ret > 0);
+}
+
+/* Born with its listener's tag: where there is no room for it, it is not followed. */
+static __always_inline void on_tcp_accepted(struct sock *sk)
+{
+	struct pile_bpf_socket *st = bpf_sk_storage_get(&sockets, sk, NULL, 0);
+
+	if (st && !follow_allowed(PILE_FOLLOWED_SOCKETS, st->group))
+		bpf_sk_storage_delete(&sockets, sk);
 }
 
 /*

@@ -167,7 +167,7 @@ static __always_inline void connect_sweep(struct seq_file *seq, struct sock *sk)
 	else if (state == TCP_ESTABLISHED || state == TCP_CLOSE_WAIT)
 		connect_judge(&rec, sk, st);
 	else
-		return;
+		rec.state = PILE_CONNECT_OVER;
 	rec.group = st->group;
 	__builtin_memcpy(rec.addr, st->addr, 16);
 	rec.port = st->port;

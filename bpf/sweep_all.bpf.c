@@ -18,15 +18,10 @@ static __always_inline struct sock *sock_of_tcp(struct bpf_iter__tcp *ctx)
 	return skc ? (struct sock *)bpf_skc_to_tcp_sock(skc) : NULL;
 }
 
-static __always_inline struct sock *sock_of_file(struct bpf_iter__task_file *ctx)
+static __always_inline struct sock *sock_of_file(struct file *file)
 {
-	struct task_struct *task = ctx->task;
-	struct file *file = ctx->file;
-	struct socket *sock;
+	struct socket *sock = bpf_sock_from_file(file);
 
-	if (!task || !file)
-		return NULL;
-	sock = bpf_sock_from_file(file);
 	return sock ? sock->sk : NULL;
 }
 
@@ -53,8 +48,14 @@ int sweep_unix_sockets(struct bpf_iter__unix *ctx)
 SEC("iter/task_file")
 int sweep_file_sockets(struct bpf_iter__task_file *ctx)
 {
-	struct sock *sk = sock_of_file(ctx);
+	struct file *file = ctx->file;
+	struct sock *sk;
 
+	if (!file)
+		return 0;
+	if (walk_full())
+		return 1;
+	sk = sock_of_file(file);
 	if (sk)
 		socket_sweep(ctx->meta->seq, sk);
 	return 0;
@@ -73,8 +74,14 @@ int sweep_tcp_connects(struct bpf_iter__tcp *ctx)
 SEC("iter/task_file")
 int sweep_file_connects(struct bpf_iter__task_file *ctx)
 {
-	struct sock *sk = sock_of_file(ctx);
+	struct file *file = ctx->file;
+	struct sock *sk;
 
+	if (!file)
+		return 0;
+	if (walk_full())
+		return 1;
+	sk = sock_of_file(file);
 	if (sk)
 		connect_sweep(ctx->meta->seq, sk);
 	return 0;

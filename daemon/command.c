@@ -157,22 +157,23 @@ static void command_arm(struct pile_guard *g, const struct pile_command *c)
 	pile_child_reply_late(g, &g->disarm.late, c->id, text);
 }
 
-/* Whatever ends guards again and again may be the guard: hands off, until somebody says otherwise. */
+/* Whatever ends guards again and again may be the guard: hands off, for some hours or until somebody says otherwise. */
 static void safe_mode(struct pile_guard *g)
 {
+	uint64_t now_s = g->started_realtime_ns / NS_PER_SEC;
 	char text[PILE_DISARM_TEXT_MAX];
 	uint32_t ends;
 
 	g->disarm.mark_error =
-		pile_keep_begin(g->options.state_dir, g->started_realtime_ns / NS_PER_SEC, &ends);
+		pile_keep_begin(g->options.state_dir, now_s, &ends);
 	g->disarm.marked = true;
 	if (ends < PILE_KEEP_UNCLEAN_MAX || g->disarm.now.on)
 		return;
-	pile_disarm_set(&g->disarm.now, "safe-mode", 0, g->started_ns, g->started_realtime_ns);
+	pile_disarm_set(&g->disarm.now, "safe-mode", pile_keep_safe(g->options.state_dir, now_s),
+			g->started_ns, g->started_realtime_ns);
 	g->disarm.safe_mode = g->view.disarmed = true;
 	pile_slow_disarm(&g->slow, pile_disarm_format(&g->disarm.now, text, sizeof(text)),
 			 ++g->disarm.ticket);
-	pile_keep_unclean_forget(g->options.state_dir);
 }
 
 static void disarm_recall(struct pile_guard *g)

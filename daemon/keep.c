@@ -12,6 +12,7 @@
 #define EXPLAIN_FILE "explain.next" /* a number: the next episode's */
 #define RUNNING_FILE "running"	    /* there while a guard runs; empty */
 #define UNCLEAN_FILE "unclean" /* when guards ended without taking it away: seconds, a line each */
+#define SAFE_FILE "safe-mode" /* until when the last one was, and how long: seconds */
 #define KEEP_PATH_MAX 280
 
 static const char *path_in(const char *dir, const char *name, char buf[KEEP_PATH_MAX])
@@ -176,11 +177,21 @@ void pile_keep_end(const char *state_dir)
 	unlink(path_in(state_dir, RUNNING_FILE, path));
 }
 
-void pile_keep_unclean_forget(const char *state_dir)
+uint64_t pile_keep_safe(const char *state_dir, uint64_t now_s)
 {
-	char path[KEEP_PATH_MAX];
+	char path[KEEP_PATH_MAX], text[64] = "";
+	unsigned long long until_s = 0, length_s = 0;
 
-	unlink(path_in(state_dir, UNCLEAN_FILE, path));
+	unlink(path_in(state_dir, UNCLEAN_FILE, path)); /* they have had their consequence */
+	path_in(state_dir, SAFE_FILE, path);
+	if (file_read(path, text, sizeof(text) - 1) <= 0 ||
+	    sscanf(text, "%llu %llu\n", &until_s, &length_s) != 2 || length_s > PILE_KEEP_SAFE_MAX_S ||
+	    now_s > until_s + PILE_KEEP_SAFE_CALM_S)
+		length_s = 0;
+	length_s = length_s ? MIN(2 * length_s, PILE_KEEP_SAFE_MAX_S) : PILE_KEEP_SAFE_S;
+	snprintf(text, sizeof(text), "%llu %llu\n", (unsigned long long)now_s + length_s, length_s);
+	file_write(path, text, strlen(text), 0600, true);
+	return length_s;
 }
 
 int pile_keep_motd(const char *path, const char *text)

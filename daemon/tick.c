@@ -270,6 +270,7 @@ static void loop_rules_write(struct pile_guard *g)
 		if (!g->view.groups[i].used && !g->kernel.rules[i].armed)
 			continue;
 		pile_loop_rule(&g->decide, &g->view, &g->sample, i, &rule);
+		rule.used_bytes = g->kernel.totals->used[i].bytes;
 		pile_kernel_rule_set(&g->kernel, i, &rule);
 	}
 	g->view.n_groups = g->groups.n_groups;
@@ -381,6 +382,18 @@ static void gap_count(struct pile_guard *g, uint64_t gap_ns)
 	g->ticks_late += gap_ns > 2 * PILE_TICK_NS;
 }
 
+/* A part of a walk that is under way, or a new one: a tenth of the time at most. */
+static void discover(struct pile_guard *g, uint64_t now_ns)
+{
+	uint64_t every = g->kernel.discovering ? 0 : DISCOVER_EVERY_NS;
+
+	if (now_ns - g->discovered_ns < MAX(every, 10 * g->discover_cost_ns))
+		return;
+	g->discovered_ns = now_ns;
+	pile_groups_discover(&g->groups, &g->kernel, now_ns, pile_tick_group, g);
+	g->discover_cost_ns = pile_clock_ns(CLOCK_MONOTONIC) - now_ns;
+}
+
 void pile_tick(struct pile_guard *g)
 {
 	uint64_t now_ns = pile_clock_ns(CLOCK_MONOTONIC),
@@ -392,11 +405,7 @@ void pile_tick(struct pile_guard *g)
 	pile_command_tick(g, now_ns);
 	pile_selftest_tick(g, now_ns);
 	pile_groups_check(&g->groups, &g->kernel, now_ns, pile_tick_group, g);
-	if (now_ns - g->discovered_ns >= MAX(DISCOVER_EVERY_NS, 10 * g->discover_cost_ns)) {
-		g->discovered_ns = now_ns;
-		pile_groups_discover(&g->groups, &g->kernel, now_ns, pile_tick_group, g);
-		g->discover_cost_ns = pile_clock_ns(CLOCK_MONOTONIC) - now_ns;
-	}
+	discover(g, now_ns);
 	if (g->posture_due || (g->posture_again_ns && now_ns >= g->posture_again_ns))
 		posture_take(g, now_ns);
 	pile_sense_tick(&g->sense, &g->kernel, &g->groups, now_ns, &g->sample);

@@ -10,6 +10,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 
+#include "api/api.h"
 #include "pileguard/api.h"
 #include "util/macro.h"
 
@@ -82,6 +83,7 @@ static int limit_resources(struct pile_error *err)
 		{ RLIMIT_CORE, 0 },
 		{ RLIMIT_FSIZE, 0 },
 		{ RLIMIT_NOFILE, PILE_API_CLIENTS_MAX + 64 },
+		{ RLIMIT_AS, PILE_API_MEMORY_MAX },
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(limits); i++) {
@@ -102,8 +104,7 @@ static const int allowed_calls[] = {
 	SCMP_SYS(sendmsg),	 SCMP_SYS(read),
 	SCMP_SYS(readv),	 SCMP_SYS(write),
 	SCMP_SYS(writev),	 SCMP_SYS(close),
-	SCMP_SYS(shutdown),	 SCMP_SYS(getsockopt),
-	SCMP_SYS(setsockopt),	 SCMP_SYS(getsockname),
+	SCMP_SYS(getsockopt),	 SCMP_SYS(getsockname),
 	SCMP_SYS(getpeername),	 SCMP_SYS(poll),
 	SCMP_SYS(ppoll),	 SCMP_SYS(epoll_wait),
 	SCMP_SYS(epoll_pwait),	 SCMP_SYS(epoll_ctl),
@@ -143,6 +144,8 @@ static int rules_add(scmp_filter_ctx filter)
 {
 	const struct scmp_arg_cmp not_executable = SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0);
 	const struct scmp_arg_cmp get_flags = SCMP_A1(SCMP_CMP_EQ, 3 /* F_GETFL */);
+	/* the listener outlives this process: the next one is given the same, and no call above makes another number of it */
+	const struct scmp_arg_cmp not_listener = SCMP_A0(SCMP_CMP_NE, PILE_API_FD_LISTEN);
 	int r = 0;
 
 	for (size_t i = 0; !r && i < ARRAY_LEN(allowed_calls); i++)
@@ -155,6 +158,10 @@ static int rules_add(scmp_filter_ctx filter)
 		r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(mprotect), 1, not_executable);
 	if (!r)
 		r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(fcntl), 1, get_flags);
+	if (!r)
+		r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(shutdown), 1, not_listener);
+	if (!r)
+		r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(setsockopt), 1, not_listener);
 	return r;
 }
 

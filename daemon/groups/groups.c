@@ -207,6 +207,38 @@ uint32_t pile_table_slot_take(struct pile_groups *g, struct pile_kernel *k, uint
 	return slot;
 }
 
+void pile_table_port_tell(const struct pile_groups *g, struct pile_kernel *k, uint32_t netns,
+			  uint16_t port)
+{
+	uint32_t group = PILE_NO_GROUP;
+
+	for (uint32_t i = 0; port && i < g->n_listeners; i++) {
+		const struct pile_listener *l = &g->listeners[i];
+
+		if (l->used && l->endpoint.port == port && l->netns == netns &&
+		    (group == PILE_NO_GROUP || g->groups[l->group].configured))
+			group = l->group;
+	}
+	if (port)
+		pile_kernel_port_set(k, netns, port, group);
+}
+
+void pile_table_listener_drop(struct pile_groups *g, struct pile_kernel *k, struct pile_listener *l)
+{
+	pile_kernel_listener_remove(k, l->cookie);
+	l->used = false;
+	pile_table_port_tell(g, k, l->netns, l->endpoint.port);
+}
+
+bool pile_table_cgroup_other(const struct pile_groups *g, const char *cgroup, uint64_t id)
+{
+	char path[PILE_CGROUP_MAX + 256];
+	struct stat st;
+
+	cgroup_path(g, cgroup, "", path, sizeof(path));
+	return stat(path, &st) == 0 && st.st_ino != id;
+}
+
 void pile_table_group_drop(struct pile_groups *g, struct pile_kernel *k, uint32_t slot)
 {
 	struct pile_group *group = &g->groups[slot];
@@ -214,11 +246,8 @@ void pile_table_group_drop(struct pile_groups *g, struct pile_kernel *k, uint32_
 	if (group->cgroup_id && !cgroup_shared(g, slot))
 		pile_kernel_cgroup_remove(k, group->cgroup_id);
 	for (uint32_t i = 0; i < g->n_listeners; i++)
-		if (g->listeners[i].used && g->listeners[i].group == slot) {
-			pile_kernel_listener_remove(k, g->listeners[i].cookie,
-						    g->listeners[i].endpoint.port);
-			g->listeners[i].used = false;
-		}
+		if (g->listeners[i].used && g->listeners[i].group == slot)
+			pile_table_listener_drop(g, k, &g->listeners[i]);
 	files_close(group);
 	memset(group, 0, sizeof(*group));
 	pile_table_files_clear(group);
@@ -403,6 +432,7 @@ void pile_groups_apply(struct pile_groups *g, struct pile_kernel *k,
 {
 	uint32_t slot;
 
+	pile_kernel_discover_stop(k); /* what it has met may be another group's now */
 	groups_retire(g, k, policy, fn, arg);
 	for (uint32_t i = 0; i < policy->n_groups; i++) {
 		slot = pile_groups_find(g, policy->groups[i].name);

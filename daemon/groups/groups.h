@@ -70,6 +70,12 @@ struct pile_groups {
 	struct pile_group groups[PILE_GROUPS_MAX];
 	struct pile_listener listeners[PILE_LISTENERS_MAX];
 	uint64_t listeners_lost; /* listeners that did not fit: the most at once */
+	/* the walk that looks for them; it may take some ticks */
+	uint32_t walk_round;  /* walks of this discovery that are over */
+	uint32_t walk_lost;   /* listeners that did not fit, in this walk */
+	bool walk_again;      /* a new listener must be tagged by another walk */
+	bool walk_mptcp;      /* since the discovery's begin: one of MPTCP was met */
+	uint64_t walk_whole_ns; /* when the last one came to its end; 0 = none yet */
 };
 
 enum pile_groups_event {
@@ -107,9 +113,9 @@ void pile_groups_check(struct pile_groups *g, struct pile_kernel *k, uint64_t no
 		       pile_groups_event_fn fn, void *arg);
 
 /**
- * pile_groups_discover - walk all processes' sockets: new listeners get a group, tags are set, old
+ * pile_groups_discover - walk all processes' sockets: new listeners get a group, tags are set, and at its end old
  * ones expire
- * Returns 0 or negative errno of the walk.
+ * Some 20 ms of it; returns 1 when there is more: to be called again. 0 at its end, or negative errno of the walk.
  */
 int pile_groups_discover(struct pile_groups *g, struct pile_kernel *k, uint64_t now_ns,
 			 pile_groups_event_fn fn, void *arg);

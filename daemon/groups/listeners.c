@@ -28,10 +28,7 @@ struct walk {
 	uint64_t now_ns;
 	pile_groups_event_fn fn;
 	void *arg;
-	bool again; /* a new listener must be tagged by another walk */
-	bool mptcp;
-	uint32_t lost; /* listeners that did not fit, in this walk */
-	bool untold;   /* the kernel could not be told of the cgroup of the last one */
+	bool untold; /* the kernel could not be told of the cgroup of the last one */
 };
 
 static struct pile_listener *listener_find(struct pile_groups *g, uint64_t cookie)
@@ -44,10 +41,9 @@ static struct pile_listener *listener_find(struct pile_groups *g, uint64_t cooki
 
 static void listener_drop(struct walk *w, struct pile_listener *l)
 {
-	pile_kernel_listener_remove(w->k, l->cookie, l->endpoint.port);
 	if (w->g->groups[l->group].cgroup_id != l->cgroup_id)
 		pile_kernel_cgroup_remove(w->k, l->cgroup_id);
-	l->used = false;
+	pile_table_listener_drop(w->g, w->k, l);
 }
 
 /* A free place; for one that the policy names, else that of one that it does not name. */
@@ -218,6 +214,9 @@ static void listener_new(struct walk *w, const struct pile_bpf_record_listener *
 	/* the process may be gone by now, or the socket: the next walk tells */
 	if (pile_proc_cgroup(rec->tgid, cgroup, sizeof(cgroup)) < 0 || endpoint_read(rec, &ep) < 0)
 		return;
+	/* ... and its number another's since the kernel wrote this down */
+	if (pile_table_cgroup_other(w->g, cgroup, rec->cgroup_id))
+		return;
 	w->untold = false;
 	group = group_configured(w, rec, cgroup, &ep);
 	if (w->untold)
@@ -226,8 +225,8 @@ static void listener_new(struct walk *w, const struct pile_bpf_record_listener *
 	if (l && group == PILE_NO_GROUP)
 		group = found_group(w, rec, cgroup);
 	if (!l || group == PILE_NO_GROUP ||
-	    pile_kernel_listener_set(w->k, rec->cookie, ep.port, group) < 0) {
-		w->lost++;
+	    pile_kernel_listener_set(w->k, rec->cookie, group) < 0) {
+		w->g->walk_lost++;
 		return;
 	}
 	memset(l, 0, sizeof(*l));
@@ -243,8 +242,9 @@ static void listener_new(struct walk *w, const struct pile_bpf_record_listener *
 	l->endpoint = ep;
 	l->epoch = w->g->epoch;
 	memcpy(l->comm, rec->comm, sizeof(l->comm) - 1);
-	w->again = true;
-	w->mptcp |= l->mptcp;
+	pile_table_port_tell(w->g, w->k, l->netns, ep.port);
+	w->g->walk_again = true;
+	w->g->walk_mptcp |= l->mptcp;
 }
 
 static void listener_see(const struct pile_bpf_record *record, void *arg)
@@ -266,7 +266,7 @@ static void listener_see(const struct pile_bpf_record *record, void *arg)
 	l->backlog = rec->backlog;
 	l->tgid = rec->tgid;
 	if (rec->group == PILE_NO_GROUP)
-		w->again = true;
+		w->g->walk_again = true;
 }
 
 static void listeners_expire(struct walk *w)
@@ -314,27 +314,40 @@ static void found_expire(struct walk *w)
 		pile_kernel_groups_retire(w->k, gone);
 }
 
+/* A walk has come to its end: what it did not meet is gone. */
+static void discovered(struct walk *w)
+{
+	struct pile_groups *g = w->g;
+
+	if (g->walk_mptcp)
+		pile_kernel_discover_hidden(w->k);
+	g->listeners_lost = MAX(g->listeners_lost, g->walk_lost);
+	g->walk_whole_ns = w->now_ns;
+	listeners_expire(w);
+	found_expire(w);
+	pile_kernel_unix_expire(w->k);
+}
+
 int pile_groups_discover(struct pile_groups *g, struct pile_kernel *k, uint64_t now_ns,
 			 pile_groups_event_fn fn, void *arg)
 {
 	struct walk w = { .g = g, .k = k, .now_ns = now_ns, .fn = fn, .arg = arg };
-	int r = 0;
+	int r;
 
-	for (int i = 0; i < WALKS_MAX; i++) {
-		w.again = false;
-		w.lost = 0;
-		g->epoch++;
+	do {
+		if (!k->discovering) {
+			g->walk_again = false;
+			g->walk_lost = 0;
+			g->epoch++;
+		}
 		r = pile_kernel_discover(k, listener_see, &w);
-		if (r < 0 || !w.again)
-			break;
-	}
-	if (r < 0)
-		return r;
-	if (w.mptcp)
-		pile_kernel_discover_hidden(k);
-	g->listeners_lost = MAX(g->listeners_lost, w.lost);
-	listeners_expire(&w);
-	found_expire(&w);
-	pile_kernel_unix_expire(k);
-	return 0;
+		if (r > 0)
+			return r;
+		g->walk_round++;
+	} while (r == 0 && g->walk_again && g->walk_round < WALKS_MAX);
+	if (r == 0)
+		discovered(&w);
+	g->walk_round = 0;
+	g->walk_mptcp = false;
+	return r;
 }

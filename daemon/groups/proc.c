@@ -95,30 +95,30 @@ static bool ends_with(const char *s, size_t len, const char *suffix)
 	return len > n && strncmp(s + len - n, suffix, n) == 0;
 }
 
+static bool unit_copy(const char *unit, size_t len, char *ret, size_t size)
+{
+	if (len >= size)
+		return false;
+	memcpy(ret, unit, len);
+	ret[len] = '\0';
+	return true;
+}
+
 bool pile_proc_unit(const char *cgroup, char *ret, size_t size)
 {
 	static const char *const suffixes[] = { ".service", ".socket", ".scope" };
-	const char *p = cgroup, *best = NULL;
-	size_t len, best_len = 0;
+	const char *p = cgroup;
+	size_t len;
 
-	while (*p == '/') {
-		p++;
+	do {
+		p += *p == '/';
 		len = strcspn(p, "/");
 		for (size_t i = 0; i < ARRAY_LEN(suffixes); i++)
-			if (ends_with(p, len, suffixes[i])) {
-				best = p;
-				best_len = len;
-			}
-		/* below a service everything is that service's own business */
-		if (best && ends_with(best, best_len, ".service"))
-			break;
+			if (ends_with(p, len, suffixes[i]))
+				return unit_copy(p, len, ret, size);
 		p += len;
-	}
-	if (!best || best_len >= size)
-		return false;
-	memcpy(ret, best, best_len);
-	ret[best_len] = '\0';
-	return true;
+	} while (*p == '/' && ends_with(p - len, len, ".slice"));
+	return false;
 }
 
 bool pile_proc_foreign(const char *cgroup)

@@ -39,8 +39,8 @@ int pile_proc_number(const char *text, uint64_t *ret);
 int pile_proc_field(const char *text, const char *key, uint64_t *ret);
 
 /**
- * pile_proc_unit - the systemd unit in a cgroup path: its deepest component that is a service,
- * socket or scope.
+ * pile_proc_unit - the systemd unit in a cgroup path: the service, socket or scope below slices only
+ * What lies below anything else is that one's own: a container has a system.slice too.
  */
 bool pile_proc_unit(const char *cgroup, char *ret, size_t size);
 

@@ -16,6 +16,17 @@ uint32_t pile_table_slot_take(struct pile_groups *g, struct pile_kernel *k, uint
 /** Forget a group: its listeners, tags, descriptors. */
 void pile_table_group_drop(struct pile_groups *g, struct pile_kernel *k, uint32_t slot);
 
+/** This listener is followed no more; its port is whose other listeners have it. */
+void pile_table_listener_drop(struct pile_groups *g, struct pile_kernel *k,
+			      struct pile_listener *l);
+
+/** Tell the kernel whose this port is: a group's that the policy names before others'. @port: 0 = none, of unix */
+void pile_table_port_tell(const struct pile_groups *g, struct pile_kernel *k, uint32_t netns,
+			  uint16_t port);
+
+/** The cgroup at this path (below the v2 mount) is there, and has another id. */
+bool pile_table_cgroup_other(const struct pile_groups *g, const char *cgroup, uint64_t id);
+
 /** The group's cgroup is @cgroup with this id now; 0 = gone. */
 void pile_table_cgroup_set(struct pile_groups *g, struct pile_kernel *k, uint32_t slot,
 			   const char *cgroup, uint64_t id);

@@ -92,3 +92,21 @@ void pile_kernel_group_reset(struct pile_kernel *k, uint32_t group)
 {
 	memset(shards_of(k, group), 0, sizeof(struct pile_bpf_shard) * k->n_shards);
 }
+
+void pile_kernel_followed(const struct pile_kernel *k, enum pile_bpf_followed kind, uint64_t ret[2])
+{
+	for (int i = 0; i < 2; i++)
+		ret[i] = __atomic_load_n(&k->totals->followed[(int)kind + i], __ATOMIC_RELAXED);
+}
+
+void pile_kernel_follow_allow(struct pile_kernel *k, enum pile_bpf_followed kind,
+			      const uint64_t before[2], const uint32_t met[2])
+{
+	uint32_t most[2] = { PILE_STORAGE_UNNAMED_MAX, PILE_STORAGE_MAX };
+
+	/* a group may have been named, or not any more, since its sockets were given their state */
+	most[1] -= MIN(met[0], most[1]);
+	for (int i = 0; i < 2; i++)
+		__atomic_store_n(&k->control->followed_max[(int)kind + i],
+				 before[i] + most[i] - MIN(met[i], most[i]), __ATOMIC_RELAXED);
+}

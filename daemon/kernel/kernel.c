@@ -491,6 +491,7 @@ void pile_kernel_cost(const struct pile_kernel *k, struct pile_kernel_cost *ret)
 
 void pile_kernel_close(struct pile_kernel *k)
 {
+	pile_kernel_discover_stop(k);
 	bpf_link__destroy(k->iter_discover);
 	bpf_link__destroy(k->iter_hidden);
 	sweep_detach(k);

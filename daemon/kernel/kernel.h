@@ -36,6 +36,8 @@ struct pile_kernel {
 	struct bpf_link *links[PILE_KERNEL_LINKS_MAX]; /* sensors */
 	unsigned int n_links;
 	struct bpf_link *iter_discover, *iter_hidden;
+	bool discovering; /* a walk is under way */
+	int discover_fd;
 	struct bpf_link *sweep_sockets[PILE_KERNEL_WALKS_MAX]; /* up to the first NULL */
 	struct bpf_link *sweep_connects[PILE_KERNEL_WALKS_MAX];
 	/* attached per cgroup; NULL = refused */
@@ -128,13 +130,20 @@ void pile_kernel_group_reset(struct pile_kernel *k, uint32_t group);
 typedef void (*pile_kernel_record_fn)(const struct pile_bpf_record *record, void *arg);
 
 /**
- * pile_kernel_sweep_sockets / _sweep_connects / _discover - run the iterators, hand each record to
- * @fn
- * Records are checked for type and size before @fn sees them. Returns 0 or negative errno.
+ * pile_kernel_sweep_sockets / _sweep_connects - run the iterators, hand each record to @fn
+ * Records are checked for type and size before @fn sees them. Returns 0 or negative errno; -ETIME after half a second
+ * that was not enough.
  */
 int pile_kernel_sweep_sockets(struct pile_kernel *k, pile_kernel_record_fn fn, void *arg);
 int pile_kernel_sweep_connects(struct pile_kernel *k, pile_kernel_record_fn fn, void *arg);
+
+/**
+ * pile_kernel_discover - the next part of the walk over all descriptors of the host, some 20 ms of it
+ * Begins one when none is under way. Returns 1 when there is more, 0 at its end, or negative errno: then it is over too.
+ */
 int pile_kernel_discover(struct pile_kernel *k, pile_kernel_record_fn fn, void *arg);
+/** pile_kernel_discover_stop - the next part begins anew. */
+void pile_kernel_discover_stop(struct pile_kernel *k);
 
 /**
  * pile_kernel_discover_hidden - tag the TCP listeners behind MPTCP listeners (this network
@@ -145,8 +154,10 @@ int pile_kernel_discover_hidden(struct pile_kernel *k);
 /** Group membership. group = PILE_NO_GROUP removes. Return 0 or negative errno. */
 int pile_kernel_cgroup_set(struct pile_kernel *k, uint64_t cgroup_id, uint32_t group);
 int pile_kernel_cgroup_remove(struct pile_kernel *k, uint64_t cgroup_id);
-int pile_kernel_listener_set(struct pile_kernel *k, uint64_t cookie, uint16_t port, uint32_t group);
-int pile_kernel_listener_remove(struct pile_kernel *k, uint64_t cookie, uint16_t port);
+int pile_kernel_listener_set(struct pile_kernel *k, uint64_t cookie, uint32_t group);
+int pile_kernel_listener_remove(struct pile_kernel *k, uint64_t cookie);
+/** pile_kernel_port_set - whose listeners have this port. @netns: inode of the network namespace */
+int pile_kernel_port_set(struct pile_kernel *k, uint32_t netns, uint16_t port, uint32_t group);
 
 /**
  * pile_kernel_unix_expire - drop the unix addresses that the last discover walk did not see
@@ -177,6 +188,16 @@ int pile_kernel_destination_remove(struct pile_kernel *k, const struct pile_bpf_
 
 /** pile_kernel_named_set - which groups the policy names: only their destinations may take all the room there is. */
 void pile_kernel_named_set(struct pile_kernel *k, const bool named[PILE_GROUPS_MAX]);
+
+/**
+ * pile_kernel_follow_allow - how many more sockets may be given a state
+ * @kind: PILE_FOLLOWED_SOCKETS or _CONNECTS; @before: pile_kernel_followed() before the sweep; @met: what the sweep
+ * met. Both [0]: of groups that the policy does not name, [1]: of those that it names.
+ */
+void pile_kernel_follow_allow(struct pile_kernel *k, enum pile_bpf_followed kind,
+			      const uint64_t before[2], const uint32_t met[2]);
+void pile_kernel_followed(const struct pile_kernel *k, enum pile_bpf_followed kind,
+			  uint64_t ret[2]);
 
 /** pile_kernel_unnamed_allow - up to which value totals->unnamed_added may grow. */
 void pile_kernel_unnamed_allow(struct pile_kernel *k, uint64_t added_max);

@@ -44,6 +44,9 @@ int pile_maps_open(struct pile_kernel *k, const struct bpf_object *maps)
 	k->control->n_shards = k->n_shards;
 	k->control->guard_tgid = (uint32_t)getpid();
 	k->control->unnamed_added_max = PILE_DESTINATIONS_UNNAMED_MAX;
+	k->control->page_bytes = (uint32_t)sysconf(_SC_PAGESIZE);
+	for (int i = 0; i < PILE_FOLLOWED; i++)
+		k->control->followed_max[i] = i & 1 ? PILE_STORAGE_MAX : PILE_STORAGE_UNNAMED_MAX;
 	return 0;
 }
 
@@ -71,26 +74,23 @@ int pile_kernel_cgroup_remove(struct pile_kernel *k, uint64_t cgroup_id)
 	return bpf_map_delete_elem(k->map_cgroups, &cgroup_id);
 }
 
-int pile_kernel_listener_set(struct pile_kernel *k, uint64_t cookie, uint16_t port, uint32_t group)
+int pile_kernel_listener_set(struct pile_kernel *k, uint64_t cookie, uint32_t group)
 {
-	uint32_t port_key = port;
-	int r;
-
-	r = bpf_map_update_elem(k->map_listeners, &cookie, &group, BPF_ANY);
-	if (r == 0 && port)
-		r = bpf_map_update_elem(k->map_listener_ports, &port_key, &group, BPF_ANY);
-	return r;
+	return bpf_map_update_elem(k->map_listeners, &cookie, &group, BPF_ANY);
 }
 
-int pile_kernel_listener_remove(struct pile_kernel *k, uint64_t cookie, uint16_t port)
+int pile_kernel_listener_remove(struct pile_kernel *k, uint64_t cookie)
 {
-	uint32_t port_key = port, group, owner;
-
-	/* the port may be another group's by now: in another namespace, at another address */
-	if (port && bpf_map_lookup_elem(k->map_listeners, &cookie, &group) == 0 &&
-	    bpf_map_lookup_elem(k->map_listener_ports, &port_key, &owner) == 0 && owner == group)
-		bpf_map_delete_elem(k->map_listener_ports, &port_key);
 	return bpf_map_delete_elem(k->map_listeners, &cookie);
+}
+
+int pile_kernel_port_set(struct pile_kernel *k, uint32_t netns, uint16_t port, uint32_t group)
+{
+	uint64_t key = (uint64_t)netns << 16 | port;
+
+	return group == PILE_NO_GROUP
+		       ? bpf_map_delete_elem(k->map_listener_ports, &key)
+		       : bpf_map_update_elem(k->map_listener_ports, &key, &group, BPF_ANY);
 }
 
 void pile_kernel_unix_expire(struct pile_kernel *k)

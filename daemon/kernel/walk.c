@@ -6,6 +6,10 @@
 #include <string.h>
 
 #include "kernel/kernel.h"
+#include "util/clock.h"
+
+#define WALK_NS (500 * NS_PER_MS) /* two sweeps in one tick stay below LimitRTTIME= */
+#define PART_NS (20 * NS_PER_MS)  /* a million descriptors take three of them */
 
 static const uint16_t record_sizes[] = {
 	[PILE_RECORD_LISTENER] = sizeof(struct pile_bpf_record_listener),
@@ -14,10 +18,7 @@ static const uint16_t record_sizes[] = {
 	[PILE_RECORD_CONNECT] = sizeof(struct pile_bpf_record_connect),
 };
 
-/*
- * Returns the bytes consumed; what is left is the beginning of a record. Negative: the stream makes
- * no sense.
- */
+/* Returns the bytes consumed; less than @size, or negative: the stream makes no sense. */
 static ssize_t records_deliver(const char *buffer, size_t size, pile_kernel_record_fn fn, void *arg)
 {
 	const struct pile_bpf_record *rec;
@@ -36,33 +37,44 @@ static ssize_t records_deliver(const char *buffer, size_t size, pile_kernel_reco
 	return (ssize_t)at;
 }
 
-static int walk(struct pile_kernel *k, struct bpf_link *link, pile_kernel_record_fn fn, void *arg)
+static int iter_begin(const struct bpf_link *link)
 {
-	_cleanup_close_ int fd = -1;
-	char *buffer = k->buffer;
-	size_t have = 0;
+	return link ? bpf_iter_create(bpf_link__fd(link)) : -ENOSYS;
+}
+
+/*
+ * The walk's records as far as they come until @until_ns (CLOCK_MONOTONIC). Returns 0 at its end, 1 when there is more,
+ * or negative errno. A read ends with a whole record: its buffer holds more than the kernel's own.
+ */
+static int walk_on(struct pile_kernel *k, int fd, uint64_t until_ns, pile_kernel_record_fn fn,
+		   void *arg)
+{
 	ssize_t n, used;
 
-	if (!link)
-		return -ENOSYS;
-	fd = bpf_iter_create(bpf_link__fd(link));
-	if (fd < 0)
-		return fd;
-	for (;;) {
-		n = read(fd, buffer + have, PILE_KERNEL_READ_BYTES - have);
+	do {
+		__atomic_store_n(&k->control->walk_left, PILE_WALK_FILES, __ATOMIC_RELAXED);
+		n = read(fd, k->buffer, PILE_KERNEL_READ_BYTES);
 		if (n < 0 && (errno == EAGAIN || errno == EINTR))
 			continue;
-		if (n < 0)
-			return -errno;
-		if (n == 0)
-			return have ? -EPROTO : 0;
-		have += (size_t)n;
-		used = records_deliver(buffer, have, fn, arg);
-		if (used < 0)
-			return (int)used;
-		have -= (size_t)used;
-		memmove(buffer, buffer + used, have);
-	}
+		if (n <= 0)
+			return n < 0 ? -errno : 0;
+		used = records_deliver(k->buffer, (size_t)n, fn, arg);
+		if (used != n)
+			return -EPROTO;
+	} while (pile_clock_ns(CLOCK_MONOTONIC) < until_ns);
+	return 1;
+}
+
+/* From its beginning to its end, or -ETIME: whoever makes a host's descriptors many keeps nobody waiting. */
+static int walk(struct pile_kernel *k, struct bpf_link *link, pile_kernel_record_fn fn, void *arg)
+{
+	_cleanup_close_ int fd = iter_begin(link);
+	int r;
+
+	if (fd < 0)
+		return fd;
+	r = walk_on(k, fd, pile_clock_ns(CLOCK_MONOTONIC) + WALK_NS, fn, arg);
+	return r > 0 ? -ETIME : r;
 }
 
 /* One sweep: as many walks as this kernel needs for it; a socket that several meet is met once. */
@@ -91,8 +103,26 @@ int pile_kernel_sweep_connects(struct pile_kernel *k, pile_kernel_record_fn fn, 
 
 int pile_kernel_discover(struct pile_kernel *k, pile_kernel_record_fn fn, void *arg)
 {
-	k->control->epoch++;
-	return walk(k, k->iter_discover, fn, arg);
+	int r;
+
+	if (!k->discovering) {
+		k->control->epoch++;
+		k->discover_fd = iter_begin(k->iter_discover);
+		if (k->discover_fd < 0)
+			return k->discover_fd;
+		k->discovering = true;
+	}
+	r = walk_on(k, k->discover_fd, pile_clock_ns(CLOCK_MONOTONIC) + PART_NS, fn, arg);
+	if (r <= 0)
+		pile_kernel_discover_stop(k);
+	return r;
+}
+
+void pile_kernel_discover_stop(struct pile_kernel *k)
+{
+	if (k->discovering)
+		close(k->discover_fd);
+	k->discovering = false;
 }
 
 static void record_ignore(const struct pile_bpf_record *record, void *arg)

@@ -124,6 +124,7 @@ struct sweep {
 	struct pile_sense *s;
 	struct pile_kernel *k;
 	uint64_t now_ns;
+	uint32_t met[2]; /* connections of groups that the policy does not name, and that it names */
 };
 
 static void pending_add(struct pile_sense *s, const struct pile_bpf_record_connect *rec,
@@ -154,6 +155,9 @@ static void connect_see(const struct pile_bpf_record *record, void *arg)
 	uint64_t age;
 
 	if (record->type != PILE_RECORD_CONNECT || rec->group >= PILE_GROUPS_MAX)
+		return;
+	sweep->met[sweep->s->named[rec->group]]++;
+	if (rec->state == PILE_CONNECT_OVER)
 		return;
 	sweep->s->n_connects++;
 	d = known_get(sweep->s, sweep->k, rec->group, rec->addr, rec->port);
@@ -195,7 +199,7 @@ static bool sweep_due(const struct pile_sense *s, const struct pile_kernel *k, u
 static void connects_sweep(struct pile_sense *s, struct pile_kernel *k, uint64_t now_ns)
 {
 	struct sweep sweep = { .s = s, .k = k, .now_ns = now_ns };
-	uint64_t from;
+	uint64_t from, before[2];
 
 	for (uint32_t i = 0; i < s->n_known; i++) {
 		s->before[i] = s->known[i].connecting + s->known[i].open;
@@ -211,7 +215,9 @@ static void connects_sweep(struct pile_sense *s, struct pile_kernel *k, uint64_t
 	s->connects_swept_ns = now_ns;
 	s->connects_started_swept = __atomic_load_n(&k->totals->connects_started, __ATOMIC_RELAXED);
 	from = pile_clock_ns(CLOCK_MONOTONIC);
-	pile_kernel_sweep_connects(k, connect_see, &sweep);
+	pile_kernel_followed(k, PILE_FOLLOWED_CONNECTS, before);
+	if (pile_kernel_sweep_connects(k, connect_see, &sweep) == 0)
+		pile_kernel_follow_allow(k, PILE_FOLLOWED_CONNECTS, before, sweep.met);
 	memset(s->before, 0, sizeof(s->before));
 	s->connects_cost_ns = pile_clock_ns(CLOCK_MONOTONIC) - from;
 }

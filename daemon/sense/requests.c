@@ -143,6 +143,7 @@ void pile_requests_sample(struct pile_sense *s, struct pile_kernel *k, struct pi
 struct sweep {
 	struct pile_sense *s;
 	struct pile_groups *g;
+	uint32_t met[2]; /* sockets of groups that the policy does not name, and that it names */
 };
 
 static struct pile_sense_worker *worker_slot(struct pile_sense *s, uint32_t pid)
@@ -187,6 +188,7 @@ static void socket_see(struct sweep *sweep, const struct pile_bpf_record_socket 
 	uint64_t arrival = rec->open & PILE_OPEN_TIME_MASK;
 
 	s->sockets++;
+	sweep->met[rec->group < PILE_GROUPS_MAX && s->named[rec->group]]++;
 	if (!rec->worker || rec->group >= PILE_GROUPS_MAX)
 		return;
 	w = worker_slot(s, rec->worker);
@@ -221,10 +223,16 @@ static void record_see(const struct pile_bpf_record *record, void *arg)
 int pile_requests_sweep(struct pile_sense *s, struct pile_kernel *k, struct pile_groups *g)
 {
 	struct sweep sweep = { .s = s, .g = g };
+	uint64_t before[2];
+	int r;
 
 	s->sockets = 0;
 	s->n_workers = 0;
 	memset(s->workers, 0, sizeof(s->workers));
 	memset(s->busy, 0, sizeof(s->busy));
-	return pile_kernel_sweep_sockets(k, record_see, &sweep);
+	pile_kernel_followed(k, PILE_FOLLOWED_SOCKETS, before);
+	r = pile_kernel_sweep_sockets(k, record_see, &sweep);
+	if (r == 0)
+		pile_kernel_follow_allow(k, PILE_FOLLOWED_SOCKETS, before, sweep.met);
+	return r;
 }

@@ -73,6 +73,13 @@ struct pile_bpf_connect {
 	pile_u64 started_ns;
 };
 
+/** The two storages, and whose: the place in `followed` and `followed_max`. */
+enum pile_bpf_followed {
+	PILE_FOLLOWED_SOCKETS = 0, /* ... of groups that the policy does not name; those that it names: + 1 */
+	PILE_FOLLOWED_CONNECTS = 2,
+	PILE_FOLLOWED = 4, /* a power of two */
+};
+
 /** ARRAY "shards" [group * n_shards + cpu % n_shards], mmapable. Kernel adds; user space settles old wheels. */
 struct pile_bpf_shard {
 	pile_u64 opened;
@@ -99,8 +106,17 @@ struct pile_bpf_control {
 	pile_u32 named[PILE_GROUPS_MAX / 32]; /* bit set: the policy names this group */
 	/* totals.unnamed_added may grow to this: the others' share of "destinations" */
 	pile_u64 unnamed_added_max;
+	pile_u64 followed_max[PILE_FOLLOWED]; /* totals.followed may grow to this */
+	pile_u32 walk_left; /* descriptors that the walk may look at in this read; the kernel counts down */
+	pile_u32 page_bytes;
 	pile_u64
 		tick_ns; /* monotonic: the control loop's last tick; late means: the kernel's loop decides */
+};
+
+/** What the cgroup of a group's worker was charged when one of them last began a connect. */
+struct pile_bpf_used {
+	pile_u64 bytes; /* 0 = not known: cgroup v1, or none has begun one */
+	pile_u64 at_ns;
 };
 
 /** ARRAY "totals" [0], mmapable. Kernel adds. */
@@ -110,8 +126,10 @@ struct pile_bpf_totals {
 	pile_u64 connects_failed;
 	pile_u64 destinations_lost; /* no room for a counter */
 	pile_u64 unnamed_added;	    /* counters made for groups that the policy does not name */
-	pile_u64 storage_lost;	    /* no memory for a socket's state */
+	pile_u64 followed[PILE_FOLLOWED]; /* sockets that were given a state */
+	pile_u64 storage_lost; /* no memory, or no room, for a socket's state */
 	pile_u64 workers_lost;
+	struct pile_bpf_used used[PILE_GROUPS_MAX];
 	/* the loop in the kernel: its ticks, the longest time between two, gates it shut, places it lacked */
 	pile_u64 loop_ticks;
 	pile_u64 loop_worst_gap_ns;
@@ -199,6 +217,7 @@ struct pile_bpf_rule {
 	pile_u32 workers;	/* of workers: prefork; 0 = says nothing */
 	pile_u32 waiting;	/* requests that waited when free_bytes was read */
 	pile_u64 free_bytes;	/* of the group's budget */
+	pile_u64 used_bytes;	/* totals.used then */
 	pile_u64 request_bytes; /* held by each waiting request; 0 = not known */
 	pile_u64 dead_after_ns;
 	pile_u64
@@ -287,6 +306,7 @@ enum pile_bpf_connect_state {
 	PILE_CONNECT_SILENT,	  /* our word was the last, no answer since */
 	PILE_CONNECT_MUTE,	  /* established, nothing ever said by the peer, nor by us */
 	PILE_CONNECT_UNACKED,	  /* our data is not acknowledged, retransmitted >= 3 times */
+	PILE_CONNECT_OVER,	  /* closing, or closed and kept: takes room, no more */
 };
 
 struct pile_bpf_record_connect {

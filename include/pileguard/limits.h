@@ -22,6 +22,13 @@
 /* of those, as many as groups that the policy does not name may hold: anybody can open connects */
 #define PILE_DESTINATIONS_UNNAMED_MAX 512
 #define PILE_WORKERS_MAX 16384 /* workers followed in the kernel */
+/*
+ * Sockets that carry a state of ours: accepted ones, and as many that connect. What such a state takes is charged
+ * to the guard's cgroup, 320 bytes a socket: 42 MB in all (MemoryMax= of the unit is sized for it).
+ */
+#define PILE_STORAGE_MAX 65536
+#define PILE_STORAGE_UNNAMED_MAX 16384 /* of those: of groups that the policy does not name */
+#define PILE_WALK_FILES 16384	       /* descriptors that one read of a walk may look at: some ms */
 
 /* 2^28 ns = 268 ms: design.md's 250 ms, by a shift instead of a division */
 #define PILE_WHEEL_SLOT_SHIFT 28

@@ -147,27 +147,45 @@ PILE_RULE pile_u32 pile_rule_step(struct pile_rule_state *s, const struct pile_r
 	return stuck >= 3 && elapsed >= PILE_RULE_SUSPECT_NS ? PILE_RULE_SUSPECT : PILE_RULE_CALM;
 }
 
+/** A group at one tick. */
+struct pile_rule_load {
+	struct pile_bpf_used used;
+	pile_u32 waiting; /* requests */
+	pile_u32 pad;
+};
+
+PILE_RULE pile_u64 pile_rule_minus(pile_u64 a, pile_u64 b)
+{
+	return a > b ? a - b : 0;
+}
+
 /**
- * pile_rule_at_risk - risk.h's two risks, from the requests that wait
- * @now: waiting now; @then: @span_ms earlier (0 = not known); @rule: the group's settings, as the guard
- * last knew them. Memory is what waits times what each holds, so that no cgroup is read: it is gone within
- * 15 s at the rate at which requests came to wait.
+ * pile_rule_at_risk - risk.h's two risks
+ * @now, @then: @span_ms apart (below 500 ms says nothing); @rule: the group's settings, as the guard last knew them.
+ * Memory is gone within 15 s at the rate at which the group's cgroup grew (its page cache too: the kernel's own counter
+ * of the rest is seconds old), or, where that is not known, at which requests came to wait.
  */
-PILE_RULE int pile_rule_at_risk(const struct pile_bpf_rule *rule, pile_u32 now, pile_u32 then,
-				pile_u64 span_ms)
+PILE_RULE int pile_rule_at_risk(const struct pile_bpf_rule *rule, const struct pile_rule_load *now,
+				const struct pile_rule_load *then, pile_u64 span_ms)
 {
 	pile_u64 grown, taken, left;
 
 	if (rule->always)
 		return 1;
-	if (rule->pool_limit && now > rule->pool_limit / 2)
+	if (rule->pool_limit && now->waiting > rule->pool_limit / 2)
 		return 1;
-	if (span_ms < PILE_RULE_STUCK_NS / PILE_RULE_MS || now <= then || !rule->request_bytes)
+	if (rule->used_bytes && then->used.bytes) {
+		grown = pile_rule_minus(now->used.bytes, then->used.bytes);
+		taken = pile_rule_minus(now->used.bytes, rule->used_bytes);
+		span_ms = pile_rule_minus(now->used.at_ns, then->used.at_ns) / PILE_RULE_MS;
+	} else {
+		grown = pile_rule_minus(now->waiting, then->waiting) * rule->request_bytes;
+		taken = pile_rule_minus(now->waiting, rule->waiting) * rule->request_bytes;
+	}
+	if (span_ms < PILE_RULE_STUCK_NS / PILE_RULE_MS)
 		return 0;
-	grown = (pile_u64)(now - then) * rule->request_bytes;
-	taken = now > rule->waiting ? (pile_u64)(now - rule->waiting) * rule->request_bytes : 0;
-	left = rule->free_bytes > taken ? rule->free_bytes - taken : 0;
-	if (grown <= PILE_RULE_NOISE_BYTES)
+	left = pile_rule_minus(rule->free_bytes, taken);
+	if (grown <= PILE_RULE_NOISE_BYTES || grown <= rule->free_bytes / 200)
 		return 0;
 	/* left / (grown / span) < 15 s; 2^40 bytes and a window of 2^14 ms fit into 64 bits */
 	return left * span_ms < grown * PILE_RULE_HORIZON_MS;

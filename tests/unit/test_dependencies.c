@@ -18,7 +18,8 @@ static struct pile_sense sense;
 static struct pile_sample sample;
 static struct pile_groups groups;
 static struct pile_bpf_totals totals;
-static struct pile_kernel kernel = { .totals = &totals };
+static struct pile_bpf_control control;
+static struct pile_kernel kernel = { .totals = &totals, .control = &control };
 static uint64_t now_ns;
 static bool slow; /* no sweep in the ticks that walk over the counters */
 
@@ -84,18 +85,6 @@ int pile_kernel_destination_next(struct pile_kernel *k, const struct pile_bpf_de
 		return -ENOENT;
 	*ret = counted[next].key;
 	return 0;
-}
-
-void pile_kernel_named_set(struct pile_kernel *k, const bool named[PILE_GROUPS_MAX])
-{
-	(void)k;
-	(void)named;
-}
-
-void pile_kernel_unnamed_allow(struct pile_kernel *k, uint64_t added_max)
-{
-	(void)k;
-	(void)added_max;
 }
 
 int pile_kernel_sweep_connects(struct pile_kernel *k, pile_kernel_record_fn fn, void *arg)
@@ -310,6 +299,35 @@ static void what_is_used_while_a_tick_works_is_kept(void **state)
 	assert_int_equal(n_removed_database, 0);
 }
 
+/*
+ * How many more connections may be followed is what there is room for, less what the sweep met: closed ones that
+ * somebody keeps too. Those of groups that the policy does not name have a quarter of the room.
+ */
+static void a_sweep_says_how_many_more_may_be_followed(void **state)
+{
+	const uint32_t unnamed = PILE_FOLLOWED_CONNECTS, named = PILE_FOLLOWED_CONNECTS + 1;
+
+	(void)state;
+	totals.followed[unnamed] = 5000;
+	totals.followed[named] = 90000;
+	for (uint32_t i = 0; i < 300; i++) {
+		waits(database.addr, database.port, NS_PER_SEC);
+		if (i < 100)
+			met[i].group = GROUP + 1;
+		if (i % 2)
+			met[i].state = PILE_CONNECT_OVER;
+	}
+	tick();
+	assert_int_equal(control.followed_max[unnamed], 5000 + PILE_STORAGE_UNNAMED_MAX - 100);
+	assert_int_equal(control.followed_max[named], 90000 + PILE_STORAGE_MAX - 300);
+	assert_int_equal(sense.n_connects, 150);
+	/* more than there is room for, for whatever reason: none */
+	pile_kernel_follow_allow(&kernel, PILE_FOLLOWED_SOCKETS, (uint64_t[2]){ 7, 8 },
+				 (uint32_t[2]){ PILE_STORAGE_MAX + 5, 1 });
+	assert_int_equal(control.followed_max[PILE_FOLLOWED_SOCKETS], 7);
+	assert_int_equal(control.followed_max[PILE_FOLLOWED_SOCKETS + 1], 8);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -317,6 +335,7 @@ int main(void)
 		cmocka_unit_test_setup(what_answers_finds_a_place_among_mails, fresh),
 		cmocka_unit_test_setup(nor_what_several_wait_for, fresh),
 		cmocka_unit_test_setup(what_is_used_while_a_tick_works_is_kept, fresh),
+		cmocka_unit_test_setup(a_sweep_says_how_many_more_may_be_followed, fresh),
 		cmocka_unit_test_setup(a_newcomer_finds_a_place_among_what_is_idle, fresh),
 	};
 

@@ -54,11 +54,24 @@ void pile_kernel_groups_retire(struct pile_kernel *k, const uint32_t gone[PILE_G
 	(void)gone;
 }
 
-int pile_kernel_listener_remove(struct pile_kernel *k, uint64_t cookie, uint16_t port)
+void pile_kernel_discover_stop(struct pile_kernel *k)
+{
+	(void)k;
+}
+
+int pile_kernel_port_set(struct pile_kernel *k, uint32_t netns, uint16_t port, uint32_t group)
+{
+	(void)k;
+	(void)netns;
+	(void)port;
+	(void)group;
+	return 0;
+}
+
+int pile_kernel_listener_remove(struct pile_kernel *k, uint64_t cookie)
 {
 	(void)k;
 	(void)cookie;
-	(void)port;
 	return 0;
 }
 

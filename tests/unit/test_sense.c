@@ -19,6 +19,7 @@ static struct pile_groups groups;
 static struct pile_sample sample;
 static struct pile_bpf_shard shards[PILE_GROUPS_MAX];
 static struct pile_bpf_control control;
+static struct pile_bpf_totals totals;
 static uint64_t now_ns;
 static int sweeps, flips;
 
@@ -62,7 +63,7 @@ static int setup(void **state)
 	memset(&sample, 0, sizeof(sample));
 	memset(shards, 0, sizeof(shards));
 	memset(&control, 0, sizeof(control));
-	kernel = (struct pile_kernel){ .shards = shards, .n_shards = 1, .control = &control };
+	kernel = (struct pile_kernel){ .shards = shards, .n_shards = 1, .control = &control, .totals = &totals };
 	groups.n_groups = GROUP + 1;
 	groups.groups[GROUP].used = groups.groups[GROUP].present = true;
 	now_ns = START_NS;
