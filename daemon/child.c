@@ -313,7 +313,8 @@ void pile_child_stop(struct pile_guard *g)
 		close(child->command_fd); /* the child ends when its pair closes */
 	child->command_fd = -1;
 	if (child->pid > 0) {
-		kill(child->pid, SIGKILL); /* nothing else is sure to end it, and it has nothing to lose */
+		kill(child->pid,
+		     SIGKILL); /* nothing else is sure to end it, and it has nothing to lose */
 		waitpid(child->pid, NULL, 0);
 	}
 	child->pid = 0;

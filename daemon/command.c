@@ -164,8 +164,7 @@ static void safe_mode(struct pile_guard *g)
 	char text[PILE_DISARM_TEXT_MAX];
 	uint32_t ends;
 
-	g->disarm.mark_error =
-		pile_keep_begin(g->options.state_dir, now_s, &ends);
+	g->disarm.mark_error = pile_keep_begin(g->options.state_dir, now_s, &ends);
 	g->disarm.marked = true;
 	if (ends < PILE_KEEP_UNCLEAN_MAX || g->disarm.now.on)
 		return;

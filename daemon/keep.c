@@ -12,7 +12,7 @@
 #define EXPLAIN_FILE "explain.next" /* a number: the next episode's */
 #define RUNNING_FILE "running"	    /* there while a guard runs; empty */
 #define UNCLEAN_FILE "unclean" /* when guards ended without taking it away: seconds, a line each */
-#define SAFE_FILE "safe-mode" /* until when the last one was, and how long: seconds */
+#define SAFE_FILE "safe-mode"  /* until when the last one was, and how long: seconds */
 #define KEEP_PATH_MAX 280
 
 static const char *path_in(const char *dir, const char *name, char buf[KEEP_PATH_MAX])
@@ -185,8 +185,8 @@ uint64_t pile_keep_safe(const char *state_dir, uint64_t now_s)
 	unlink(path_in(state_dir, UNCLEAN_FILE, path)); /* they have had their consequence */
 	path_in(state_dir, SAFE_FILE, path);
 	if (file_read(path, text, sizeof(text) - 1) <= 0 ||
-	    sscanf(text, "%llu %llu\n", &until_s, &length_s) != 2 || length_s > PILE_KEEP_SAFE_MAX_S ||
-	    now_s > until_s + PILE_KEEP_SAFE_CALM_S)
+	    sscanf(text, "%llu %llu\n", &until_s, &length_s) != 2 ||
+	    length_s > PILE_KEEP_SAFE_MAX_S || now_s > until_s + PILE_KEEP_SAFE_CALM_S)
 		length_s = 0;
 	length_s = length_s ? MIN(2 * length_s, PILE_KEEP_SAFE_MAX_S) : PILE_KEEP_SAFE_S;
 	snprintf(text, sizeof(text), "%llu %llu\n", (unsigned long long)now_s + length_s, length_s);

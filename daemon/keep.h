@@ -52,9 +52,9 @@ int pile_keep_begin(const char *state_dir, uint64_t now_s, uint32_t *ret_ends);
 /** pile_keep_end - it ends by itself: the mark goes. */
 void pile_keep_end(const char *state_dir);
 
-#define PILE_KEEP_SAFE_S 3600ULL	/* safe mode lasts an hour ... */
-#define PILE_KEEP_SAFE_MAX_S 57600ULL	/* ... twice as long as the last one, 16 h at most ... */
-#define PILE_KEEP_SAFE_CALM_S 86400ULL	/* ... where that was over less than a day ago */
+#define PILE_KEEP_SAFE_S 3600ULL       /* safe mode lasts an hour ... */
+#define PILE_KEEP_SAFE_MAX_S 57600ULL  /* ... twice as long as the last one, 16 h at most ... */
+#define PILE_KEEP_SAFE_CALM_S 86400ULL /* ... where that was over less than a day ago */
 
 /**
  * pile_keep_safe - safe mode begins: the unclean ends so far are forgotten

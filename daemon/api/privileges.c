@@ -144,7 +144,7 @@ static int rules_add(scmp_filter_ctx filter)
 {
 	const struct scmp_arg_cmp not_executable = SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0);
 	const struct scmp_arg_cmp get_flags = SCMP_A1(SCMP_CMP_EQ, 3 /* F_GETFL */);
-	/* the listener outlives this process: the next one is given the same, and no call above makes another number of it */
+	/* the next such process is given the same listener; no call above makes another number of it */
 	const struct scmp_arg_cmp not_listener = SCMP_A0(SCMP_CMP_NE, PILE_API_FD_LISTEN);
 	int r = 0;
 

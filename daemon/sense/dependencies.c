@@ -124,7 +124,8 @@ struct sweep {
 	struct pile_sense *s;
 	struct pile_kernel *k;
 	uint64_t now_ns;
-	uint32_t met[2]; /* connections of groups that the policy does not name, and that it names */
+	uint32_t
+		met[2]; /* connections of groups that the policy does not name, and that it names */
 };
 
 static void pending_add(struct pile_sense *s, const struct pile_bpf_record_connect *rec,

@@ -75,7 +75,8 @@ struct pile_bpf_connect {
 
 /** The two storages, and whose: the place in `followed` and `followed_max`. */
 enum pile_bpf_followed {
-	PILE_FOLLOWED_SOCKETS = 0, /* ... of groups that the policy does not name; those that it names: + 1 */
+	PILE_FOLLOWED_SOCKETS =
+		0, /* ... of groups that the policy does not name; those that it names: + 1 */
 	PILE_FOLLOWED_CONNECTS = 2,
 	PILE_FOLLOWED = 4, /* a power of two */
 };
@@ -107,7 +108,8 @@ struct pile_bpf_control {
 	/* totals.unnamed_added may grow to this: the others' share of "destinations" */
 	pile_u64 unnamed_added_max;
 	pile_u64 followed_max[PILE_FOLLOWED]; /* totals.followed may grow to this */
-	pile_u32 walk_left; /* descriptors that the walk may look at in this read; the kernel counts down */
+	pile_u32
+		walk_left; /* descriptors that the walk may look at in this read; the kernel counts down */
 	pile_u32 page_bytes;
 	pile_u64
 		tick_ns; /* monotonic: the control loop's last tick; late means: the kernel's loop decides */
@@ -127,7 +129,7 @@ struct pile_bpf_totals {
 	pile_u64 destinations_lost; /* no room for a counter */
 	pile_u64 unnamed_added;	    /* counters made for groups that the policy does not name */
 	pile_u64 followed[PILE_FOLLOWED]; /* sockets that were given a state */
-	pile_u64 storage_lost; /* no memory, or no room, for a socket's state */
+	pile_u64 storage_lost;		  /* no memory, or no room, for a socket's state */
 	pile_u64 workers_lost;
 	struct pile_bpf_used used[PILE_GROUPS_MAX];
 	/* the loop in the kernel: its ticks, the longest time between two, gates it shut, places it lacked */

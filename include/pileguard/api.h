@@ -19,7 +19,8 @@
 #define PILE_API_GROUP "pileguard" /* may read; only uid 0 may POST */
 #define PILE_API_USER "pileguard"  /* the api child runs as this user */
 #define PILE_API_CLIENTS_MAX 128
-#define PILE_API_MEMORY_MAX (64 << 20) /* address space of its process; what it uses is some MiB of that */
+#define PILE_API_MEMORY_MAX \
+	(64 << 20) /* address space of its process; what it uses is some MiB of that */
 #define PILE_API_REQUEST_BYTES_MAX 8192 /* head and body together */
 #define PILE_API_REQUEST_SECONDS_MAX 5	/* a request must be complete by then */
 

@@ -28,7 +28,7 @@
  */
 #define PILE_STORAGE_MAX 65536
 #define PILE_STORAGE_UNNAMED_MAX 16384 /* of those: of groups that the policy does not name */
-#define PILE_WALK_FILES 16384	       /* descriptors that one read of a walk may look at: some ms */
+#define PILE_WALK_FILES 16384 /* descriptors that one read of a walk may look at: some ms */
 
 /* 2^28 ns = 268 ms: design.md's 250 ms, by a shift instead of a division */
 #define PILE_WHEEL_SLOT_SHIFT 28

@@ -247,8 +247,13 @@ static int sandbox_try(void)
 {
 	struct pile_error err = { 0 };
 	char *const argv[] = { "true", NULL };
+	int one = 1, pair[2];
 
 	setvbuf(stdout, NULL, _IONBF, 0);
+	/* stands for the listener, which the next api process is given too; and any other socket */
+	if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair) < 0 || dup2(pair[0], 40) < 0 ||
+	    dup2(pair[1], PILE_API_FD_LISTEN) < 0)
+		return 1;
 	if (pile_privileges_drop(&err) != 0) {
 		printf("drop: %s\n", err.text);
 		return 1;
@@ -262,6 +267,20 @@ static int sandbox_try(void)
 				      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED
 					 ? strerrorname_np(errno)
 					 : "works");
+	printf("shutdown of the listener %s\n",
+	       shutdown(PILE_API_FD_LISTEN, SHUT_RDWR) < 0 ? strerrorname_np(errno) : "works");
+	printf("option of the listener %s\n",
+	       setsockopt(PILE_API_FD_LISTEN, SOL_SOCKET, SO_SNDBUF, &one, sizeof(one)) < 0
+		       ? strerrorname_np(errno)
+		       : "works");
+	printf("dup of the listener %s\n",
+	       dup(PILE_API_FD_LISTEN) < 0 ? strerrorname_np(errno) : "works");
+	printf("shutdown of another %s\n",
+	       shutdown(40, SHUT_WR) < 0 ? strerrorname_np(errno) : "works");
+	printf("128 MiB %s\n", mmap(NULL, 128 << 20, PROT_READ | PROT_WRITE,
+				    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED
+				       ? strerrorname_np(errno)
+				       : "works");
 	execv("/bin/true", argv);
 	printf("execve returned\n");
 	return 1;

@@ -379,7 +379,9 @@ class Sandbox(unittest.TestCase):
     def test_what_must_not_work(self):
         run = subprocess.run([HARNESS, "--sandbox"], capture_output=True, text=True)
         self.assertEqual(run.stdout.splitlines(), ["open EPERM", "socket EPERM", "kill EPERM", "setuid EPERM",
-                                                   "exec page EPERM"])
+                                                   "exec page EPERM", "shutdown of the listener EPERM",
+                                                   "option of the listener EPERM", "dup of the listener EPERM",
+                                                   "shutdown of another works", "128 MiB ENOMEM"])
         self.assertEqual(run.returncode, -signal.SIGSYS, "execve kills")
 
 

@@ -13,7 +13,8 @@ import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 # pylint: disable=wrong-import-position
-from guardlib import BUILD, FIGURES, GATE_PROGRAMS, Load, Stage, bpf_objects, cgroup_programs, figures_print, for_others, policy, until
+from guardlib import (BUILD, FIGURES, GATE_PROGRAMS, Load, Stage, bpf_objects, cgroup_programs, figures_print, for_others, moment,
+                      policy, until)
 
 
 def setUpModule():

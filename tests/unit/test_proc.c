@@ -25,7 +25,8 @@ static void test_unit(void **state)
 		{ "/user.slice/user-0.slice/session-1.scope", "session-1.scope" },
 		{ "/user.slice/user-7.slice/user@7.service/app.slice/z.service", "user@7.service" },
 		/* below a unit everything is that unit's own business: a container's, or a user's */
-		{ "/system.slice/docker-12ab.scope/system.slice/nginx.service", "docker-12ab.scope" },
+		{ "/system.slice/docker-12ab.scope/system.slice/nginx.service",
+		  "docker-12ab.scope" },
 		{ "/machine.slice/libpod-1.scope/system.slice/nginx.service", "libpod-1.scope" },
 		/* ... and below what is no slice too */
 		{ "/docker/12ab/system.slice/nginx.service", NULL },

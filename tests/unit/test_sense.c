@@ -63,7 +63,9 @@ static int setup(void **state)
 	memset(&sample, 0, sizeof(sample));
 	memset(shards, 0, sizeof(shards));
 	memset(&control, 0, sizeof(control));
-	kernel = (struct pile_kernel){ .shards = shards, .n_shards = 1, .control = &control, .totals = &totals };
+	kernel = (struct pile_kernel){
+		.shards = shards, .n_shards = 1, .control = &control, .totals = &totals
+	};
 	groups.n_groups = GROUP + 1;
 	groups.groups[GROUP].used = groups.groups[GROUP].present = true;
 	now_ns = START_NS;
