@@ -195,9 +195,19 @@ struct signal_struct {
 	atomic_t live; /* threads that have not ended */
 } PRESERVE;
 
+struct percpu_counter {
+	__s64 count;
+} PRESERVE;
+
+struct mm_struct {
+	struct percpu_counter rss_stat[4];
+} PRESERVE;
+
 struct task_struct {
 	int pid;
 	int tgid;
+	u64 start_boottime;
+	struct mm_struct *mm;
 	char comm[16];
 	struct signal_struct *signal;
 	struct css_set *cgroups;
@@ -209,6 +219,11 @@ struct bpf_iter_meta {
 	struct seq_file *seq;
 	u64 session_id;
 	u64 seq_num;
+} PRESERVE;
+
+struct bpf_iter__task {
+	struct bpf_iter_meta *meta;
+	struct task_struct *task;
 } PRESERVE;
 
 struct bpf_iter__task_file {

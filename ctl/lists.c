@@ -59,6 +59,25 @@ CELL(w_p50, seconds, "p50_seconds")
 CELL(w_p99, seconds, "p99_seconds")
 CELL(w_answered, count, "answered_total")
 CELL(w_rss, bytes, "rss_bytes")
+CELL(w_private, bytes, "private_bytes")
+
+/** "1.0 MiB/s", or nothing at all: most workers do not. */
+static const char *w_growth(const json_t *row, char *buf, size_t size)
+{
+	char rate[32];
+
+	buf[0] = '\0';
+	if (pile_value_known(row, "growing_bytes_per_second"))
+		snprintf(buf, size, "%s/s",
+			 pile_value_format_bytes(row, "growing_bytes_per_second", rate,
+						 sizeof(rate)));
+	return buf;
+}
+
+static bool w_loud(const json_t *row)
+{
+	return pile_value_known(row, "growing_bytes_per_second");
+}
 
 CELL(d_group, text, "group")
 CELL(d_endpoint, text, "endpoint")
@@ -204,6 +223,8 @@ int pile_lists_workers(const struct pile_ctl *ctl)
 		{ "P99", true, 1, w_p99, NULL },
 		{ "ANSWERED", true, 5, w_answered, NULL },
 		{ "RESIDENT", true, 1, w_rss, NULL },
+		{ "PRIVATE", true, 4, w_private, NULL },
+		{ "GROWS", true, 0, w_growth, w_loud },
 	};
 
 	return list_show(ctl, "/v1/workers", columns, ARRAY_LEN(columns), "no worker is watched",

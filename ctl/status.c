@@ -440,6 +440,23 @@ static void attachment_show(const struct pile_ctl *ctl, const json_t *g)
 	pile_table_loud(ctl, line);
 }
 
+static void leak_show(const struct pile_ctl *ctl, const json_t *g)
+{
+	char name[80], line[240], rate[32], left[32];
+
+	if (!pile_value_is(g, "memory.leak"))
+		return;
+	snprintf(
+		line, sizeof(line),
+		"! %s: %.0f worker%s by %s/s, without end: memory is gone in %s. See: pileguardctl workers",
+		pile_value_format_text(g, "name", name, sizeof(name)),
+		pile_value_number(g, "memory.growing_workers"),
+		pile_value_number(g, "memory.growing_workers") > 1 ? "s grow" : " grows",
+		pile_value_format_bytes(g, "memory.growing_bytes_per_second", rate, sizeof(rate)),
+		pile_value_format_seconds(g, "memory.growing_gone_in_seconds", left, sizeof(left)));
+	pile_table_loud(ctl, line);
+}
+
 /** What the guard itself has lost since its start. */
 static void losses_show(const struct pile_ctl *ctl, const json_t *status)
 {
@@ -476,6 +493,8 @@ static void oddities_show(const struct pile_ctl *ctl, const json_t *status)
 		attachment_show(ctl, one);
 	json_array_foreach(pile_value_get(status, "groups"), index, one)
 		risk_show(ctl, one);
+	json_array_foreach(pile_value_get(status, "groups"), index, one)
+		leak_show(ctl, one);
 	losses_show(ctl, status);
 	if (pile_value_is(status, "network_suspect"))
 		pile_table_loud(ctl, "! many destinations are dead at once: our own network, not "

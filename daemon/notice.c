@@ -33,6 +33,8 @@ static const struct {
 	[PILE_NOTICE_ARMED] = { "8fe0b4865ae94a089f29946240c1eb13", LOG_NOTICE },
 	[PILE_NOTICE_DROPPED] = { "1d7443eea5ff4eca8b7a2beebd8e0ffc", LOG_WARNING },
 	[PILE_NOTICE_FILES] = { "acabf95fb63640028fff2dfda696e47c", LOG_WARNING },
+	[PILE_NOTICE_LEAK] = { "34a96034f5434df0a7370d91a786824d", LOG_WARNING },
+	[PILE_NOTICE_LEAK_OVER] = { "2d98527e24414b28a0b1d2f3e15b3afb", LOG_NOTICE },
 };
 
 const char *pile_notice_undo(const struct pile_event *e, char *buf, size_t size)

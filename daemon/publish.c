@@ -179,6 +179,8 @@ static void group_fill(const struct pile_guard *g, uint32_t slot, uint64_t now_n
 	to->request_bytes = risk->request_bytes;
 	to->free_bytes = risk->free_bytes;
 	to->exhaustion_ns = risk->exhaustion_ns;
+	to->leak = g->decide.leak[slot].told;
+	to->leak_left_ns = g->decide.leak[slot].left_ns;
 	/* waiting for seconds is normal here: long polls, learned */
 	to->learned_long_poll = to->w99 >= 8 && g->decide.baseline[slot].p99_ns > 5 * NS_PER_SEC;
 	to->would_have_acted_24h =
@@ -190,19 +192,31 @@ static void group_fill(const struct pile_guard *g, uint32_t slot, uint64_t now_n
 	to->sample = g->sample.groups[slot];
 }
 
+static void leak_count(struct pile_snapshot_half *half, const struct pile_snapshot_group *group)
+{
+	uint64_t gone_ns = half->realtime_ns + MIN(group->leak_left_ns, UINT64_MAX / 4);
+
+	half->host.workers_growing += group->sample.growing;
+	half->host.leaks += group->leak;
+	if (group->leak && (!half->host.leak_realtime_ns || gone_ns < half->host.leak_realtime_ns))
+		half->host.leak_realtime_ns = gone_ns;
+}
+
 /* Slots of the guard's table may have holes; the snapshot has none. */
 static void groups_fill(const struct pile_guard *g, struct pile_snapshot_half *half,
 			uint32_t *index)
 {
 	half->n_groups = 0;
-	half->host.gates_missing = 0;
+	half->host.gates_missing = half->host.workers_growing = half->host.leaks = 0;
+	half->host.leak_realtime_ns = 0;
 	for (uint32_t i = 0; i < PILE_GROUPS_MAX; i++) {
 		index[i] = PILE_NO_GROUP;
 		if (i >= g->groups.n_groups || !g->groups.groups[i].used)
 			continue;
 		index[i] = half->n_groups;
 		group_fill(g, i, half->t_ns, &half->groups[half->n_groups]);
-		half->host.gates_missing += half->groups[half->n_groups++].gate_missing;
+		half->host.gates_missing += half->groups[half->n_groups].gate_missing;
+		leak_count(half, &half->groups[half->n_groups++]);
 	}
 }
 
@@ -364,33 +378,12 @@ static void dependencies_fill(const struct pile_guard *g, struct pile_snapshot_h
 	hands_count(g, half);
 }
 
-static void worker_comm(uint32_t pid, char *ret, size_t size)
-{
-	char path[64], text[64];
-
-	snprintf(path, sizeof(path), "/proc/%u/comm", pid);
-	if (pile_proc_read(path, text, sizeof(text)) <= 0)
-		return;
-	text[strcspn(text, "\n")] = '\0';
-	snprintf(ret, size, "%.15s", text);
-}
-
-static void worker_memory(uint32_t pid, uint64_t *ret)
-{
-	unsigned long long size, resident;
-	char path[64], text[128];
-
-	snprintf(path, sizeof(path), "/proc/%u/statm", pid);
-	if (pile_proc_read(path, text, sizeof(text)) > 0 &&
-	    sscanf(text, "%llu %llu", &size, &resident) == 2)
-		*ret = resident * (uint64_t)sysconf(_SC_PAGESIZE);
-}
-
 static void worker_fill(struct pile_guard *g, struct pile_snapshot_half *half, uint32_t pid,
 			const struct pile_bpf_worker *counts, uint32_t group)
 {
 	struct pile_snapshot_worker *to = &half->workers[half->n_workers++];
 	const struct pile_sense_worker *seen = pile_requests_worker(&g->sense, pid);
+	const struct pile_growth_worker *held = pile_growth_find(&g->sense.growth, pid);
 
 	memset(to, 0, sizeof(*to));
 	to->pid = pid;
@@ -404,14 +397,15 @@ static void worker_fill(struct pile_guard *g, struct pile_snapshot_half *half, u
 		if (seen->oldest_open_ns && half->t_ns > seen->oldest_open_ns)
 			to->oldest_ns = half->t_ns - seen->oldest_open_ns;
 	}
-	/* a pile-up has many: their memory is the group's business then */
-	if (half->n_workers <= 64) {
-		worker_memory(pid, &to->rss_bytes);
-		worker_comm(pid, to->comm, sizeof(to->comm));
-	}
+	if (!held)
+		return;
+	to->rss_bytes = held->resident_bytes;
+	to->private_bytes = held->private_bytes;
+	to->rate_bytes = held->rate_bytes;
+	memcpy(to->comm, held->comm, sizeof(to->comm));
 }
 
-/* Once a second, after a sweep: a microsecond a worker, some tens for the first 64. */
+/* Once a second, after a sweep: a microsecond a worker. */
 static void workers_fill(struct pile_guard *g, struct pile_snapshot_half *half,
 			 const uint32_t *index)
 {

@@ -279,6 +279,7 @@ static bool line_allowed(struct pile_slow *s, const struct pile_event *event)
 	case PILE_EVENT_STAGE:
 	case PILE_EVENT_TROUBLE:
 	case PILE_EVENT_PROBE:
+	case PILE_EVENT_LEAK:
 		common = true;
 		break;
 	case PILE_EVENT_OPEN:

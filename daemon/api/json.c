@@ -96,13 +96,16 @@ static json_t *memory_value(const struct pile_snapshot_group *group)
 {
 	const struct pile_sample_group *s = &group->sample;
 
-	return json_pack("{s:o,s:o,s:o,s:o,s:o,s:I}", "used_bytes",
+	return json_pack("{s:o,s:o,s:o,s:o,s:o,s:I,s:I,s:I,s:o,s:b}", "used_bytes",
 			 pile_json_value_known(s->memory_bytes), "limit_bytes",
 			 pile_json_value_known(s->memory_limit_bytes), "free_bytes",
 			 json_integer(BIG(group->free_bytes)), "per_request_bytes",
 			 pile_json_value_known(group->request_bytes), "exhausted_in_seconds",
 			 pile_json_value_seconds(group->exhaustion_ns), "pressure_permille",
-			 BIG(s->pressure_permille));
+			 BIG(s->pressure_permille), "growing_workers", BIG(s->growing),
+			 "growing_bytes_per_second", BIG(s->growing_bytes),
+			 "growing_gone_in_seconds", pile_json_value_seconds(group->leak_left_ns),
+			 "leak", group->leak);
 }
 
 static json_t *workers_value(const struct pile_snapshot_group *group)
@@ -166,15 +169,17 @@ unsigned int pile_json_groups(const struct pile_snapshot_half *half, const struc
 static json_t *worker_value(const struct pile_snapshot_half *half,
 			    const struct pile_snapshot_worker *w)
 {
-	return json_pack("{s:I,s:o,s:o,s:I,s:I,s:o,s:I,s:o,s:o,s:o}", "pid", BIG(w->pid), "group",
-			 pile_json_value_text(group_name(half, w->group)), "comm",
+	return json_pack("{s:I,s:o,s:o,s:I,s:I,s:o,s:I,s:o,s:o,s:o,s:o,s:o}", "pid", BIG(w->pid),
+			 "group", pile_json_value_text(group_name(half, w->group)), "comm",
 			 pile_json_value_text(w->comm), "waiting", BIG(w->waiting), "connections",
 			 BIG(w->connections), "oldest_seconds",
 			 pile_json_value_seconds_or_null(w->oldest_ns), "answered_total",
 			 BIG(w->answered), "p50_seconds",
 			 pile_json_value_seconds_or_null(w->p50_ns), "p99_seconds",
 			 pile_json_value_seconds_or_null(w->p99_ns), "rss_bytes",
-			 pile_json_value_known(w->rss_bytes));
+			 pile_json_value_known(w->rss_bytes), "private_bytes",
+			 pile_json_value_known(w->private_bytes), "growing_bytes_per_second",
+			 pile_json_value_known(w->rate_bytes));
 }
 
 unsigned int pile_json_workers(const struct pile_snapshot_half *half,

@@ -22,6 +22,7 @@ static const char *event_kind_name(uint32_t kind)
 		[PILE_EVENT_TROUBLE] = "trouble",     [PILE_EVENT_PROBE] = "probe",
 		[PILE_EVENT_DISARM] = "disarm",	      [PILE_EVENT_ARM] = "arm",
 		[PILE_EVENT_DROPPED] = "dropped",     [PILE_EVENT_FILES] = "files",
+		[PILE_EVENT_LEAK] = "leak",
 	};
 
 	return kind < ARRAY_LEN(names) && names[kind] ? names[kind] : "unknown";

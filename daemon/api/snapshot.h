@@ -40,6 +40,8 @@ struct pile_snapshot_group {
 	uint64_t request_bytes; /* memory per waiting request */
 	uint64_t free_bytes;	/* what is left of the budget */
 	uint64_t exhaustion_ns; /* UINT64_MAX = not growing */
+	uint64_t leak_left_ns;	/* by workers that grow without end; UINT64_MAX = none does */
+	bool leak;		/* ... and that is told */
 	uint32_t would_have_acted_24h;
 	char would_have[PILE_ENDPOINT_TEXT_MAX]; /* destination of the last one, or "" */
 	uint64_t attached_ns;			 /* when it was attached last (monotonic) */
@@ -74,7 +76,8 @@ struct pile_snapshot_worker {
 	uint64_t oldest_ns;
 	uint64_t answered;
 	uint64_t p50_ns, p99_ns;
-	uint64_t rss_bytes; /* 0 = not known */
+	uint64_t rss_bytes, private_bytes; /* 0 = not known */
+	uint64_t rate_bytes;		   /* a second, when its memory grows without end; else 0 */
 	char comm[16];
 };
 
@@ -136,6 +139,10 @@ struct pile_snapshot_host {
 	uint64_t lines_dropped;	  /* of the journal */
 	uint32_t gates_missing;	  /* groups that should enforce and are not attached */
 	uint32_t dead_not_at_risk;
+	uint32_t workers_growing; /* their memory, without end */
+	uint32_t leaks;		  /* groups of which that is told */
+	uint64_t
+		leak_realtime_ns; /* when the first of those is out of memory, at the rate of now; 0 = none */
 	uint32_t holds, releases; /* by hand, in force */
 	uint64_t guard_cpu_ns, guard_rss_bytes;
 	bool network_suspect;

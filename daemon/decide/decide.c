@@ -32,6 +32,7 @@ static void forget_group(struct pile_decide *state, uint32_t group)
 	pile_baseline_init(&state->baseline[group]);
 	pile_risk_init(&state->risk[group]);
 	pile_verdict_init(&state->verdict[group]);
+	pile_leak_init(&state->leak[group]);
 	pile_proofs_forget(&state->breakers.proofs, group);
 	pile_hands_forget(&state->breakers.hands, group);
 }
@@ -182,6 +183,23 @@ static void report_stage(struct pile_decide *state, const struct pile_decide_vie
 		v->explain_id = 0;
 }
 
+static void update_leak(struct pile_decide *state, const struct pile_decide_view *view,
+			const struct pile_sample *sample, uint32_t group, struct pile_intents *out)
+{
+	struct pile_leak *leak = &state->leak[group];
+	uint64_t free_bytes = state->risk[group].free_bytes;
+	int change =
+		pile_leak_update(leak, &sample->groups[group], free_bytes, view->leak_notice_ns);
+	struct pile_intent *intent;
+
+	if (!change)
+		return;
+	intent =
+		pile_intents_add(out, change > 0 ? PILE_INTENT_LEAK : PILE_INTENT_LEAK_OVER, group);
+	if (intent)
+		pile_leak_explain(leak, sample, group, free_bytes, &intent->why);
+}
+
 static void learn(struct pile_decide *state, const struct pile_sample *sample, uint32_t group)
 {
 	const struct pile_sample_group *g = &sample->groups[group];
@@ -216,6 +234,7 @@ static void update_groups(struct pile_decide *state, const struct pile_decide_vi
 			report_stage(state, view, sample, i, from, out);
 		if (!fresh)
 			learn(state, sample, i);
+		update_leak(state, view, sample, i, out);
 	}
 }
 

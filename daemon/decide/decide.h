@@ -5,13 +5,14 @@
  * Compiled for the host with sanitizers and fed hand-made and recorded traces
  * (tests/unit/test_decide.c). Parts: baseline.c (what is normal), risk.c (time to exhaustion, risk
  * ratio), verdict.c (stages S1-S3, recorded only), proof.c (is it dead?), network.c (own network),
- * hand.c (hold, release), disarm.c (hands off), breaker.c (rung 1).
+ * hand.c (hold, release), disarm.c (hands off), breaker.c (rung 1), leak.c (told only).
  */
 #pragma once
 
 #include "decide/baseline.h"
 #include "decide/breaker.h"
 #include "decide/intent.h"
+#include "decide/leak.h"
 #include "decide/network.h"
 #include "decide/risk.h"
 #include "decide/verdict.h"
@@ -34,8 +35,10 @@ struct pile_decide_view {
 	enum pile_mode mode;
 	bool outside_share; /* ... is observe because enforce_share leaves this host out */
 	uint64_t memory_reserve_bytes; /* 0 = the default: 64 MiB + 2 % of memory */
-	uint32_t host_seed;	       /* hash of the machine id: jitter */
-	bool disarmed;		       /* by hand: what is open closes, nothing opens, holds end */
+	uint64_t
+		leak_notice_ns; /* growth that takes all memory within so long is told; 0 = none is */
+	uint32_t host_seed;	/* hash of the machine id: jitter */
+	bool disarmed;		/* by hand: what is open closes, nothing opens, holds end */
 	uint32_t
 		n_groups; /* none is used from here on; a slot that was given away is among them once more */
 	struct pile_decide_group groups[PILE_GROUPS_MAX];
@@ -47,6 +50,7 @@ struct pile_decide {
 	struct pile_verdict verdict[PILE_GROUPS_MAX];
 	struct pile_breakers breakers;
 	struct pile_network network;
+	struct pile_leak leak[PILE_GROUPS_MAX];
 	/* starts at 1, or where the recorder left off; 0 is skipped when it wraps */
 	uint32_t next_explain_id;
 	uint64_t last_tick_ns;	       /* 0 = none yet */

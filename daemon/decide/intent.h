@@ -19,11 +19,11 @@
 #define PILE_SCOUTS_MAX 8
 
 /*
- * In one tick: close, open and renew or allow of every breaker, a stage of every group, the
+ * In one tick: close, open and renew or allow of every breaker, a stage and a leak of every group, the
  * network, probes and what they found, opening and close of what the loop in the kernel did.
  */
 #define PILE_INTENTS_MAX \
-	(4 * PILE_BREAKERS_MAX + PILE_GROUPS_MAX + 2 + 2 * PILE_SCOUTS_MAX + 2 * PILE_LOOP_MAX)
+	(4 * PILE_BREAKERS_MAX + 2 * PILE_GROUPS_MAX + 2 + 2 * PILE_SCOUTS_MAX + 2 * PILE_LOOP_MAX)
 
 enum pile_intent_kind {
 	PILE_INTENT_NONE = 0,
@@ -49,6 +49,9 @@ enum pile_intent_kind {
 	/* many destinations dead at once: our own network; nothing is opened (record only) */
 	PILE_INTENT_NETWORK,
 	PILE_INTENT_NETWORK_OVER,
+	/* workers whose memory grows without end: how long it lasts (record only) */
+	PILE_INTENT_LEAK,
+	PILE_INTENT_LEAK_OVER,
 };
 
 /** Which switch kept an intent from being carried out. */
@@ -111,6 +114,9 @@ struct pile_why {
 	uint32_t stage_from, stage_to; /* PILE_INTENT_STAGE: enum pile_stage */
 	uint32_t excess;	       /* waiting above the learned level */
 	uint32_t dead_destinations;    /* PILE_INTENT_NETWORK */
+	/* PILE_INTENT_LEAK: workers that grow, the fastest of them, and by how much in which time */
+	uint32_t growing, pid;
+	uint64_t grown_bytes, grown_over_ns;
 };
 
 struct pile_intent {

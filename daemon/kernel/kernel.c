@@ -16,15 +16,27 @@
 #include "discover.skel.h"
 #include "loop.skel.h"
 #include "maps.skel.h"
+#include "memory.skel.h"
 #include "requests.skel.h"
 #include "requests_unix.skel.h"
 #include "requests_fentry.skel.h"
 #include "sweep.skel.h"
 #include "sweep_all.skel.h"
 
-enum object_id { MAPS, SENSOR, UNIX, DEPENDENCIES, DISCOVER, SWEEP, BREAKER, DEADLINE, LOOP };
+enum object_id {
+	MAPS,
+	SENSOR,
+	UNIX,
+	DEPENDENCIES,
+	DISCOVER,
+	SWEEP,
+	BREAKER,
+	DEADLINE,
+	LOOP,
+	MEMORY
+};
 
-_Static_assert(LOOP + 1 == PILE_KERNEL_OBJECTS, "one slot an object");
+_Static_assert(MEMORY + 1 == PILE_KERNEL_OBJECTS, "one slot an object");
 
 struct object_def {
 	const char *name;
@@ -54,6 +66,8 @@ static const struct object_def object_defs[PILE_KERNEL_OBJECTS] = {
 	[LOOP] = { "loop", loop_bpf__elf_bytes,
 		   "no loop in the kernel: while the guard itself does not run, nothing acts",
 		   false },
+	[MEMORY] = { "memory", memory_bpf__elf_bytes,
+		     "what single workers hold is not seen: none that grows is told", false },
 };
 
 /* What libbpf said last: the cause of a failure is in its log, not in its error code. */
@@ -310,6 +324,15 @@ static int discover_attach(struct pile_kernel *k)
 	return k->iter_discover ? 0 : -ENOSYS;
 }
 
+static void memory_attach(struct pile_kernel *k)
+{
+	if (!k->objects[MEMORY])
+		return;
+	k->iter_workers = iter_attach(k->objects[MEMORY], "walk_workers", -1);
+	if (!k->iter_workers)
+		missing_add(k, object_defs[MEMORY].without);
+}
+
 static int jiffies_run(int prog_fd, uint32_t *ret)
 {
 	LIBBPF_OPTS(bpf_test_run_opts, opts);
@@ -444,6 +467,7 @@ int pile_kernel_open(struct pile_kernel *k, struct pile_error *err)
 		goto fail;
 	}
 	k->control->unix_sends = is_attached(k->objects[UNIX], "answer_unix");
+	memory_attach(k);
 	r = discover_attach(k);
 	if (r < 0) {
 		pile_error_set(err, r, "cannot walk the host's descriptors: %s", why_not(r));
@@ -494,6 +518,7 @@ void pile_kernel_close(struct pile_kernel *k)
 	pile_kernel_discover_stop(k);
 	bpf_link__destroy(k->iter_discover);
 	bpf_link__destroy(k->iter_hidden);
+	bpf_link__destroy(k->iter_workers);
 	sweep_detach(k);
 	while (k->n_links > 0)
 		bpf_link__destroy(k->links[--k->n_links]);

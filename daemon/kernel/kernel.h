@@ -16,7 +16,7 @@
 #include "util/endpoint.h"
 #include "util/error.h"
 
-#define PILE_KERNEL_OBJECTS 9
+#define PILE_KERNEL_OBJECTS 10
 #define PILE_KERNEL_WALKS_MAX 3 /* of one sweep */
 #define PILE_KERNEL_LINKS_MAX 16
 #define PILE_KERNEL_READ_BYTES 65536 /* one read of an iterator */
@@ -35,7 +35,7 @@ struct pile_kernel {
 	struct bpf_object *objects[PILE_KERNEL_OBJECTS];
 	struct bpf_link *links[PILE_KERNEL_LINKS_MAX]; /* sensors */
 	unsigned int n_links;
-	struct bpf_link *iter_discover, *iter_hidden;
+	struct bpf_link *iter_discover, *iter_hidden, *iter_workers;
 	bool discovering; /* a walk is under way */
 	int discover_fd;
 	struct bpf_link *sweep_sockets[PILE_KERNEL_WALKS_MAX]; /* up to the first NULL */
@@ -150,6 +150,9 @@ void pile_kernel_discover_stop(struct pile_kernel *k);
  * namespace only).
  */
 int pile_kernel_discover_hidden(struct pile_kernel *k);
+
+/** pile_kernel_workers_walk - what each worker holds, as far as half a second reaches. Returns as a sweep does. */
+int pile_kernel_workers_walk(struct pile_kernel *k, pile_kernel_record_fn fn, void *arg);
 
 /** Group membership. group = PILE_NO_GROUP removes. Return 0 or negative errno. */
 int pile_kernel_cgroup_set(struct pile_kernel *k, uint64_t cgroup_id, uint32_t group);

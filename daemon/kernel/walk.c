@@ -16,6 +16,7 @@ static const uint16_t record_sizes[] = {
 	[PILE_RECORD_SOCKET] = sizeof(struct pile_bpf_record_socket),
 	[PILE_RECORD_QUEUE] = sizeof(struct pile_bpf_record_queue),
 	[PILE_RECORD_CONNECT] = sizeof(struct pile_bpf_record_connect),
+	[PILE_RECORD_WORKER] = sizeof(struct pile_bpf_record_worker),
 };
 
 /* Returns the bytes consumed; less than @size, or negative: the stream makes no sense. */
@@ -134,6 +135,11 @@ static void record_ignore(const struct pile_bpf_record *record, void *arg)
 int pile_kernel_discover_hidden(struct pile_kernel *k)
 {
 	return walk(k, k->iter_hidden, record_ignore, NULL);
+}
+
+int pile_kernel_workers_walk(struct pile_kernel *k, pile_kernel_record_fn fn, void *arg)
+{
+	return walk(k, k->iter_workers, fn, arg);
 }
 
 static bool bit_get(const uint32_t *bits, uint32_t group)

@@ -12,6 +12,8 @@
 /* Twice the 500 ms after which a pending connect counts as stuck (struct pile_sample_dependency).
  */
 #define STUCK_VISIBLE_NS NS_PER_SEC
+#define NOTICE_MIN_NS (24 * 60 * NS_PER_SEC) /* below it ten seconds would have to tell */
+#define NOTICE_MAX_NS (720 * 3600 * NS_PER_SEC)
 #define MEMORY_MIN (1ULL << 20) /* less is a slip of the unit: no worker fits */
 
 /** A verdict in the making: which key is wrong; the caller adds which group. */
@@ -298,6 +300,17 @@ static int check_reserve(const struct pile_policy *p, struct fault *f)
 		(unsigned long long)p->memory_reserve_bytes);
 }
 
+static int check_notice(const struct pile_policy *p, struct fault *f)
+{
+	f->key = "leak_notice";
+	if (!p->leak_notice_ns ||
+	    (p->leak_notice_ns >= NOTICE_MIN_NS && p->leak_notice_ns <= NOTICE_MAX_NS))
+		return 0;
+	return pile_error_set(
+		f->err, EINVAL,
+		"leak_notice: growth is measured over 1/144 of it (10 min of 24h): write 24min to 720h, or none");
+}
+
 /* Where reading may never end, or is not reading a file. */
 static bool is_special(const char *path)
 {
@@ -339,7 +352,7 @@ static int check_fingerprints(const struct pile_policy *p, struct fault *f)
 
 typedef int (*top_rule)(const struct pile_policy *, struct fault *);
 
-static const top_rule top_rules[] = { check_reserve, check_fingerprints };
+static const top_rule top_rules[] = { check_reserve, check_notice, check_fingerprints };
 
 static void path_format(const struct fault *f, const char *prefix, char *buf, size_t size)
 {

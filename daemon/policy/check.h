@@ -32,7 +32,7 @@
  *   become stuck hides the proof
  * - workers_max not with workers: events (no cap on requests there); baseline_waiting at most half
  *   of workers_max (above it the group counts as at risk: its normal state would be one)
- * - memory_budget one form, >= 1MiB; memory_reserve auto or >= 1MiB
+ * - memory_budget one form, >= 1MiB; memory_reserve auto or >= 1MiB; leak_notice none or 24min..720h
  * - fingerprints: full paths, each once, none below /proc, /sys, /dev and /run
  * - exempt: IP addresses, each once, none that covers every destination
  * - enforce: only rungs that are built

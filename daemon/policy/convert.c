@@ -330,6 +330,14 @@ static int convert_reserve(const char *key, const char *text, void *target, stru
 	return 0;
 }
 
+static int convert_notice(const char *key, const char *text, void *target, struct pile_error *err)
+{
+	if (strcmp(text, "none"))
+		return convert_duration(key, text, target, err);
+	*(uint64_t *)target = 0;
+	return 0;
+}
+
 #define ROOT_KEY(key, field, convert)                                  \
 	{                                                              \
 #key, offsetof(struct pile_schema_root, key), convert, \
@@ -340,6 +348,7 @@ static const struct root_key root_keys[] = {
 	ROOT_KEY(revision, revision, convert_revision),
 	ROOT_KEY(enforce_share, enforce_share_permille, convert_permille),
 	ROOT_KEY(memory_reserve, memory_reserve_bytes, convert_reserve),
+	ROOT_KEY(leak_notice, leak_notice_ns, convert_notice),
 };
 
 static int convert_root_texts(const struct pile_schema_root *root, struct pile_policy *policy,

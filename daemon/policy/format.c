@@ -295,6 +295,14 @@ static void top_memory_reserve(const struct pile_policy *p, char *buf, size_t si
 		snprintf(buf, size, "auto");
 }
 
+static void top_leak_notice(const struct pile_policy *p, char *buf, size_t size)
+{
+	if (p->leak_notice_ns)
+		exact_duration(p->leak_notice_ns, buf, size);
+	else
+		snprintf(buf, size, "none");
+}
+
 static void top_fingerprints(const struct pile_policy *p, char *buf, size_t size)
 {
 	size_t used = 0;
@@ -309,6 +317,7 @@ const struct pile_format_top pile_format_tops[PILE_FORMAT_TOPS] = {
 	{ "revision", top_revision },
 	{ "enforce_share", top_enforce_share },
 	{ "memory_reserve", top_memory_reserve },
+	{ "leak_notice", top_leak_notice },
 	{ "fingerprints", top_fingerprints },
 };
 

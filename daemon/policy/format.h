@@ -27,7 +27,7 @@ extern const struct pile_format_key pile_format_keys[PILE_FORMAT_KEYS];
 
 /* 8 paths, each letter of them escaped, quoted, with commas */
 #define PILE_FORMAT_TOP_MAX (PILE_FINGERPRINTS_MAX * (2 * PILE_FINGERPRINT_PATH_MAX + 4))
-#define PILE_FORMAT_TOPS 5
+#define PILE_FORMAT_TOPS 6
 
 /** The same for a key of the top. */
 struct pile_format_top {

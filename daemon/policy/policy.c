@@ -11,6 +11,7 @@ void pile_policy_init(struct pile_policy *policy)
 	memset(policy->source, 0, sizeof(policy->source));
 	policy->mode = PILE_MODE_OBSERVE;
 	policy->enforce_share_permille = 1000;
+	policy->leak_notice_ns = 24 * 3600 * NS_PER_SEC; /* a working day, and a night, to look */
 	snprintf(policy->source, sizeof(policy->source), "%s", PILE_POLICY_BUILT_IN);
 }
 

@@ -82,6 +82,8 @@ struct pile_policy {
 	char fingerprints[PILE_FINGERPRINTS_MAX][PILE_FINGERPRINT_PATH_MAX];
 	/* what the host keeps; 0 ("auto") = 64 MiB + 2 % of memory */
 	uint64_t memory_reserve_bytes;
+	/* growth of workers' memory that takes all of it within so long is told; 0 ("none") = nothing is */
+	uint64_t leak_notice_ns;
 	uint32_t n_groups;
 	struct pile_policy_group groups[PILE_GROUPS_MAX];
 	char hash[65];	  /* SHA-256 of the canonical text, lower-case hex */

@@ -82,6 +82,7 @@ static const cyaml_schema_field_t root_fields[] = {
 	ROOT_TEXT(revision),
 	ROOT_TEXT(enforce_share),
 	ROOT_TEXT(memory_reserve),
+	ROOT_TEXT(leak_notice),
 	CYAML_FIELD_SEQUENCE_COUNT("fingerprints", OPTIONAL_LIST, struct pile_schema_root,
 				   fingerprints, n_fingerprints, &list_entry, 0,
 				   PILE_FINGERPRINTS_MAX),

@@ -39,6 +39,7 @@ struct pile_schema_root {
 	char *revision;
 	char *enforce_share;
 	char *memory_reserve;
+	char *leak_notice;
 	char **fingerprints;
 	uint32_t n_fingerprints;
 	struct pile_schema_group *groups;

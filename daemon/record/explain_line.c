@@ -149,6 +149,33 @@ static void put_line_network_over(struct pen *pen, const struct line *line)
 	    line->intent->explain_id);
 }
 
+/* "www: worker 4711 grows by 1.0 MiB/s, 540 MiB in 9 min: memory (10 GiB) is gone in 171 min" */
+static void put_line_leak(struct pen *pen, const struct line *line)
+{
+	const struct pile_why *why = &line->intent->why;
+
+	if (why->growing > 1)
+		put(pen, "%s: %u workers grow by %s/s in all, most of them %u: %s in %s",
+		    line->group, why->growing, bytes_of(why->growth_bytes).text, why->pid,
+		    bytes_of(why->grown_bytes).text, duration(why->grown_over_ns).text);
+	else
+		put(pen, "%s: worker %u grows by %s/s: %s in %s", line->group, why->pid,
+		    bytes_of(why->growth_bytes).text, bytes_of(why->grown_bytes).text,
+		    duration(why->grown_over_ns).text);
+	put(pen, ", all the while. At that rate the %s that are left are gone in %s",
+	    bytes_of(why->free_bytes).text, duration(why->exhaustion_ns).text);
+}
+
+static void put_line_leak_over(struct pen *pen, const struct line *line)
+{
+	if (line->intent->why.growing)
+		put(pen, "%s: workers grow by %s/s still; what is left lasts %s", line->group,
+		    bytes_of(line->intent->why.growth_bytes).text,
+		    duration(line->intent->why.exhaustion_ns).text);
+	else
+		put(pen, "%s: no worker grows without end any more", line->group);
+}
+
 const char *pile_explain_text_intent(const struct pile_intent *intent, const char *group,
 				     const struct pile_explain *explain, char *buf, size_t size)
 {
@@ -161,6 +188,8 @@ const char *pile_explain_text_intent(const struct pile_intent *intent, const cha
 		[PILE_INTENT_STAGE] = put_line_stage,
 		[PILE_INTENT_NETWORK] = put_line_network,
 		[PILE_INTENT_NETWORK_OVER] = put_line_network_over,
+		[PILE_INTENT_LEAK] = put_line_leak,
+		[PILE_INTENT_LEAK_OVER] = put_line_leak_over,
 	};
 	struct line line = { intent, group && group[0] ? group : "host", explain };
 	struct pen pen = pen_start(buf, size);

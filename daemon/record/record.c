@@ -193,6 +193,10 @@ static enum pile_notice intent_notice(const struct pile_intent *intent)
 		return PILE_NOTICE_NETWORK;
 	case PILE_INTENT_NETWORK_OVER:
 		return PILE_NOTICE_NETWORK_OVER;
+	case PILE_INTENT_LEAK:
+		return PILE_NOTICE_LEAK;
+	case PILE_INTENT_LEAK_OVER:
+		return PILE_NOTICE_LEAK_OVER;
 	default:
 		return PILE_NOTICE_NONE;
 	}
@@ -215,6 +219,8 @@ static enum pile_event_kind event_kind(const struct pile_intent *intent)
 		[PILE_INTENT_STAGE] = PILE_EVENT_STAGE,
 		[PILE_INTENT_NETWORK] = PILE_EVENT_NETWORK,
 		[PILE_INTENT_NETWORK_OVER] = PILE_EVENT_NETWORK,
+		[PILE_INTENT_LEAK] = PILE_EVENT_LEAK,
+		[PILE_INTENT_LEAK_OVER] = PILE_EVENT_LEAK,
 	};
 
 	return (size_t)intent->kind < ARRAY_LEN(kinds) ? kinds[intent->kind] : 0;

@@ -29,6 +29,7 @@ enum pile_event_kind {
 	PILE_EVENT_ARM,	    /* ... and may act again */
 	PILE_EVENT_DROPPED, /* lines that did not get into the journal */
 	PILE_EVENT_FILES,   /* the policy's files are not what is in force, or are it again */
+	PILE_EVENT_LEAK,    /* workers whose memory grows without end, or no longer */
 };
 
 /** What the event means, for the journal's message catalog; the ids are in daemon/notice.c. */
@@ -54,6 +55,8 @@ enum pile_notice {
 	PILE_NOTICE_ARMED,
 	PILE_NOTICE_DROPPED,
 	PILE_NOTICE_FILES,
+	PILE_NOTICE_LEAK,
+	PILE_NOTICE_LEAK_OVER,
 	PILE_NOTICES,
 };
 

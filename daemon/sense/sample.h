@@ -16,6 +16,7 @@
 
 #define PILE_SAMPLE_DEPENDENCIES_MAX 256
 #define PILE_SAMPLE_PROBES_MAX 64
+#define PILE_SAMPLE_GROWERS_MAX 16 /* named one by one; all are counted */
 
 /** One group at this tick; its index is its slot in the group table (struct pile_groups). */
 struct pile_sample_group {
@@ -41,6 +42,15 @@ struct pile_sample_group {
 	uint64_t memory_bytes;	     /* anon + kernel + sock + shmem of the cgroup; 0 = not known */
 	uint64_t memory_limit_bytes; /* lowest memory.max on the way up; 0 = none */
 	uint32_t pressure_permille;  /* memory pressure "some" avg10, 0..1000 */
+	uint32_t growing;	     /* workers whose memory grows without end */
+	uint64_t growing_bytes;	     /* ... by so much a second, all of them */
+};
+
+/** A worker whose memory grows without end. */
+struct pile_sample_grower {
+	uint32_t group, pid;
+	uint64_t rate_bytes;  /* a second */
+	uint64_t grown_bytes; /* over pile_sample.grown_over_ns */
 };
 
 /** One destination of one group's connects (TCP). */
@@ -106,4 +116,7 @@ struct pile_sample {
 	struct pile_sample_probe probes[PILE_SAMPLE_PROBES_MAX];
 	uint32_t n_loops;
 	struct pile_sample_loop loops[PILE_LOOP_MAX];
+	uint32_t n_growers;
+	struct pile_sample_grower growers[PILE_SAMPLE_GROWERS_MAX]; /* the fastest first */
+	uint64_t grown_over_ns;
 };

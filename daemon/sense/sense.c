@@ -115,5 +115,6 @@ void pile_sense_tick(struct pile_sense *s, struct pile_kernel *k, struct pile_gr
 	pile_requests_sample(s, k, g, now_ns, ret);
 	pile_dependencies_sample(s, k, g, now_ns, ret);
 	pile_memory_sample(s, g, now_ns, ret);
+	pile_growth_sample(&s->growth, k, now_ns, ret);
 	s->tick++;
 }

@@ -12,6 +12,7 @@
 
 #include "groups/groups.h"
 #include "kernel/kernel.h"
+#include "sense/growth.h"
 #include "sense/sample.h"
 
 #define PILE_SENSE_WINDOW_S 10 /* first-byte quantiles look back this far */
@@ -79,6 +80,7 @@ struct pile_sense {
 	uint64_t connects_started_swept; /* how many had begun by then */
 	uint32_t n_connects;		 /* connections to dependencies seen by the last sweep */
 	uint64_t destinations_lost;
+	struct pile_growth growth;
 	/* what is kept of each destination between ticks */
 	uint32_t n_known;
 	struct pile_sample_dependency known[PILE_SAMPLE_DEPENDENCIES_MAX];

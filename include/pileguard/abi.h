@@ -260,6 +260,7 @@ enum pile_bpf_record_type {
 	PILE_RECORD_SOCKET,	  /* sweep: an accepted connection */
 	PILE_RECORD_QUEUE,	  /* sweep: a listener's accept queue */
 	PILE_RECORD_CONNECT,	  /* sweep: a connection to a dependency */
+	PILE_RECORD_WORKER,	  /* memory: a process that was seen serving */
 };
 
 struct pile_bpf_record {
@@ -326,6 +327,17 @@ struct pile_bpf_record_connect {
 	pile_u64 started_ns;
 };
 
+struct pile_bpf_record_worker {
+	struct pile_bpf_record head;
+	pile_u32 tgid;
+	pile_u32 group;
+	pile_u32 pad;
+	pile_u64 start_ns;	 /* since boot: tells a pid that is used again */
+	pile_u64 private_bytes;	 /* anonymous */
+	pile_u64 resident_bytes; /* ... with files and shared memory */
+	pile_u8 comm[16];
+};
+
 _Static_assert(PILE_GROUPS_MAX == 128, "group_bit in bpf/maps.h masks by 3");
 _Static_assert(sizeof(struct pile_bpf_socket) == 24, "abi");
 _Static_assert(sizeof(struct pile_bpf_connect) == 32, "abi");
@@ -333,5 +345,6 @@ _Static_assert(sizeof(struct pile_bpf_destination) == 24, "abi");
 _Static_assert(sizeof(struct pile_bpf_shard) % 64 == 0, "abi");
 _Static_assert(sizeof(struct pile_bpf_record_listener) == 192, "abi");
 _Static_assert(sizeof(struct pile_bpf_record_connect) == 72, "abi");
+_Static_assert(sizeof(struct pile_bpf_record_worker) == 56, "abi");
 
 #endif

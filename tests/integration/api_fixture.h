@@ -75,7 +75,7 @@ static inline struct pile_snapshot_group *fixture_group(struct pile_snapshot_hal
 	snprintf(g->unit, sizeof(g->unit), "%s", unit);
 	snprintf(g->cgroup, sizeof(g->cgroup), "/system.slice/%.200s", unit);
 	g->sample.used = g->sample.present = true;
-	g->exhaustion_ns = UINT64_MAX;
+	g->exhaustion_ns = g->leak_left_ns = UINT64_MAX;
 	g->free_bytes = 1126ULL << 20;
 	g->gate_ready = true;
 	return g;
@@ -94,6 +94,10 @@ static inline void fixture_groups(struct pile_snapshot_half *half)
 	g->w99 = 5;
 	g->would_have_acted_24h = 2;
 	snprintf(g->would_have, sizeof(g->would_have), "10.9.0.2:3306");
+	g->sample.growing = 1;
+	g->sample.growing_bytes = 700ULL << 10;
+	g->leak = true;
+	g->leak_left_ns = 1647 * NS_PER_SEC;
 	g->sample.opened = 41204;
 	g->sample.answered = 41190;
 	g->sample.closed = 11;
@@ -258,6 +262,8 @@ static inline void fixture_fill(struct pile_snapshot_half *half)
 		.p50_ns = 6 * NS_PER_MS,
 		.p99_ns = 48 * NS_PER_MS,
 		.rss_bytes = 21ULL << 20,
+		.private_bytes = 12ULL << 20,
+		.rate_bytes = 700ULL << 10,
 		.comm = "php-fpm",
 	};
 	half->workers[half->n_workers++] = (struct pile_snapshot_worker){
@@ -267,6 +273,7 @@ static inline void fixture_fill(struct pile_snapshot_half *half)
 		.p50_ns = 6 * NS_PER_MS,
 		.p99_ns = 49 * NS_PER_MS,
 		.rss_bytes = 9ULL << 20,
+		.private_bytes = 2ULL << 20,
 		.comm = "nginx",
 	};
 	fixture_event(half, PILE_EVENT_START, 0, "", "pileguard 1.0 started: mode observe");

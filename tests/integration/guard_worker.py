@@ -14,6 +14,7 @@ import select
 import signal
 import socket
 import sys
+import threading
 import time
 
 FAMILY = {"v4": socket.AF_INET, "v6": socket.AF_INET6, "mapped": socket.AF_INET6}
@@ -68,6 +69,16 @@ def CONNECT(s, host, port):
     return errno.EAGAIN if e == errno.EINPROGRESS else e
 
 
+KEPT = []
+
+
+def leak(rate, seconds):
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        KEPT.append(b"x" * (rate // 20))
+        time.sleep(0.05)
+
+
 def answer(line):
     q = json.loads(line)
     if q["op"] == "connect":
@@ -88,6 +99,10 @@ def answer(line):
             return s.recv(100).decode()
     if q["op"] == "sleep":
         time.sleep(q["seconds"])
+    if q["op"] == "breathe":        # a request's memory, given back before the answer
+        del bytearray(b"x" * q["bytes"])[:]
+    if q["op"] == "leak":           # from now on, beside whatever it is asked: so much a second, for so long
+        threading.Thread(target=leak, args=(q["rate"], q["seconds"]), daemon=True).start()
     return os.getpid()
 
 

@@ -109,6 +109,7 @@ static void assert_round_trip(const struct pile_policy *policy)
 	assert_memory_equal(policy->groups, again.groups, again.n_groups * sizeof(again.groups[0]));
 	assert_int_equal(policy->mode, again.mode);
 	assert_int_equal(policy->memory_reserve_bytes, again.memory_reserve_bytes);
+	assert_int_equal(policy->leak_notice_ns, again.leak_notice_ns);
 	assert_int_equal(policy->n_groups, again.n_groups);
 }
 

@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "sense/growth.h"
+
+#include <string.h>
+
+#include "util/macro.h"
+
+#define SLACK_KIB 256
+#define RISE_MIN_KIB 1024
+#define RISING_MIN 7  /* of nine steps */
+#define STEP_SHARE 36 /* ... each by a quarter of the mean one */
+#define WALKS_A_SPAN 6
+#define WALK_MIN_NS (200 * NS_PER_MS)
+#define WALK_MAX_NS (10 * NS_PER_SEC)
+#define HURRY_NS NS_PER_SEC
+
+/* ---- one track ---- */
+
+void pile_growth_note(struct pile_growth_track *track, uint64_t bytes)
+{
+	track->least_kib = MIN(track->least_kib, (uint32_t)MIN(bytes / 1024, UINT32_MAX - 1ULL));
+}
+
+static void track_init(struct pile_growth_track *track)
+{
+	track->n = 0;
+	track->least_kib = UINT32_MAX;
+}
+
+void pile_growth_turn(struct pile_growth_track *track)
+{
+	if (track->least_kib == UINT32_MAX) {
+		track->n = 0;
+		return;
+	}
+	if (track->n == PILE_GROWTH_SPANS)
+		memmove(track->floor_kib, track->floor_kib + 1,
+			--track->n * sizeof(track->floor_kib[0]));
+	track->floor_kib[track->n++] = track->least_kib;
+	track->least_kib = UINT32_MAX;
+}
+
+uint64_t pile_growth_grown(const struct pile_growth_track *track)
+{
+	const uint32_t *f = track->floor_kib;
+	uint32_t rising = 0, half = PILE_GROWTH_SPANS / 2, rise, earlier, later;
+
+	if (track->n < PILE_GROWTH_SPANS || f[PILE_GROWTH_SPANS - 1] <= f[0])
+		return 0;
+	rise = f[PILE_GROWTH_SPANS - 1] - f[0];
+	for (uint32_t i = 1; i < PILE_GROWTH_SPANS; i++) {
+		if ((uint64_t)f[i] + MAX(SLACK_KIB, rise / 8) < f[i - 1])
+			return 0;
+		rising += f[i] > f[i - 1] + rise / STEP_SHARE;
+	}
+	if (rising < RISING_MIN)
+		return 0;
+	earlier = f[half - 1] > f[0] ? f[half - 1] - f[0] : 0;
+	later = f[PILE_GROWTH_SPANS - 1] > f[half] ? f[PILE_GROWTH_SPANS - 1] - f[half] : 0;
+	if (rise < MAX(RISE_MIN_KIB, f[PILE_GROWTH_SPANS - 1] / 200) || later < earlier / 2)
+		return 0;
+	return (uint64_t)rise * 1024;
+}
+
+/* ---- the table ---- */
+
+static uint32_t place(uint32_t pid)
+{
+	return (pid * 2654435761u) % PILE_GROWTH_INDEX;
+}
+
+static struct pile_growth_worker *find(struct pile_growth *g, uint32_t pid)
+{
+	for (uint32_t at = place(pid); g->index[at]; at = (at + 1) % PILE_GROWTH_INDEX)
+		if (g->workers[g->index[at] - 1].pid == pid)
+			return &g->workers[g->index[at] - 1];
+	return NULL;
+}
+
+static void index_add(struct pile_growth *g, uint32_t i)
+{
+	uint32_t at = place(g->workers[i].pid);
+
+	while (g->index[at])
+		at = (at + 1) % PILE_GROWTH_INDEX;
+	g->index[at] = (uint16_t)(i + 1);
+}
+
+const struct pile_growth_worker *pile_growth_find(struct pile_growth *g, uint32_t pid)
+{
+	const struct pile_growth_worker *w = find(g, pid);
+
+	g->hurry |= !w;
+	return w;
+}
+
+static struct pile_growth_worker *take(struct pile_growth *g, uint32_t pid)
+{
+	struct pile_growth_worker *w = find(g, pid);
+
+	if (w)
+		return w;
+	if (g->n == ARRAY_LEN(g->workers)) {
+		g->lost++;
+		return NULL;
+	}
+	w = &g->workers[g->n];
+	memset(w, 0, sizeof(*w));
+	w->pid = pid;
+	index_add(g, g->n++);
+	return w;
+}
+
+static void worker_see(const struct pile_bpf_record *record, void *arg)
+{
+	const struct pile_bpf_record_worker *rec = (const void *)record;
+	struct pile_growth *g = arg;
+	struct pile_growth_worker *w;
+
+	if (record->type != PILE_RECORD_WORKER || !rec->tgid || rec->group >= PILE_GROUPS_MAX)
+		return;
+	w = take(g, rec->tgid);
+	if (!w)
+		return;
+	if (w->start_ns != rec->start_ns || w->group != rec->group) {
+		w->start_ns = rec->start_ns;
+		w->group = rec->group;
+		w->rate_bytes = w->grown_bytes = 0;
+		track_init(&w->track);
+	}
+	w->walk = g->walk;
+	w->private_bytes = rec->private_bytes;
+	w->resident_bytes = rec->resident_bytes;
+	memcpy(w->comm, rec->comm, sizeof(w->comm) - 1);
+	pile_growth_note(&w->track, rec->private_bytes);
+}
+
+/* Whom this walk has not met serves no more. */
+static void forget(struct pile_growth *g)
+{
+	uint32_t kept = 0;
+
+	for (uint32_t i = 0; i < g->n; i++) {
+		if (g->workers[i].walk != g->walk)
+			continue;
+		if (kept != i)
+			g->workers[kept] = g->workers[i];
+		kept++;
+	}
+	if (kept == g->n)
+		return;
+	g->n = kept;
+	memset(g->index, 0, sizeof(g->index));
+	for (uint32_t i = 0; i < kept; i++)
+		index_add(g, i);
+}
+
+/* ---- spans ---- */
+
+void pile_growth_policy(struct pile_growth *g, uint64_t notice_ns)
+{
+	if (g->notice_ns == notice_ns)
+		return;
+	g->notice_ns = notice_ns;
+	g->turned_ns = 0;
+	for (uint32_t i = 0; i < g->n; i++) {
+		track_init(&g->workers[i].track);
+		g->workers[i].rate_bytes = g->workers[i].grown_bytes = 0;
+	}
+}
+
+static uint64_t span_of(const struct pile_growth *g)
+{
+	return g->notice_ns / PILE_GROWTH_NOTICE_WINDOW / PILE_GROWTH_SPANS;
+}
+
+static void spans_turn(struct pile_growth *g, uint64_t now_ns)
+{
+	uint64_t window_s;
+
+	if (!g->notice_ns || (g->turned_ns && now_ns - g->turned_ns < span_of(g)))
+		return;
+	/* the steps between ten floors are nine spans */
+	window_s = MAX((PILE_GROWTH_SPANS - 1) * span_of(g) / NS_PER_SEC, 1);
+	for (uint32_t i = 0; g->turned_ns && i < g->n; i++) {
+		struct pile_growth_worker *w = &g->workers[i];
+
+		pile_growth_turn(&w->track);
+		w->grown_bytes = pile_growth_grown(&w->track);
+		w->rate_bytes = w->grown_bytes / window_s;
+	}
+	g->turned_ns = now_ns;
+}
+
+static bool is_time(const struct pile_growth *g, uint64_t now_ns)
+{
+	uint64_t every = g->notice_ns ? CLAMP(span_of(g) / WALKS_A_SPAN, WALK_MIN_NS, WALK_MAX_NS)
+				      : WALK_MAX_NS;
+
+	return !g->walked_ns || now_ns - g->walked_ns >= (g->hurry ? MIN(every, HURRY_NS) : every);
+}
+
+/* The fastest first; of more than there is room for the slowest are left out. */
+static void grower_add(struct pile_sample *ret, const struct pile_growth_worker *w)
+{
+	uint32_t at = ret->n_growers;
+
+	while (at > 0 && ret->growers[at - 1].rate_bytes < w->rate_bytes)
+		at--;
+	if (at == PILE_SAMPLE_GROWERS_MAX)
+		return;
+	ret->n_growers = MIN(ret->n_growers + 1, PILE_SAMPLE_GROWERS_MAX);
+	memmove(&ret->growers[at + 1], &ret->growers[at],
+		(ret->n_growers - at - 1) * sizeof(ret->growers[0]));
+	ret->growers[at] = (struct pile_sample_grower){ .group = w->group,
+							.pid = w->pid,
+							.rate_bytes = w->rate_bytes,
+							.grown_bytes = w->grown_bytes };
+}
+
+static void fill(const struct pile_growth *g, struct pile_sample *ret)
+{
+	ret->n_growers = 0;
+	ret->grown_over_ns = span_of(g) * (PILE_GROWTH_SPANS - 1);
+	for (uint32_t i = 0; i < PILE_GROUPS_MAX; i++)
+		ret->groups[i].growing = ret->groups[i].growing_bytes = 0;
+	for (uint32_t i = 0; i < g->n; i++) {
+		const struct pile_growth_worker *w = &g->workers[i];
+
+		if (!w->rate_bytes)
+			continue;
+		ret->groups[w->group].growing++;
+		ret->groups[w->group].growing_bytes += w->rate_bytes;
+		grower_add(ret, w);
+	}
+}
+
+void pile_growth_sample(struct pile_growth *g, struct pile_kernel *k, uint64_t now_ns,
+			struct pile_sample *ret)
+{
+	if (!is_time(g, now_ns))
+		return;
+	g->walked_ns = now_ns;
+	g->hurry = false;
+	g->walk++;
+	g->lost = 0;
+	if (pile_kernel_workers_walk(k, worker_see, g) == 0)
+		forget(g);
+	spans_turn(g, now_ns);
+	fill(g, ret);
+}

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * growth.h: what each worker holds, and which of them grow without end.
+ * Part of struct pile_sense; control loop only. Never logs, no allocation. One walk over the host's tasks now and then
+ * (bpf/memory), a process that serves no more is forgotten by the next.
+ * What grows is told from floors: the least that was held in each tenth of the window. A worker that is busy, collects
+ * garbage or frees a request's memory comes back to its floor; one that warms up rises ever less; one that leaks does neither.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "kernel/kernel.h"
+#include "sense/sample.h"
+
+#define PILE_GROWTH_SPANS 10	      /* floors in a window */
+#define PILE_GROWTH_NOTICE_WINDOW 144 /* windows in the policy's leak_notice: 10 min of 24 h */
+#define PILE_GROWTH_INDEX 4096	      /* a power of two, twice the workers */
+
+/** The floors of one worker, the newest last. */
+struct pile_growth_track {
+	uint32_t floor_kib[PILE_GROWTH_SPANS];
+	uint32_t n;
+	uint32_t least_kib; /* of the span that is under way; UINT32_MAX = nothing seen in it yet */
+};
+
+struct pile_growth_worker {
+	uint32_t pid, group;
+	uint64_t start_ns; /* since boot */
+	uint64_t private_bytes, resident_bytes;
+	uint64_t rate_bytes;  /* per second, over the last window; 0 = does not grow without end */
+	uint64_t grown_bytes; /* in that window */
+	struct pile_growth_track track;
+	uint32_t walk; /* that met it last */
+	char comm[16];
+};
+
+struct pile_growth {
+	uint64_t
+		notice_ns; /* of the policy; 0 = nothing is told, the walks go on for what is shown */
+	uint64_t walked_ns, turned_ns;
+	uint32_t walk;
+	bool hurry; /* somebody asked for a worker that no walk has met yet */
+	uint32_t n;
+	uint64_t lost; /* workers that did not fit, in the last walk */
+	struct pile_growth_worker workers[PILE_SNAPSHOT_WORKERS];
+	uint16_t index[PILE_GROWTH_INDEX]; /* by pid: place in workers + 1; 0 = free */
+};
+
+/** pile_growth_note - the track's worker holds so much now. */
+void pile_growth_note(struct pile_growth_track *track, uint64_t bytes);
+
+/** pile_growth_turn - a span is over. One in which nothing was seen begins the track anew. */
+void pile_growth_turn(struct pile_growth_track *track);
+
+/**
+ * pile_growth_grown - bytes by which the floor rose in the last nine spans, when it grew all the while; else 0
+ * All the while: at least 7 of the 9 steps rise by a quarter of the mean one, none falls by more than an eighth of it all (256 KiB: the kernel's own
+ * counters are off by some pages for each processor), at least 1 MiB and 0.5 % in all, and the later half rises at least half as much as the earlier.
+ */
+uint64_t pile_growth_grown(const struct pile_growth_track *track);
+
+/** pile_growth_policy - leak_notice: a change begins all tracks anew. */
+void pile_growth_policy(struct pile_growth *g, uint64_t notice_ns);
+
+/** pile_growth_sample - walk when it is time, fill @ret's growers and its groups' growth. @now_ns: CLOCK_MONOTONIC */
+void pile_growth_sample(struct pile_growth *g, struct pile_kernel *k, uint64_t now_ns,
+			struct pile_sample *ret);
+
+/** pile_growth_find - what the last walk saw of a worker; NULL: nothing yet, and the next walk comes soon. */
+const struct pile_growth_worker *pile_growth_find(struct pile_growth *g, uint32_t pid);
