@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * memory.bpf.c: what each worker holds. One walk over all tasks, of which only those that were seen serving are told:
- * 0.3 us each, where opening and reading /proc/PID/statm takes 5, and it knows a pid that is used again by its start time.
+ * 0.3 us each, where opening and reading /proc/PID/statm takes 5; and it knows a pid that is used again by its start.
  * (tp_btf rss_stat would know at once, and takes 0.1 to 0.25 us of every page fault of the host.)
  */
 #include "maps.h"

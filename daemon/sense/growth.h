@@ -2,9 +2,10 @@
 /*
  * growth.h: what each worker holds, and which of them grow without end.
  * Part of struct pile_sense; control loop only. Never logs, no allocation. One walk over the host's tasks now and then
- * (bpf/memory), a process that serves no more is forgotten by the next.
+ * (bpf/memory); a process that serves no more is forgotten by the next.
  * What grows is told from floors: the least that was held in each tenth of the window. A worker that is busy, collects
- * garbage or frees a request's memory comes back to its floor; one that warms up rises ever less; one that leaks does neither.
+ * garbage or frees a request's memory comes back to its floor; one that warms up rises ever less; one that leaks does
+ * neither.
  */
 #pragma once
 
@@ -41,9 +42,9 @@ struct pile_growth {
 		notice_ns; /* of the policy; 0 = nothing is told, the walks go on for what is shown */
 	uint64_t walked_ns, turned_ns;
 	uint32_t walk;
-	bool hurry; /* somebody asked for a worker that no walk has met yet */
 	uint32_t n;
 	uint64_t lost; /* workers that did not fit, in the last walk */
+	bool hurry;    /* somebody asked for a worker that no walk has met yet */
 	struct pile_growth_worker workers[PILE_SNAPSHOT_WORKERS];
 	uint16_t index[PILE_GROWTH_INDEX]; /* by pid: place in workers + 1; 0 = free */
 };
@@ -64,9 +65,12 @@ uint64_t pile_growth_grown(const struct pile_growth_track *track);
 /** pile_growth_policy - leak_notice: a change begins all tracks anew. */
 void pile_growth_policy(struct pile_growth *g, uint64_t notice_ns);
 
-/** pile_growth_sample - walk when it is time, fill @ret's growers and its groups' growth. @now_ns: CLOCK_MONOTONIC */
+/**
+ * pile_growth_sample - walk when it is time; fill @ret's growers and its groups' growth
+ * @now_ns: CLOCK_MONOTONIC
+ */
 void pile_growth_sample(struct pile_growth *g, struct pile_kernel *k, uint64_t now_ns,
 			struct pile_sample *ret);
 
-/** pile_growth_find - what the last walk saw of a worker; NULL: nothing yet, and the next walk comes soon. */
+/** pile_growth_find - what the last walk saw of a worker; NULL: nothing yet, and the next comes soon. */
 const struct pile_growth_worker *pile_growth_find(struct pile_growth *g, uint32_t pid);

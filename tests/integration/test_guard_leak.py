@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""test_guard_leak.py: of twenty workers one grows without end: named with the time that is left; who only breathes or warms up is not."""
+"""test_guard_leak.py: of twenty workers one grows without end: named, with the time that is left; who only warms up is not."""
 import os
 import subprocess
 import sys
@@ -48,7 +48,8 @@ class Leaks(unittest.TestCase):
         return max(self.guard.get("status")["memory_available_bytes"] // 1000, 4 * MIB)
 
     def ctl(self, *args):
-        return subprocess.run([f"{BUILD}/pileguardctl", "--socket", self.guard.socket, *args], capture_output=True, text=True, check=False).stdout
+        return subprocess.run([f"{BUILD}/pileguardctl", "--socket", self.guard.socket, *args], capture_output=True, text=True,
+                              check=False).stdout
 
     def ticks(self, seconds):
         wanted = self.guard.get("status")["guard"]["ticks_total"] + 10 * seconds
