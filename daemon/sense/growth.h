@@ -57,8 +57,9 @@ void pile_growth_turn(struct pile_growth_track *track);
 
 /**
  * pile_growth_grown - bytes by which the floor rose in the last nine spans, when it grew all the while; else 0
- * All the while: at least 7 of the 9 steps rise by a quarter of the mean one, none falls by more than an eighth of it all (256 KiB: the kernel's own
- * counters are off by some pages for each processor), at least 1 MiB and 0.5 % in all, and the later half rises at least half as much as the earlier.
+ * All the while: at least 7 of the 9 steps rise by a quarter of the mean one; none falls by more than an eighth of
+ * it all, or by 256 KiB (the kernel's own counters are off by some pages for each processor); it is at least 1 MiB
+ * and 0.5 % in all; and the later half rises at least half as much as the earlier.
  */
 uint64_t pile_growth_grown(const struct pile_growth_track *track);
 
