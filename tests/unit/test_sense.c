@@ -53,6 +53,15 @@ void pile_memory_sample(struct pile_sense *s, struct pile_groups *g, uint64_t no
 	(void)ret;
 }
 
+void pile_growth_sample(struct pile_growth *g, struct pile_kernel *k, uint64_t now,
+			struct pile_sample *ret)
+{
+	(void)g;
+	(void)k;
+	(void)now;
+	(void)ret;
+}
+
 /* ---- a kernel of one processor ---- */
 
 static int setup(void **state)
