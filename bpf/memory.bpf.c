@@ -26,11 +26,12 @@ struct mm_struct___old {
 
 /*
  * Since then one counter for each processor: its common part is off by some pages for each of them. A macro: only a
- * constant index is relocated with its element's size.
+ * constant index is relocated with its element's size. 6.1's verifier follows no array of a typedef: read by the
+ * helper, which a kernel that is locked down for confidentiality refuses, there only.
  */
-#define PAGES_OF(mm, member)                                                        \
-	(bpf_core_field_exists(((struct mm_struct___old *)(mm))->rss_stat.count)    \
-		 ? ((struct mm_struct___old *)(mm))->rss_stat.count[member].counter \
+#define PAGES_OF(mm, member)                                                                     \
+	(bpf_core_field_exists(((struct mm_struct___old *)(mm))->rss_stat.count)                 \
+		 ? BPF_CORE_READ((struct mm_struct___old *)(mm), rss_stat.count[member].counter) \
 		 : (mm)->rss_stat[member].count)
 
 static __always_inline __u64 bytes_of(__s64 pages, const struct pile_bpf_control *ctl)
