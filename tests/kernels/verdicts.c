@@ -30,6 +30,7 @@
 #include "kernel/kernel.h"
 #include "loop.skel.h"
 #include "maps.skel.h"
+#include "memory.skel.h"
 #include "requests.skel.h"
 #include "requests_fentry.skel.h"
 #include "requests_unix.skel.h"
@@ -58,6 +59,7 @@ static const struct source sources[] = {
 	{ "breaker", breaker_bpf__elf_bytes },
 	{ "deadline", deadline_bpf__elf_bytes },
 	{ "loop", loop_bpf__elf_bytes },
+	{ "memory", memory_bpf__elf_bytes },
 };
 
 /* What the daemon's own load of an object gave, program by program, in the order of the object. */
