@@ -36,8 +36,11 @@ class Frozen(Stage, unittest.TestCase):
         self.assertTrue(self.guard.get("status")["guard"]["loop"]["runs"], self.guard.said())
         self.stopped = False
         self.addCleanup(self.thaw)
-        self.load = Load(self.RATE, lambda n: (lambda: self.www.connect(self.peer.v4, self.port, seconds=20), n))
+        self.load = Load(self.RATE, lambda n: (self.make, n))
         until(lambda: len(self.load.results) >= 10, 10, "requests are answered")
+
+    def make(self):
+        return self.www.connect(self.peer.v4, self.port, seconds=20)
 
     def keys(self):
         return {"cgroup": self.world.cgroup_name("www"), "workers": "prefork", **self.KEYS}
@@ -74,6 +77,38 @@ class Frozen(Stage, unittest.TestCase):
 
     def await_refused(self, seconds=6):
         return until(self.refused, seconds, "a connect is refused")[0]
+
+
+class MemoryRisk(Frozen):
+    """Where the policy asks for a risk: what the workers' cgroup takes while they wait, which nothing before has shown."""
+    WORKERS = 40
+    KEYS = {"enforce": "[fail_fast]", "memory_budget": "1200MiB"}
+    HOLD = 14 << 20
+
+    def setUp(self):
+        self.hold = 0
+        super().setUp()
+        with open(f"{self.world.mount}/cgroup.subtree_control", encoding="ascii") as f:
+            if "memory" not in f.read().split():
+                self.skipTest("cgroup v2 counts no memory here")
+
+    def make(self):
+        return self.www.connect(self.peer.v4, self.port, seconds=20, hold=self.hold)
+
+    def test_memory_that_waits(self):
+        """112 MiB a second: 1.2 GiB are gone in ten."""
+        self.hold = self.HOLD
+        self.freeze()
+        self.lose()
+        first = self.await_refused()
+        FIGURES["first refusal, by memory, s"] = round(first[0] + first[2] - self.lost, 2)
+        self.assertLess(first[0] - self.lost, 3.6 + SLACK_S)
+
+    def test_who_holds_nothing_is_at_no_risk(self):
+        self.freeze()
+        self.lose()
+        until(lambda: time.time() - self.lost > 8, 10, "three times as long as the proof takes")
+        self.assertEqual(self.refused(), [])
 
 
 class Incident(Frozen):
