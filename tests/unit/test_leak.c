@@ -117,6 +117,9 @@ static void test_in_decide(void **state)
 	pile_decide_group_reset(&f->state, 0);
 	f->sample.groups[0].growing = 0;
 	never(f, PILE_INTENT_LEAK_OVER, 20);
+	f->view.groups[0].foreign = true;
+	f->sample.groups[0].growing = 1;
+	never(f, PILE_INTENT_LEAK, 20);
 }
 
 int main(void)
