@@ -115,6 +115,7 @@ struct pile_guard {
 	uint64_t gaps[PILE_GAP_BUCKETS], gaps_sum_ns; /* by pile_snapshot_gap_ns */
 	bool followed_said;			      /* what was there at the start, in one line */
 	uint64_t discovered_ns, discover_cost_ns, learned_saved_ns;
+	uint64_t walk_said_ns; /* when it was said last that walks take long; 0 = never */
 	uint64_t attached_ns[PILE_GROUPS_MAX];
 	struct pile_kernel_cost cost;
 	/* lines that the journal did not get: how many were told, and since when there was none, or one was told */

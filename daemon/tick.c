@@ -13,6 +13,8 @@
 #include "util/quantity.h"
 
 #define DISCOVER_EVERY_NS (500 * NS_PER_MS) /* a new listener is followed within half a second */
+#define WALK_LONG_PARTS 25		    /* of a walk over all descriptors: five seconds */
+#define WALK_AGAIN_NS (600 * NS_PER_SEC)
 #define LOSSES_EVERY_TICKS 100
 #define WATCH_EVERY_TICKS \
 	50 /* files on disk: a change is told 5 to 10 s after it has come to rest */
@@ -382,6 +384,18 @@ static void gap_count(struct pile_guard *g, uint64_t gap_ns)
 	g->ticks_late += gap_ns > 2 * PILE_TICK_NS;
 }
 
+static void walk_say(struct pile_guard *g, uint64_t now_ns)
+{
+	if (g->groups.walk_parts != WALK_LONG_PARTS ||
+	    (g->walk_said_ns && now_ns - g->walk_said_ns < WALK_AGAIN_NS))
+		return;
+	g->walk_said_ns = now_ns;
+	pile_guard_say(
+		g, PILE_EVENT_TROUBLE, PILE_NO_GROUP,
+		"there are so many descriptors that looking through all of them takes long: new "
+		"services are found late");
+}
+
 /* A part of a walk that is under way, or a new one: a tenth of the time at most. */
 static void discover(struct pile_guard *g, uint64_t now_ns)
 {
@@ -392,6 +406,7 @@ static void discover(struct pile_guard *g, uint64_t now_ns)
 	g->discovered_ns = now_ns;
 	pile_groups_discover(&g->groups, &g->kernel, now_ns, pile_tick_group, g);
 	g->discover_cost_ns = pile_clock_ns(CLOCK_MONOTONIC) - now_ns;
+	walk_say(g, now_ns);
 }
 
 void pile_tick(struct pile_guard *g)

@@ -433,6 +433,7 @@ void pile_groups_apply(struct pile_groups *g, struct pile_kernel *k,
 	uint32_t slot;
 
 	pile_kernel_discover_stop(k); /* what it has met may be another group's now */
+	g->walk_round = 0;
 	groups_retire(g, k, policy, fn, arg);
 	for (uint32_t i = 0; i < policy->n_groups; i++) {
 		slot = pile_groups_find(g, policy->groups[i].name);

@@ -71,11 +71,11 @@ struct pile_groups {
 	struct pile_listener listeners[PILE_LISTENERS_MAX];
 	uint64_t listeners_lost; /* listeners that did not fit: the most at once */
 	/* the walk that looks for them; it may take some ticks */
-	uint32_t walk_round;	/* walks of this discovery that are over */
-	uint32_t walk_lost;	/* listeners that did not fit, in this walk */
-	bool walk_again;	/* a new listener must be tagged by another walk */
-	bool walk_mptcp;	/* since the discovery's begin: one of MPTCP was met */
-	uint64_t walk_whole_ns; /* when the last one came to its end; 0 = none yet */
+	uint32_t walk_round; /* walks of this discovery that are over */
+	uint32_t walk_lost;  /* listeners that did not fit, in this walk */
+	bool walk_again;     /* a new listener must be tagged by another walk */
+	bool walk_mptcp;     /* since the discovery's begin: one of MPTCP was met */
+	uint32_t walk_parts; /* of the walk that is under way */
 };
 
 enum pile_groups_event {

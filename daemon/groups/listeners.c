@@ -322,7 +322,6 @@ static void discovered(struct walk *w)
 	if (g->walk_mptcp)
 		pile_kernel_discover_hidden(w->k);
 	g->listeners_lost = MAX(g->listeners_lost, g->walk_lost);
-	g->walk_whole_ns = w->now_ns;
 	listeners_expire(w);
 	found_expire(w);
 	pile_kernel_unix_expire(w->k);
@@ -337,9 +336,10 @@ int pile_groups_discover(struct pile_groups *g, struct pile_kernel *k, uint64_t 
 	do {
 		if (!k->discovering) {
 			g->walk_again = false;
-			g->walk_lost = 0;
+			g->walk_lost = g->walk_parts = 0;
 			g->epoch++;
 		}
+		g->walk_parts++;
 		r = pile_kernel_discover(k, listener_see, &w);
 		if (r > 0)
 			return r;

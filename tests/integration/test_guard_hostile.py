@@ -88,6 +88,7 @@ class Descriptors(Fixture):
         start = time.monotonic()
         self.world.service("late", 1)
         until(lambda: self.guard.group(self.world.cgroup_name("late")[1:]), 120, "a new service is found all the same")
+        self.assertIn("there are so many descriptors", self.guard.said())
         FIGURES[f"a new service is found after, s, with {self.FILES * self.PROCESSES} descriptors"] = round(time.monotonic() - start, 1)
         # all of that was walked over meanwhile, and more than once
         worst = FIGURES["... longest time between two ticks, s"] = self.guard.get("status")["guard"]["worst_gap_seconds"]
