@@ -134,12 +134,14 @@ static __always_inline void connect_follow(struct sock *sk, __u32 group)
 
 	if (!t)
 		return;
-	if (!follow_allowed(PILE_FOLLOWED_CONNECTS, group))
+	if (!follow_allowed(PILE_FOLLOWED_CONNECTS, group)) {
+		storage_lost();
 		return;
+	}
 	destination_read(sk, &key);
 	st = bpf_sk_storage_get(&connects, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
 	if (!st) {
-		__sync_fetch_and_add(&t->storage_lost, 1);
+		storage_lost();
 		return;
 	}
 	__builtin_memcpy(st->addr, key.addr, 16);

@@ -191,12 +191,20 @@ static __always_inline bool follow_allowed(enum pile_bpf_followed kind, __u32 gr
 	if (!ctl || !t)
 		return false;
 	at = (kind + group_bit(ctl->named, group)) & (PILE_FOLLOWED - 1);
-	if (t->followed[at] < ctl->followed_max[at]) {
-		__sync_fetch_and_add(&t->followed[at], 1);
-		return true;
-	}
-	__sync_fetch_and_add(&t->storage_lost, 1);
-	return false;
+	/* a guard that does not run says nothing, and its loop must see who answers: then there is no bound */
+	if (t->followed[at] >= ctl->followed_max[at] &&
+	    bpf_ktime_get_ns() - ctl->tick_ns < PILE_LOOP_LATE_NS)
+		return false;
+	__sync_fetch_and_add(&t->followed[at], 1);
+	return true;
+}
+
+static __always_inline void storage_lost(void)
+{
+	struct pile_bpf_totals *t = totals_get();
+
+	if (t)
+		__sync_fetch_and_add(&t->storage_lost, 1);
 }
 
 /*

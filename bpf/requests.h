@@ -242,7 +242,6 @@ static __always_inline struct pile_bpf_socket *unix_adopt(struct sock *sk, struc
 	struct pile_bpf_socket fresh = { .flags = PILE_SOCKET_UNIX };
 	struct pile_bpf_unix_address *known;
 	struct pile_bpf_socket *st;
-	struct pile_bpf_totals *t;
 	__u64 address = (__u64)usk->addr;
 
 	if (!address)
@@ -260,9 +259,7 @@ static __always_inline struct pile_bpf_socket *unix_adopt(struct sock *sk, struc
 		if (st)
 			return st;
 	}
-	t = totals_get();
-	if (t)
-		__sync_fetch_and_add(&t->storage_lost, 1);
+	storage_lost();
 	return NULL;
 }
 
@@ -473,8 +470,10 @@ static __always_inline void on_tcp_accepted(struct sock *sk)
 {
 	struct pile_bpf_socket *st = bpf_sk_storage_get(&sockets, sk, NULL, 0);
 
-	if (st && !follow_allowed(PILE_FOLLOWED_SOCKETS, st->group))
-		bpf_sk_storage_delete(&sockets, sk);
+	if (!st || follow_allowed(PILE_FOLLOWED_SOCKETS, st->group))
+		return;
+	bpf_sk_storage_delete(&sockets, sk);
+	storage_lost();
 }
 
 /*

@@ -140,12 +140,28 @@ static const int deadly_calls[] = {
 	SCMP_SYS(perf_event_open),
 };
 
+/*
+ * Calls on every socket but the listener, which the next such process is given too: descriptors that differ from its
+ * number in @bit, and have nothing above the low 8 (RLIMIT_NOFILE). The kernel looks at the low half of the argument
+ * only: "not equal" would let its number pass with something in the upper half.
+ */
+static int socket_rules_add(scmp_filter_ctx filter, scmp_datum_t bit)
+{
+	static const int calls[] = { SCMP_SYS(shutdown), SCMP_SYS(setsockopt) };
+	const struct scmp_arg_cmp other = SCMP_A0(SCMP_CMP_MASKED_EQ, ~0xffULL | bit,
+						  ~(scmp_datum_t)PILE_API_FD_LISTEN & bit);
+	int r = 0;
+
+	_Static_assert(PILE_API_CLIENTS_MAX + 64 <= 256, "descriptors fit into the low 8 bits");
+	for (size_t i = 0; !r && i < ARRAY_LEN(calls); i++)
+		r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, calls[i], 1, other);
+	return r;
+}
+
 static int rules_add(scmp_filter_ctx filter)
 {
 	const struct scmp_arg_cmp not_executable = SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0);
 	const struct scmp_arg_cmp get_flags = SCMP_A1(SCMP_CMP_EQ, 3 /* F_GETFL */);
-	/* the next such process is given the same listener; no call above makes another number of it */
-	const struct scmp_arg_cmp not_listener = SCMP_A0(SCMP_CMP_NE, PILE_API_FD_LISTEN);
 	int r = 0;
 
 	for (size_t i = 0; !r && i < ARRAY_LEN(allowed_calls); i++)
@@ -158,10 +174,8 @@ static int rules_add(scmp_filter_ctx filter)
 		r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(mprotect), 1, not_executable);
 	if (!r)
 		r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(fcntl), 1, get_flags);
-	if (!r)
-		r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(shutdown), 1, not_listener);
-	if (!r)
-		r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(setsockopt), 1, not_listener);
+	for (unsigned int bit = 0; !r && bit < 8; bit++)
+		r = socket_rules_add(filter, 1ULL << bit);
 	return r;
 }
 

@@ -91,6 +91,7 @@ void pile_kernel_unnamed_allow(struct pile_kernel *k, uint64_t added_max)
 void pile_kernel_group_reset(struct pile_kernel *k, uint32_t group)
 {
 	memset(shards_of(k, group), 0, sizeof(struct pile_bpf_shard) * k->n_shards);
+	k->totals->used[group] = (struct pile_bpf_used){ 0 };
 }
 
 void pile_kernel_followed(const struct pile_kernel *k, enum pile_bpf_followed kind, uint64_t ret[2])
@@ -106,6 +107,7 @@ void pile_kernel_follow_allow(struct pile_kernel *k, enum pile_bpf_followed kind
 
 	/* a group may have been named, or not any more, since its sockets were given their state */
 	most[1] -= MIN(met[0], most[1]);
+	most[0] = MIN(most[0], PILE_STORAGE_MAX - MIN(met[1], PILE_STORAGE_MAX));
 	for (int i = 0; i < 2; i++)
 		__atomic_store_n(&k->control->followed_max[(int)kind + i],
 				 before[i] + most[i] - MIN(met[i], most[i]), __ATOMIC_RELAXED);

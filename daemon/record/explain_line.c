@@ -154,7 +154,10 @@ static void put_line_leak(struct pen *pen, const struct line *line)
 {
 	const struct pile_why *why = &line->intent->why;
 
-	if (why->growing > 1)
+	if (!why->pid) /* others grow faster, and only so many are known by number */
+		put(pen, "%s: %u worker%s by %s/s", line->group, why->growing,
+		    why->growing > 1 ? "s grow" : " grows", bytes_of(why->growth_bytes).text);
+	else if (why->growing > 1)
 		put(pen, "%s: %u workers grow by %s/s in all, most of them %u: %s in %s",
 		    line->group, why->growing, bytes_of(why->growth_bytes).text, why->pid,
 		    bytes_of(why->grown_bytes).text, duration(why->grown_over_ns).text);

@@ -168,16 +168,18 @@ PILE_RULE pile_u64 pile_rule_minus(pile_u64 a, pile_u64 b)
 PILE_RULE int pile_rule_at_risk(const struct pile_bpf_rule *rule, const struct pile_rule_load *now,
 				const struct pile_rule_load *then, pile_u64 span_ms)
 {
-	pile_u64 grown, taken, left;
+	pile_u64 grown, taken, left,
+		noted_ms = pile_rule_minus(now->used.at_ns, then->used.at_ns) / PILE_RULE_MS;
 
 	if (rule->always)
 		return 1;
 	if (rule->pool_limit && now->waiting > rule->pool_limit / 2)
 		return 1;
-	if (rule->used_bytes && then->used.bytes) {
+	/* nobody connects, and requests come all the same: a pool of connections, all of them pending */
+	if (rule->used_bytes && then->used.bytes && noted_ms >= PILE_RULE_STUCK_NS / PILE_RULE_MS) {
 		grown = pile_rule_minus(now->used.bytes, then->used.bytes);
 		taken = pile_rule_minus(now->used.bytes, rule->used_bytes);
-		span_ms = pile_rule_minus(now->used.at_ns, then->used.at_ns) / PILE_RULE_MS;
+		span_ms = noted_ms;
 	} else {
 		grown = pile_rule_minus(now->waiting, then->waiting) * rule->request_bytes;
 		taken = pile_rule_minus(now->waiting, rule->waiting) * rule->request_bytes;

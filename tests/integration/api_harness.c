@@ -22,6 +22,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -275,6 +276,10 @@ static int sandbox_try(void)
 		       : "works");
 	printf("dup of the listener %s\n",
 	       dup(PILE_API_FD_LISTEN) < 0 ? strerrorname_np(errno) : "works");
+	printf("... by the upper half %s\n",
+	       syscall(SYS_shutdown, PILE_API_FD_LISTEN | 1L << 32, SHUT_RDWR) < 0
+		       ? strerrorname_np(errno)
+		       : "works");
 	printf("shutdown of another %s\n",
 	       shutdown(40, SHUT_WR) < 0 ? strerrorname_np(errno) : "works");
 	printf("128 MiB %s\n", mmap(NULL, 128 << 20, PROT_READ | PROT_WRITE,

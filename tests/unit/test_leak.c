@@ -85,6 +85,10 @@ static void test_words(void **state)
 	say(&intent,
 	    "www: 3 workers grow by 1.5 MiB/s in all, most of them 4711: 540 MiB in 9 min, all the while. At that rate "
 	    "the 10.0 GiB that are left are gone in 113 min");
+	intent.why.pid = 0;
+	say(&intent,
+	    "www: 3 workers grow by 1.5 MiB/s, all the while. At that rate the 10.0 GiB that are left are gone in "
+	    "113 min");
 	intent.kind = PILE_INTENT_LEAK_OVER;
 	say(&intent, "www: workers grow by 1.5 MiB/s still; what is left lasts 113 min");
 	intent.why = (struct pile_why){ 0 };

@@ -513,8 +513,12 @@ static void test_risk_by_what_the_cgroup_takes(void **state)
 	assert_true(pile_rule_at_risk(&rule, &now, &then, 100));
 	then.used.at_ns -= 2 * NS_PER_SEC; /* 40 MiB a second: 19 s */
 	assert_false(pile_rule_at_risk(&rule, &now, &then, 1000));
-	then.used = now.used; /* nobody connected meanwhile */
+	then.used =
+		now.used; /* nobody connected meanwhile: by the requests, of which 20 more hold 17 MiB */
 	assert_false(pile_rule_at_risk(&rule, &now, &then, 1000));
+	rule.request_bytes = 6 << 20;
+	assert_true(pile_rule_at_risk(&rule, &now, &then, 1000));
+	rule.request_bytes = 850 << 10;
 	/* falling, and within the noise */
 	then.used = (struct pile_bpf_used){ .bytes = 360 << 20, .at_ns = 4 * NS_PER_SEC };
 	assert_false(pile_rule_at_risk(&rule, &now, &then, 1000));
