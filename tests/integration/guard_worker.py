@@ -107,6 +107,10 @@ def answer(line):
             return s.recv(100).decode()
     if q["op"] == "sleep":
         time.sleep(q["seconds"])
+    if q["op"] == "flood":          # connects that end at once
+        for _ in range(q["n"]):
+            with socket.socket() as s:
+                s.connect_ex((q["host"], q["port"]))
     if q["op"] == "breathe":        # a request's memory, given back before the answer
         del bytearray(b"x" * q["bytes"])[:]
     if q["op"] == "leak":           # from now on, beside whatever it is asked: so much a second, for so long

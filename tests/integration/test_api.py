@@ -380,7 +380,8 @@ class Sandbox(unittest.TestCase):
         run = subprocess.run([HARNESS, "--sandbox"], capture_output=True, text=True)
         self.assertEqual(run.stdout.splitlines(), ["open EPERM", "socket EPERM", "kill EPERM", "setuid EPERM",
                                                    "exec page EPERM", "shutdown of the listener EPERM",
-                                                   "option of the listener EPERM", "dup of the listener EPERM", "... by the upper half EPERM",
+                                                   "option of the listener EPERM", "dup of the listener EPERM",
+                                                   "... by the upper half EPERM",
                                                    "shutdown of another works", "128 MiB ENOMEM"])
         self.assertEqual(run.returncode, -signal.SIGSYS, "execve kills")
 

@@ -13,7 +13,7 @@ import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 # pylint: disable=wrong-import-position
-from guardlib import BPFTOOL, FIGURES, Load, Stage, bpf_held_by, figures_print, policy, until
+from guardlib import BPFTOOL, FIGURES, Load, Stage, bpf_held_by, figures_print, free_port, policy, until
 
 WATCHED_S = 4.5     # longer than the proof takes
 SLACK_S = 1.5 if float(os.environ.get("PILE_SLOW", "1")) > 1 else 0     # emulated processors
@@ -31,7 +31,7 @@ class Frozen(Stage, unittest.TestCase):
 
     def setUp(self):
         super().setUp()
-        self.guard = self.world.guard(policy({"www": self.keys()}))
+        self.guard = self.world.guard(policy(self.groups()))
         until(lambda: (self.guard.group("www") or {}).get("gate_ready") == self.is_guarded(), 5, "www is followed")
         self.assertTrue(self.guard.get("status")["guard"]["loop"]["runs"], self.guard.said())
         self.stopped = False
@@ -41,6 +41,9 @@ class Frozen(Stage, unittest.TestCase):
 
     def make(self):
         return self.www.connect(self.peer.v4, self.port, seconds=20)
+
+    def groups(self):
+        return {"www": self.keys()}
 
     def keys(self):
         return {"cgroup": self.world.cgroup_name("www"), "workers": "prefork", **self.KEYS}
@@ -77,6 +80,30 @@ class Frozen(Stage, unittest.TestCase):
 
     def await_refused(self, seconds=6):
         return until(self.refused, seconds, "a connect is refused")[0]
+
+
+class Crowded(Frozen):
+    """More connects than may be followed between two sweeps, and nobody sweeps: who answers must be seen all the same."""
+    CONNECTS = 80_000       # PILE_STORAGE_MAX is 65,536
+
+    def groups(self):
+        self.other = self.world.service("other", 1)
+        return super().groups() | {"other": {"cgroup": self.world.cgroup_name("other")}}
+
+    def test_opens_again(self):
+        self.freeze()
+        self.lose()
+        self.await_refused()
+        self.other.ask(op="flood", host="127.0.0.1", port=free_port(), n=self.CONNECTS, within=120)
+        flooded = time.time()
+        # who waited before, and was followed, would tell of the return by his next SYN
+        until(lambda: time.time() > flooded + 9, 20, "all of those have ended")
+        back = self.peer.drop(self.port, False)
+        good = until(lambda: [s for s, e, _ in self.errors(back) if e is None], 10, "a good answer")[0]
+        self.assertLess(good - back, 2 + SLACK_S)
+        settled = time.time() + 1 + SLACK_S
+        until(lambda: len(self.errors(settled)) >= self.RATE, 10, "requests after the return")
+        self.assertEqual({e for _, e, _ in self.errors(settled)}, {None}, "nobody is refused any more")
 
 
 class MemoryRisk(Frozen):
