@@ -86,7 +86,8 @@ class Textfile(Keeping):
                 inodes.add(os.fstat(f.fileno()).st_ino)
                 text = f.read()
             self.assertTrue(text.endswith("\n") and LAST in text, "cut")
-        self.assertGreater(len(inodes), 2, "written anew, never in place")
+        # the file system may give each new one the number of the one before the last
+        self.assertGreater(len(inodes), 1, "written anew, never in place")
         self.assertEqual(self.end(keeper), 0)
 
     def test_gone_when_it_is_told_to_end(self):
