@@ -138,7 +138,7 @@ int pile_kernel_sweep_sockets(struct pile_kernel *k, pile_kernel_record_fn fn, v
 int pile_kernel_sweep_connects(struct pile_kernel *k, pile_kernel_record_fn fn, void *arg);
 
 /**
- * pile_kernel_discover - the next part of the walk over all descriptors of the host, some 20 ms of it
+ * pile_kernel_discover - the next part of the walk over all descriptors of the host, some 100 ms of it at most
  * Begins one when none is under way. Returns 1 when there is more, 0 at its end, or negative errno: then it is over too.
  */
 int pile_kernel_discover(struct pile_kernel *k, pile_kernel_record_fn fn, void *arg);

@@ -9,7 +9,7 @@
 #include "util/clock.h"
 
 #define WALK_NS (500 * NS_PER_MS) /* two sweeps in one tick stay below LimitRTTIME= */
-#define PART_NS (20 * NS_PER_MS)  /* a million descriptors take three of them */
+#define PART_NS (100 * NS_PER_MS) /* an ordinary host is walked in one, also an emulated one */
 
 static const uint16_t record_sizes[] = {
 	[PILE_RECORD_LISTENER] = sizeof(struct pile_bpf_record_listener),
