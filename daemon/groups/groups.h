@@ -115,7 +115,7 @@ void pile_groups_check(struct pile_groups *g, struct pile_kernel *k, uint64_t no
 /**
  * pile_groups_discover - walk all processes' sockets: new listeners get a group, tags are set, and at its end old
  * ones expire
- * Some 100 ms of it at most; returns 1 when there is more: to be called again. 0 at its end, or negative errno of the walk.
+ * Some 100 ms of it at most; returns 1 when there is more: to be called again; 0 at its end, or negative errno.
  */
 int pile_groups_discover(struct pile_groups *g, struct pile_kernel *k, uint64_t now_ns,
 			 pile_groups_event_fn fn, void *arg);
