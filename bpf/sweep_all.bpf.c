@@ -18,11 +18,20 @@ static __always_inline struct sock *sock_of_tcp(struct bpf_iter__tcp *ctx)
 	return skc ? (struct sock *)bpf_skc_to_tcp_sock(skc) : NULL;
 }
 
-static __always_inline struct sock *sock_of_file(struct file *file)
+/* Returns 1 when this read has looked at enough descriptors; else 0, and the socket behind this one, or NULL. */
+static __always_inline int sock_of_file(struct file *file, struct sock **ret)
 {
-	struct socket *sock = bpf_sock_from_file(file);
+	struct socket *sock;
 
-	return sock ? sock->sk : NULL;
+	*ret = NULL;
+	if (!file)
+		return 0;
+	if (walk_full())
+		return 1;
+	sock = bpf_sock_from_file(file);
+	if (sock)
+		*ret = sock->sk;
+	return 0;
 }
 
 SEC("iter/tcp")
@@ -48,14 +57,10 @@ int sweep_unix_sockets(struct bpf_iter__unix *ctx)
 SEC("iter/task_file")
 int sweep_file_sockets(struct bpf_iter__task_file *ctx)
 {
-	struct file *file = ctx->file;
 	struct sock *sk;
 
-	if (!file)
-		return 0;
-	if (walk_full())
+	if (sock_of_file(ctx->file, &sk))
 		return 1;
-	sk = sock_of_file(file);
 	if (sk)
 		socket_sweep(ctx->meta->seq, sk);
 	return 0;
@@ -74,14 +79,10 @@ int sweep_tcp_connects(struct bpf_iter__tcp *ctx)
 SEC("iter/task_file")
 int sweep_file_connects(struct bpf_iter__task_file *ctx)
 {
-	struct file *file = ctx->file;
 	struct sock *sk;
 
-	if (!file)
-		return 0;
-	if (walk_full())
+	if (sock_of_file(ctx->file, &sk))
 		return 1;
-	sk = sock_of_file(file);
 	if (sk)
 		connect_sweep(ctx->meta->seq, sk);
 	return 0;

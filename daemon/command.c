@@ -166,7 +166,8 @@ static void safe_mode(struct pile_guard *g)
 
 	g->disarm.mark_error = pile_keep_begin(g->options.state_dir, now_s, &ends);
 	g->disarm.marked = true;
-	if (ends < PILE_KEEP_UNCLEAN_MAX || g->disarm.now.on)
+	/* one that ran out while nobody was here (disarm_recall) is none */
+	if (ends < PILE_KEEP_UNCLEAN_MAX || (g->disarm.now.on && g->disarm.now.until_ns))
 		return;
 	pile_disarm_set(&g->disarm.now, "safe-mode", pile_keep_safe(g->options.state_dir, now_s),
 			g->started_ns, g->started_realtime_ns);

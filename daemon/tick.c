@@ -13,7 +13,7 @@
 #include "util/quantity.h"
 
 #define DISCOVER_EVERY_NS (500 * NS_PER_MS) /* a new listener is followed within half a second */
-#define WALK_LONG_PARTS 25		    /* of a walk over all descriptors: five seconds */
+#define WALK_LONG_PARTS 5		    /* of a walk over all descriptors: five seconds */
 #define WALK_AGAIN_NS (600 * NS_PER_SEC)
 #define LOSSES_EVERY_TICKS 100
 #define WATCH_EVERY_TICKS \

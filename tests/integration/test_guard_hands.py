@@ -288,6 +288,19 @@ class SafeMode(Fixture):
         self.can_hold()
         self.assertIsNone(self.restarted(signal.SIGKILL), "it counts anew")
 
+    def test_again_within_a_day(self):
+        """A safe mode that ran out while nobody was here keeps nobody from the next one, which is twice as long."""
+        now = int(time.time())
+        for name, text in (("disarmed", f"since {now - 4000}\nuntil {now - 400}\nby safe-mode\n"),
+                           ("safe-mode", f"{now - 400} 3600\n"), ("unclean", f"{now - 30}\n{now - 20}\n")):
+            with open(f"{self.guard.state}/{name}", "w", encoding="ascii") as f:
+                f.write(text)
+        self.restarted(signal.SIGKILL)
+        until(lambda: self.guard.get("status")["guard"]["ticks_total"] > 5, 5, "some ticks later")
+        said = self.guard.get("status")["disarmed"]
+        self.assertEqual(said and said["by"], "safe-mode")
+        self.assertAlmostEqual(moment(said["until"]) - time.time(), 7200, delta=30)
+
     def test_what_does_not_count(self):
         """Ends by itself, ends of long ago, and what a wrong clock or a wrong hand has written."""
         for _ in range(4):
