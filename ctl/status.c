@@ -444,7 +444,7 @@ static void leak_show(const struct pile_ctl *ctl, const json_t *g)
 {
 	char name[80], line[240], rate[32], left[32];
 
-	if (!pile_value_is(g, "memory.leak"))
+	if (!pile_value_is(g, "memory.leak") || !pile_value_number(g, "memory.growing_workers"))
 		return;
 	snprintf(
 		line, sizeof(line),

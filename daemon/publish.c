@@ -194,11 +194,12 @@ static void group_fill(const struct pile_guard *g, uint32_t slot, uint64_t now_n
 
 static void leak_count(struct pile_snapshot_half *half, const struct pile_snapshot_group *group)
 {
-	uint64_t gone_ns = half->realtime_ns + MIN(group->leak_left_ns, UINT64_MAX / 4);
+	uint64_t gone_ns = half->realtime_ns + group->leak_left_ns;
 
 	half->host.workers_growing += group->sample.growing;
 	half->host.leaks += group->leak;
-	if (group->leak && (!half->host.leak_realtime_ns || gone_ns < half->host.leak_realtime_ns))
+	if (group->leak && group->leak_left_ns < UINT64_MAX / 4 &&
+	    (!half->host.leak_realtime_ns || gone_ns < half->host.leak_realtime_ns))
 		half->host.leak_realtime_ns = gone_ns;
 }
 

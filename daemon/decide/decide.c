@@ -190,7 +190,7 @@ static void update_leak(struct pile_decide *state, const struct pile_decide_view
 	uint64_t free_bytes = state->risk[group].free_bytes;
 	/* what a user's session or a container does is not the operator's to mend: shown, not told */
 	uint64_t notice_ns = view->groups[group].foreign ? 0 : view->leak_notice_ns;
-	int change = pile_leak_update(leak, &sample->groups[group], free_bytes, notice_ns);
+	int change = pile_leak_update(leak, sample, group, free_bytes, notice_ns);
 	struct pile_intent *intent;
 
 	if (!change)

@@ -17,17 +17,19 @@ static uint64_t left_of(const struct pile_sample_group *g, uint64_t free_bytes)
 	return (uint64_t)MIN(left / g->growing_bytes, (unsigned __int128)UINT64_MAX - 1);
 }
 
-int pile_leak_update(struct pile_leak *leak, const struct pile_sample_group *g, uint64_t free_bytes,
-		     uint64_t notice_ns)
+int pile_leak_update(struct pile_leak *leak, const struct pile_sample *sample, uint32_t group,
+		     uint64_t free_bytes, uint64_t notice_ns)
 {
 	bool was = leak->told;
 
-	leak->left_ns = left_of(g, free_bytes);
+	leak->left_ns = left_of(&sample->groups[group], free_bytes);
 	if (!notice_ns)
 		leak->told = false;
 	else if (leak->left_ns < notice_ns)
 		leak->told = true;
-	else if (leak->left_ns / 2 >= notice_ns)
+	if (leak->left_ns / 2 < notice_ns)
+		leak->grew_ns = sample->now_ns;
+	else if (sample->now_ns - leak->grew_ns >= sample->grown_over_ns / 3)
 		leak->told = false;
 	return (int)leak->told - (int)was;
 }

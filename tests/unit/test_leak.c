@@ -16,36 +16,70 @@
 #define GIB (1ULL << 30)
 #define HOUR_NS (3600 * NS_PER_SEC)
 
+static struct pile_sample sample;
+static struct pile_leak leak;
+
+/* A tick of 100 ms with so much left. */
+static int look(uint64_t free_bytes, uint64_t notice_ns)
+{
+	sample.now_ns += PILE_TICK_NS;
+	return pile_leak_update(&leak, &sample, 0, free_bytes, notice_ns);
+}
+
+static int fresh(void **state)
+{
+	(void)state;
+	memset(&sample, 0, sizeof(sample));
+	sample.now_ns = 1000 * NS_PER_SEC;
+	sample.grown_over_ns = 540 * NS_PER_SEC;
+	pile_leak_init(&leak);
+	return 0;
+}
+
+/* How many ticks until it is over. */
+static int over_after(uint64_t free_bytes, uint64_t notice_ns)
+{
+	for (int i = 1; i < 100000; i++)
+		if (look(free_bytes, notice_ns) < 0)
+			return i;
+	return 0;
+}
+
 static void test_told_in_time(void **state)
 {
-	struct pile_sample_group g = { .growing = 1, .growing_bytes = MIB };
-	struct pile_leak leak;
+	struct pile_sample_group *g = &sample.groups[0];
 
 	(void)state;
-	pile_leak_init(&leak);
+	*g = (struct pile_sample_group){ .growing = 1, .growing_bytes = MIB };
 	assert_true(leak.left_ns == UINT64_MAX);
 	/* 100 GiB at 1 MiB/s: 28 h */
-	assert_int_equal(pile_leak_update(&leak, &g, 100 * GIB, 24 * HOUR_NS), 0);
+	assert_int_equal(look(100 * GIB, 24 * HOUR_NS), 0);
 	assert_int_equal(leak.left_ns / HOUR_NS, 28);
-	assert_int_equal(pile_leak_update(&leak, &g, 80 * GIB, 24 * HOUR_NS), 1);
-	assert_int_equal(pile_leak_update(&leak, &g, 79 * GIB, 24 * HOUR_NS), 0);
+	assert_int_equal(look(80 * GIB, 24 * HOUR_NS), 1);
+	assert_int_equal(look(79 * GIB, 24 * HOUR_NS), 0);
 	/* no to and fro about the notice itself */
-	assert_int_equal(pile_leak_update(&leak, &g, 90 * GIB, 24 * HOUR_NS), 0);
+	assert_int_equal(over_after(90 * GIB, 24 * HOUR_NS), 0);
 	assert_true(leak.told);
-	assert_int_equal(pile_leak_update(&leak, &g, 200 * GIB, 24 * HOUR_NS), -1);
-	assert_int_equal(pile_leak_update(&leak, &g, 10 * GIB, 24 * HOUR_NS), 1);
-	g.growing = 0;
-	assert_int_equal(pile_leak_update(&leak, &g, 10 * GIB, 24 * HOUR_NS), -1);
+	assert_int_equal(over_after(200 * GIB, 24 * HOUR_NS), 1800); /* three spans of a minute */
+	assert_int_equal(look(10 * GIB, 24 * HOUR_NS), 1);
+	/* nor where one span breaks the rise, and the next ones go on */
+	for (int i = 0; i < 20; i++) {
+		g->growing = i % 2;
+		for (int tick = 0; tick < 600; tick++)
+			assert_int_equal(look(10 * GIB, 24 * HOUR_NS), 0);
+	}
+	g->growing = 0;
+	assert_int_equal(over_after(10 * GIB, 24 * HOUR_NS), 1800);
 	assert_true(leak.left_ns == UINT64_MAX);
 	/* nothing left at all; nobody wants to hear of it */
-	g.growing = 2;
-	assert_int_equal(pile_leak_update(&leak, &g, 0, 24 * HOUR_NS), 1);
+	g->growing = 2;
+	assert_int_equal(look(0, 24 * HOUR_NS), 1);
 	assert_int_equal(leak.left_ns, 0);
-	assert_int_equal(pile_leak_update(&leak, &g, 0, 0), -1);
-	assert_int_equal(pile_leak_update(&leak, &g, 0, 0), 0);
+	assert_int_equal(look(0, 0), -1);
+	assert_int_equal(look(0, 0), 0);
 	/* as slow, and as much, as can be */
-	g.growing_bytes = 1;
-	assert_int_equal(pile_leak_update(&leak, &g, UINT64_MAX, UINT64_MAX), 1);
+	g->growing_bytes = 1;
+	assert_int_equal(look(UINT64_MAX, UINT64_MAX), 1);
 }
 
 static void say(const struct pile_intent *intent, const char *wanted)
@@ -58,7 +92,10 @@ static void say(const struct pile_intent *intent, const char *wanted)
 
 static void test_words(void **state)
 {
-	struct pile_sample sample = {
+	struct pile_intent intent = { .kind = PILE_INTENT_LEAK };
+
+	(void)state;
+	sample = (struct pile_sample){
 		.n_growers = 2,
 		.growers = { { .group = 1, .pid = 99, .rate_bytes = 9 * MIB },
 			     { .group = 0,
@@ -68,19 +105,14 @@ static void test_words(void **state)
 		.grown_over_ns = 540 * NS_PER_SEC,
 		.groups[0] = { .growing = 1, .growing_bytes = MIB },
 	};
-	struct pile_intent intent = { .kind = PILE_INTENT_LEAK };
-	struct pile_leak leak;
-
-	(void)state;
-	pile_leak_init(&leak);
-	pile_leak_update(&leak, &sample.groups[0], 10 * GIB, 24 * HOUR_NS);
+	look(10 * GIB, 24 * HOUR_NS);
 	pile_leak_explain(&leak, &sample, 0, 10 * GIB, &intent.why);
 	say(&intent,
 	    "www: worker 4711 grows by 1.0 MiB/s: 540 MiB in 9 min, all the while. At that rate the 10.0 GiB that are "
 	    "left are gone in 170 min");
 	sample.groups[0].growing = 3;
 	sample.groups[0].growing_bytes = 3 * MIB / 2;
-	pile_leak_update(&leak, &sample.groups[0], 10 * GIB, 24 * HOUR_NS);
+	look(10 * GIB, 24 * HOUR_NS);
 	pile_leak_explain(&leak, &sample, 0, 10 * GIB, &intent.why);
 	say(&intent,
 	    "www: 3 workers grow by 1.5 MiB/s in all, most of them 4711: 540 MiB in 9 min, all the while. At that rate "
@@ -113,7 +145,7 @@ static void test_in_decide(void **state)
 	never(f, PILE_INTENT_LEAK, 20);
 	f->sample.groups[0].growing = 0;
 	tick(f);
-	assert_non_null(said(f, PILE_INTENT_LEAK_OVER));
+	assert_non_null(said(f, PILE_INTENT_LEAK_OVER)); /* the fixture's window is 0 */
 	never(f, PILE_INTENT_LEAK_OVER, 20);
 	f->sample.groups[0].growing = 1;
 	tick(f);
@@ -129,8 +161,8 @@ static void test_in_decide(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_told_in_time),
-		cmocka_unit_test(test_words),
+		cmocka_unit_test_setup(test_told_in_time, fresh),
+		cmocka_unit_test_setup(test_words, fresh),
 		T(test_in_decide),
 	};
 

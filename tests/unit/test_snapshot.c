@@ -118,6 +118,7 @@ static void test_a_hostile_half_is_clamped_and_terminated(void **state)
 	assert_int_equal(strlen(half.events[0].text), sizeof(half.events[0].text) - 1);
 	assert_int_equal(strlen(half.workers[7].comm), sizeof(half.workers[7].comm) - 1);
 	assert_true(half.groups[0].sample.present == true);
+	assert_true(half.groups[0].leak == true);
 	assert_true(half.explains[0].why.by_hand == true);
 }
 
