@@ -27,23 +27,27 @@ static __always_inline __u32 listener_tag(struct sock *sk, __u64 cookie)
 	struct pile_bpf_control *ctl = control_get();
 	struct unix_sock *usk;
 	__u64 address;
-	__u32 *group = bpf_map_lookup_elem(&listeners, &cookie);
+	struct pile_bpf_listener *listener = bpf_map_lookup_elem(&listeners, &cookie);
 
-	if (!group || !ctl)
+	if (!listener || !ctl)
 		return PILE_NO_GROUP;
-	fresh.group = *group;
+	fresh.group = listener->group;
+	fresh.door = listener->door;
 	st = bpf_sk_storage_get(&sockets, sk, &fresh, BPF_SK_STORAGE_GET_F_CREATE);
 	if (!st)
 		return PILE_NO_GROUP;
+	if (st->door != fresh.door)
+		st->door = fresh.door;
 	if (sk->__sk_common.skc_family != AF_UNIX)
-		return *group;
+		return fresh.group;
 	usk = bpf_skc_to_unix_sock(sk);
 	address = usk ? (__u64)usk->addr : 0;
-	value.group = *group;
+	value.group = fresh.group;
+	value.door = fresh.door;
 	value.epoch = ctl->epoch;
 	if (address)
 		bpf_map_update_elem(&unix_addresses, &address, &value, BPF_ANY);
-	return *group;
+	return fresh.group;
 }
 
 /*
@@ -87,6 +91,7 @@ static __always_inline void listener_write(struct seq_file *seq, struct task_str
 	rec.netns = sk->__sk_common.skc_net.net->ns.inum;
 	rec.backlog = rec.family == AF_UNIX ? sk->sk_receive_queue.qlen : sk->sk_ack_backlog;
 	if (rec.family == AF_INET6) {
+		rec.v6only = BPF_CORE_READ_BITFIELD(&sk->__sk_common, skc_ipv6only);
 		__builtin_memcpy(rec.addr, &sk->__sk_common.skc_v6_rcv_saddr, 16);
 	} else if (rec.family == AF_INET) {
 		rec.addr[10] = 0xff;
@@ -200,12 +205,13 @@ int discover(struct bpf_iter__task_file *ctx)
 SEC("iter/tcp")
 int discover_hidden(struct bpf_iter__tcp *ctx)
 {
-	struct pile_bpf_socket fresh = { .flags = PILE_SOCKET_LISTENER };
+	struct pile_bpf_socket fresh = { .flags = PILE_SOCKET_LISTENER }, *st;
 	struct sock_common *skc = ctx->sk_common;
+	struct pile_bpf_control *ctl = control_get();
 	struct tcp_sock *tp;
 	__u32 *group;
 
-	if (!skc || skc->skc_state != TCP_LISTEN)
+	if (!skc || !ctl || skc->skc_state != TCP_LISTEN)
 		return 0;
 	tp = bpf_skc_to_tcp_sock(skc);
 	if (!tp || !tcp_is_mptcp(tp))
@@ -214,7 +220,10 @@ int discover_hidden(struct bpf_iter__tcp *ctx)
 	if (!group)
 		return 0;
 	fresh.group = *group;
-	bpf_sk_storage_get(&sockets, skc, &fresh, BPF_SK_STORAGE_GET_F_CREATE);
+	fresh.door = door_of(skc, ctl);
+	st = bpf_sk_storage_get(&sockets, skc, &fresh, BPF_SK_STORAGE_GET_F_CREATE);
+	if (st && st->door != fresh.door)
+		st->door = fresh.door;
 	return 0;
 }
 

@@ -337,6 +337,29 @@ static __always_inline void loop_pass(__u64 now, bool may_shut)
 	bpf_for_each_map_elem(&loops, loop_forget, &pass, 0);
 }
 
+/*
+ * Limits at doors hold without the guard: they are judged there. For ten minutes; what the doors count is corrected
+ * by nobody meanwhile.
+ */
+static __always_inline void doors_renew(__u64 now, __u64 late)
+{
+	struct pile_bpf_door_counts *counts;
+	struct pile_bpf_door *door;
+
+	if (late > PILE_LOOP_DOORS_NS)
+		return;
+	for (__u32 i = 1; i < PILE_DOORS_MAX; i++) {
+		__u32 index = i;
+
+		door = bpf_map_lookup_elem(&doors, &index);
+		counts = bpf_map_lookup_elem(&door_counts, &index);
+		if (door && counts && door->limit &&
+		    (pile_rule_lease(door->lease_ns, now) ||
+		     pile_rule_lease(counts->loop_lease_ns, now)))
+			counts->loop_lease_ns = now + PILE_LOOP_LEASE_NS;
+	}
+}
+
 static int loop_tick(void *map, __u32 *key, struct timer *timer)
 {
 	struct pile_bpf_control *ctl = control_get();
@@ -370,6 +393,7 @@ static int loop_tick(void *map, __u32 *key, struct timer *timer)
 		return 0;
 	}
 	on_time_ns = 0;
+	doors_renew(now, late);
 	loop_pass(now, true);
 	return 0;
 }

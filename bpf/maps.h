@@ -66,13 +66,50 @@ struct {
 	__type(value, struct pile_bpf_cgroup);
 } cgroups SEC(".maps");
 
-/* Which listener belongs to which group, by socket cookie. User space writes. */
+/* Which listener belongs to which group, and has which door, by socket cookie. User space writes. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, PILE_LISTENERS_MAX);
 	__type(key, __u64);
-	__type(value, __u32);
+	__type(value, struct pile_bpf_listener);
 } listeners SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, PILE_DOORS_MAX);
+	__type(key, __u32);
+	__type(value, struct pile_bpf_door);
+} doors SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, PILE_DOORS_MAX);
+	__type(key, __u32);
+	__type(value, struct pile_bpf_door_counts);
+} door_counts SEC(".maps");
+
+/*
+ * Doors by what a TCP listener of the guard's network namespace is bound to (group 0, port, address). One that has no
+ * door stands here with index 0 where it has a door's port: a more special address wins, as the kernel has it.
+ * User space writes.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, PILE_LISTENERS_MAX);
+	__type(key, struct pile_bpf_destination);
+	__type(value, __u32);
+} door_ports SEC(".maps");
+
+/* Clients that a group's doors never refuse (port 0). User space writes. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, PILE_GROUPS_MAX *PILE_EXEMPT_MAX);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct pile_bpf_destination);
+	__type(value, __u32);
+} door_exempts SEC(".maps");
 
 /*
  * Local ports of the groups' TCP listeners, by network namespace << 16 | port: tells an accepted connection from a

@@ -11,7 +11,7 @@
 #ifndef PILE_BPF_REQUESTS_H
 #define PILE_BPF_REQUESTS_H
 
-#include "maps.h"
+#include "door.h"
 
 #include <bpf/bpf_core_read.h>
 
@@ -253,11 +253,14 @@ static __always_inline struct pile_bpf_socket *unix_adopt(struct sock *sk, struc
 		return NULL;
 	/* born whole: a reader on another CPU never sees it without its group */
 	fresh.group = known->group;
+	fresh.door = known->door;
 	/* writer and reader may meet here for the first time, on two CPUs: then one of them fails */
 	for (int i = 0; i < 3; i++) {
 		st = bpf_sk_storage_get(&sockets, sk, &fresh, BPF_SK_STORAGE_GET_F_CREATE);
-		if (st)
-			return st;
+		if (!st)
+			continue;
+		door_enter(st);
+		return st;
 	}
 	storage_lost();
 	return NULL;
@@ -470,8 +473,12 @@ static __always_inline void on_tcp_accepted(struct sock *sk)
 {
 	struct pile_bpf_socket *st = bpf_sk_storage_get(&sockets, sk, NULL, 0);
 
-	if (!st || follow_allowed(PILE_FOLLOWED_SOCKETS, st->group))
+	if (!st)
 		return;
+	if (follow_allowed(PILE_FOLLOWED_SOCKETS, st->group)) {
+		door_enter(st);
+		return;
+	}
 	bpf_sk_storage_delete(&sockets, sk);
 	storage_lost();
 }
@@ -487,7 +494,10 @@ static __always_inline void on_tcp_state(struct sock *sk, int newstate)
 	if (newstate == TCP_ESTABLISHED || newstate == TCP_CLOSE_WAIT || newstate == TCP_SYN_RECV)
 		return;
 	st = bpf_sk_storage_get(&sockets, sk, NULL, 0);
-	if (st && st->open)
+	if (!st)
+		return;
+	door_leave(st);
+	if (st->open)
 		request_end(st, sent_of(sk, tcp_of(sk)) != st->sent);
 }
 

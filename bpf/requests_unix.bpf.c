@@ -48,12 +48,28 @@ int BPF_PROG(answer_unix_page, struct socket *sock, void *page, int offset, __u6
 	return 0;
 }
 
+/* Its memory may be another listener's address at once. */
+static __always_inline void address_forget(struct sock *sk)
+{
+	struct unix_sock *usk = bpf_skc_to_unix_sock(sk);
+	__u64 address = usk ? (__u64)usk->addr : 0;
+
+	if (address)
+		bpf_map_delete_elem(&unix_addresses, &address);
+}
+
 SEC("fentry/unix_release_sock")
 int BPF_PROG(close_unix, struct sock *sk)
 {
 	struct pile_bpf_socket *st = bpf_sk_storage_get(&sockets, sk, NULL, 0);
 
-	if (st)
-		request_end(st, false);
+	if (!st)
+		return 0;
+	if (sk->__sk_common.skc_state == TCP_LISTEN) {
+		address_forget(sk);
+		return 0;
+	}
+	door_leave(st);
+	request_end(st, false);
 	return 0;
 }

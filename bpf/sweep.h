@@ -73,6 +73,61 @@ static __always_inline bool queue_write(struct seq_file *seq, struct sock *sk,
 	return bpf_seq_write(seq, &rec, sizeof(rec)) == 0;
 }
 
+/* The door of a connection that is older than the door, or was adopted. */
+static __always_inline __u32 door_missed(struct pile_bpf_socket *st, struct sock *sk,
+					 const struct pile_bpf_control *ctl)
+{
+	struct pile_bpf_unix_address *known;
+	struct unix_sock *usk;
+	__u64 address;
+
+	if (!group_bit(ctl->doored, st->group))
+		return 0;
+	if (sk->__sk_common.skc_family != AF_UNIX)
+		return is_mptcp(sk) ? 0 : door_of(&sk->__sk_common, ctl);
+	usk = bpf_skc_to_unix_sock(sk);
+	address = usk ? (__u64)usk->addr : 0;
+	known = address ? bpf_map_lookup_elem(&unix_addresses, &address) : NULL;
+	return known ? known->door : 0;
+}
+
+/* Moves a connection to the count that is valid from now on; forgets doors that are gone. */
+static __always_inline void door_sweep(struct pile_bpf_socket *st, struct sock *sk,
+				       const struct pile_bpf_control *ctl)
+{
+	unsigned char state = sk->__sk_common.skc_state;
+	__u32 word = st->door, index = word & PILE_DOOR_INDEX, new;
+	struct pile_bpf_door_counts *counts;
+
+	if (index && (ctl->doors_gone >> (index & (PILE_DOORS_MAX - 1)) & 1)) {
+		door_leave(st);
+		__sync_val_compare_and_swap(&st->door, index, 0);
+		return;
+	}
+	if (state != TCP_ESTABLISHED && state != TCP_CLOSE_WAIT) {
+		door_leave(st);
+		return;
+	}
+	if (!index)
+		index = door_missed(st, sk, ctl);
+	if (!index || is_mptcp(sk))
+		return;
+	if (!door_is_of(index, st->group)) {
+		door_leave(st);
+		__sync_val_compare_and_swap(&st->door, index, 0);
+		return;
+	}
+	counts = door_counts_get(index);
+	if (!counts)
+		return;
+	new = door_word(index, ctl);
+	if (new == word || __sync_val_compare_and_swap(&st->door, word, new) != word)
+		return;
+	if (word & PILE_DOOR_COUNTED)
+		door_add(counts, word, -1);
+	door_add(counts, new, 1);
+}
+
 /* A connection of a group, or its listener. Not for sockets without a state of ours. */
 static __always_inline void socket_sweep(struct seq_file *seq, struct sock *sk)
 {
@@ -88,15 +143,20 @@ static __always_inline void socket_sweep(struct seq_file *seq, struct sock *sk)
 	 * adopts it again
 	 */
 	if (is_retired(ctl, st->group)) {
+		door_leave(st);
 		bpf_sk_storage_delete(&sockets, sk);
 		return;
 	}
 	if (sk->__sk_common.skc_state == TCP_LISTEN) {
+		if (st->door && (ctl->doors_gone >> (st->door & (PILE_DOORS_MAX - 1)) & 1))
+			st->door =
+				0; /* no walk may come to it for a while: its children inherit it */
 		if (queue_write(seq, sk, st))
 			st->swept = ctl->sweep;
 		return;
 	}
 	request_rebin(st, ctl, bpf_ktime_get_ns());
+	door_sweep(st, sk, ctl);
 	rec.group = st->group;
 	rec.worker = st->worker;
 	rec.flags = st->flags;

@@ -99,6 +99,17 @@ static const char *cell_would(const json_t *g, char *buf, size_t size)
 	return buf;
 }
 
+static bool enforces(const json_t *g, const char *rung)
+{
+	const json_t *one;
+	size_t index;
+
+	json_array_foreach(pile_value_get(g, "enforce"), index, one)
+		if (json_is_string(one) && strcmp(json_string_value(one), rung) == 0)
+			return true;
+	return false;
+}
+
 static const char *cell_note(const json_t *g, char *buf, size_t size)
 {
 	const struct {
@@ -108,7 +119,8 @@ static const char *cell_note(const json_t *g, char *buf, size_t size)
 		{ !pile_value_is(g, "present"), "not running" },
 		{ pile_value_is(g, "foreign"), "another manager's: observed only" },
 		{ strcmp(pile_value_text(g, "stage"), "calm") != 0, pile_value_text(g, "stage") },
-		{ json_array_size(pile_value_get(g, "enforce")) > 0, "fail_fast on" },
+		{ enforces(g, "fail_fast"), "fail_fast on" },
+		{ enforces(g, "shed"), "shed on" },
 		{ pile_value_is(g, "learned_long_poll"), "long poll, learned" },
 		{ pile_value_number(g, "workers.count") == 1, "1 process" },
 	};
@@ -440,6 +452,66 @@ static void attachment_show(const struct pile_ctl *ctl, const json_t *g)
 	pile_table_loud(ctl, line);
 }
 
+/** What an episode is about: a share while there is one, else the limit, reached now or within the last ten seconds. */
+static void door_line(char *line, size_t size, const char *group, const char *endpoint,
+		      const json_t *door)
+{
+	bool blocked = pile_value_known(door, "blocked");
+	char why[100], what[160];
+
+	if (pile_value_number(door, "refuse_ratio") > 0)
+		snprintf(what, sizeof(what),
+			 "requests pile up at %s: %s %.0f %% of new connections", endpoint,
+			 blocked ? "would refuse" : "refusing",
+			 pile_value_number(door, "refuse_ratio") * 100);
+	else if (pile_value_known(door, "max"))
+		snprintf(what, sizeof(what), "%s holds %.0f connections of %.0f: %s", endpoint,
+			 pile_value_number(door, "open"), pile_value_number(door, "max"),
+			 blocked ? "would refuse more" : "more are refused");
+	else
+		snprintf(what, sizeof(what), "requests piled up at %s: connections %s refused",
+			 endpoint, blocked ? "would have been" : "were");
+	if (blocked)
+		snprintf(line, size, "! %s: %s (%s). pileguardctl explain %.0f", group, what,
+			 pile_value_format_text(door, "blocked", why, sizeof(why)),
+			 pile_value_number(door, "explain"));
+	else
+		snprintf(line, size, "! %s: %s (%.0f so far). pileguardctl explain %.0f", group,
+			 what, pile_value_number(door, "refused_in_episode"),
+			 pile_value_number(door, "explain"));
+}
+
+/** A listener that holds as many connections as it may, or one that is released. */
+static void door_show(const struct pile_ctl *ctl, const json_t *g, const json_t *listener)
+{
+	const json_t *door = pile_value_get(listener, "connections");
+	char group[80], endpoint[140], line[420], text[100];
+
+	pile_value_format_text(g, "name", group, sizeof(group));
+	pile_value_format_text(listener, "endpoint", endpoint, sizeof(endpoint));
+	if (pile_value_known(door, "released_for_seconds"))
+		snprintf(line, sizeof(line),
+			 "! %s: %s is released by hand, %s left: nobody is refused", group,
+			 endpoint,
+			 pile_value_format_seconds(door, "released_for_seconds", text,
+						   sizeof(text)));
+	else if (!pile_value_is(door, "full"))
+		return;
+	else
+		door_line(line, sizeof(line), group, endpoint, door);
+	pile_table_loud(ctl, line);
+}
+
+static void doors_show(const struct pile_ctl *ctl, const json_t *g)
+{
+	const json_t *one;
+	size_t index;
+
+	json_array_foreach(pile_value_get(g, "listeners"), index, one)
+		if (json_is_object(pile_value_get(one, "connections")))
+			door_show(ctl, g, one);
+}
+
 static void leak_show(const struct pile_ctl *ctl, const json_t *g)
 {
 	char name[80], line[240], rate[32], left[32];
@@ -491,6 +563,8 @@ static void oddities_show(const struct pile_ctl *ctl, const json_t *status)
 		gate_show(ctl, one);
 	json_array_foreach(pile_value_get(status, "groups"), index, one)
 		attachment_show(ctl, one);
+	json_array_foreach(pile_value_get(status, "groups"), index, one)
+		doors_show(ctl, one);
 	json_array_foreach(pile_value_get(status, "groups"), index, one)
 		risk_show(ctl, one);
 	json_array_foreach(pile_value_get(status, "groups"), index, one)

@@ -43,6 +43,10 @@ static bool is_known(const struct pile_guard *g, uint32_t group,
 		if (g->sample.dependencies[i].group == group &&
 		    pile_endpoint_matches(endpoint, &g->sample.dependencies[i].endpoint))
 			return true;
+	for (uint32_t i = 1; i < PILE_DOORS_MAX; i++)
+		if (g->sample.doors[i].used && g->sample.doors[i].group == group &&
+		    pile_endpoint_matches(endpoint, &g->sample.doors[i].endpoint))
+			return true;
 	return false;
 }
 
@@ -62,7 +66,8 @@ static void command_hand(struct pile_guard *g, const struct pile_command *c)
 		return;
 	}
 	if (c->seconds < 1 || c->seconds > PILE_HAND_SECONDS_MAX ||
-	    pile_endpoint_parse(c->endpoint, !hold, &endpoint) < 0 || endpoint.family == AF_UNIX) {
+	    pile_endpoint_parse(c->endpoint, !hold, &endpoint) < 0 ||
+	    (hold && endpoint.family == AF_UNIX)) {
 		pile_child_reply(g, c->id, -EINVAL,
 				 "write ADDRESS:PORT (no names) and a time of 1s to 24h");
 		return;
@@ -80,7 +85,9 @@ static void command_hand(struct pile_guard *g, const struct pile_command *c)
 		snprintf(
 			text, sizeof(text), "%s: %s is %s by hand for %u s: connects are %s%s",
 			c->group, c->endpoint, hold ? "held" : "released", c->seconds,
-			hold ? "refused" : "allowed",
+			hold			     ? "refused"
+			: endpoint.family == AF_UNIX ? "taken"
+						     : "allowed",
 			is_known(g, group, &endpoint)
 				? ""
 				: " (nobody has connected there lately: pileguardctl dependencies)");

@@ -109,7 +109,7 @@ struct pile_guard {
 	uint32_t n_learned;
 	bool posture_due;	   /* attachments may differ from what is wanted */
 	uint64_t posture_again_ns; /* some of it failed: tried again then; 0 = all is as wanted */
-	int posture_error_said, attach_error_said[PILE_GROUPS_MAX];
+	int posture_error_said, doors_error_said, attach_error_said[PILE_GROUPS_MAX];
 	uint64_t started_ns, started_realtime_ns;
 	uint64_t ticks, ticks_late, worst_gap_ns, tick_cost_ns, last_tick_ns;
 	uint64_t gaps[PILE_GAP_BUCKETS], gaps_sum_ns; /* by pile_snapshot_gap_ns */

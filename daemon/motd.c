@@ -17,6 +17,11 @@ static bool is_shut(const struct pile_breaker *b)
 	return b->state != PILE_BREAKER_FREE && b->blocked == PILE_BLOCKED_NO;
 }
 
+static bool is_full(const struct pile_shed *shed)
+{
+	return shed->open && shed->blocked == PILE_BLOCKED_NO;
+}
+
 /* Changes when the text would: which episodes there are, held by hand or not, and until when it is disarmed. */
 static uint64_t key_of(const struct pile_guard *g)
 {
@@ -30,6 +35,9 @@ static uint64_t key_of(const struct pile_guard *g)
 				      0x100000001b3ULL +
 			      1;
 	}
+	for (uint32_t i = 1; i < PILE_DOORS_MAX; i++)
+		if (is_full(&g->decide.sheds.doors[i]))
+			key = (key ^ g->decide.sheds.doors[i].explain_id) * 0x100000001b3ULL + 2;
 	if (g->disarm.now.on)
 		key ^= g->disarm.now.since_realtime_ns | 1;
 	return key;
@@ -75,6 +83,19 @@ static void gate_add(struct page *page, const struct pile_guard *g, const struct
 		 endpoint);
 }
 
+static void door_add(struct page *page, const struct pile_guard *g, const struct pile_shed *shed)
+{
+	const char *group = g->view.groups[shed->group].config.name;
+	char endpoint[PILE_ENDPOINT_TEXT_MAX];
+
+	pile_endpoint_format(&shed->endpoint, endpoint, sizeof(endpoint));
+	line_add(
+		page,
+		"pileguard: connections to %s of %s are refused (rung 2, shed). pileguardctl explain %u; "
+		"undo: sudo pileguardctl release %s %s",
+		endpoint, group, shed->explain_id, group, endpoint);
+}
+
 static void page_make(const struct pile_guard *g, struct page *page)
 {
 	char disarmed[PILE_DISARM_TEXT_MAX];
@@ -88,6 +109,9 @@ static void page_make(const struct pile_guard *g, struct page *page)
 		if (is_shut(b) && n++ < GATES_SHOWN)
 			gate_add(page, g, b);
 	}
+	for (uint32_t i = 1; i < PILE_DOORS_MAX; i++)
+		if (is_full(&g->decide.sheds.doors[i]) && n++ < GATES_SHOWN)
+			door_add(page, g, &g->decide.sheds.doors[i]);
 	if (n > GATES_SHOWN)
 		line_add(page, "pileguard: %u more are refused: pileguardctl status",
 			 n - GATES_SHOWN);

@@ -34,6 +34,8 @@ static const struct {
 	[PILE_NOTICE_DROPPED] = { "1d7443eea5ff4eca8b7a2beebd8e0ffc", LOG_WARNING },
 	[PILE_NOTICE_FILES] = { "acabf95fb63640028fff2dfda696e47c", LOG_WARNING },
 	[PILE_NOTICE_LEAK] = { "34a96034f5434df0a7370d91a786824d", LOG_WARNING },
+	[PILE_NOTICE_SHED] = { "6bfe5d3e62674e03b9c6db018f5be1b7", LOG_WARNING },
+	[PILE_NOTICE_SHED_OVER] = { "967e6ba07d764d4086cedcf92e575ffc", LOG_NOTICE },
 	[PILE_NOTICE_LEAK_OVER] = { "2d98527e24414b28a0b1d2f3e15b3afb", LOG_NOTICE },
 };
 
@@ -41,6 +43,7 @@ const char *pile_notice_undo(const struct pile_event *e, char *buf, size_t size)
 {
 	switch (e->notice) {
 	case PILE_NOTICE_REFUSED:
+	case PILE_NOTICE_SHED:
 	case PILE_NOTICE_PROBING:
 	case PILE_NOTICE_HALF_OPEN:
 		snprintf(buf, size, "pileguardctl release %s %s", e->group, e->destination);

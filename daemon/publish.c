@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 
 #include "groups/proc.h"
 #include "guard.h"
@@ -145,11 +146,25 @@ static void host_fill(const struct pile_guard *g, struct pile_snapshot_host *h)
 	h->ended_total = g->record.ended_total;
 	h->closed_total = g->record.closed_total;
 	h->would_open_total = g->record.would_open_total;
+	h->shed_total = g->decide.sheds.refused;
 	h->drift = 0;
 	for (uint32_t i = 0; i < g->groups.n_groups; i++)
 		if (g->groups.groups[i].used)
 			h->drift += g->sample.groups[i].drift;
 	host_policy(g, h);
+}
+
+/* The rungs that are really in force. */
+static uint32_t enforced(const struct pile_guard *g, uint32_t slot, bool gate_ready)
+{
+	uint32_t rungs = gate_ready ? PILE_RUNG_FAIL_FAST : 0;
+
+	for (uint32_t i = 1; i < PILE_DOORS_MAX; i++)
+		if (g->sample.doors[i].used && g->sample.doors[i].group == slot &&
+		    pile_shed_blocked(&g->view, &g->decide.breakers.hands, &g->sample.doors[i],
+				      g->sample.now_ns) == PILE_BLOCKED_NO)
+			rungs |= PILE_RUNG_SHED;
+	return g->groups.groups[slot].config.enforce & rungs;
 }
 
 static void group_fill(const struct pile_guard *g, uint32_t slot, uint64_t now_ns,
@@ -169,9 +184,9 @@ static void group_fill(const struct pile_guard *g, uint32_t slot, uint64_t now_n
 	to->foreign = group->foreign;
 	to->gate_ready = pile_act_gate_ready(&g->act, &g->groups, slot);
 	to->workers_kind = group->config.workers;
-	to->enforce = enforcing && to->gate_ready ? group->config.enforce : 0;
-	to->gate_missing = enforcing && group->config.enforce && group->present &&
-			   !group->foreign && !to->gate_ready;
+	to->enforce = enforcing ? enforced(g, slot, to->gate_ready) : 0;
+	to->gate_missing = enforcing && (group->config.enforce & PILE_RUNG_FAIL_FAST) &&
+			   group->present && !group->foreign && !to->gate_ready;
 	to->stage = g->decide.verdict[slot].stage;
 	to->w99 = pile_baseline_waiting(&g->decide.baseline[slot], group->config.baseline_waiting);
 	to->risk_milli = risk->ratio_milli;
@@ -250,6 +265,28 @@ static void listener_blind(const struct pile_guard *g, const struct pile_listene
 		snprintf(ret, size, "%s on %.40s (%s)", what, l->endpoint.path, why);
 }
 
+static void listener_door(const struct pile_guard *g, const struct pile_listener *l,
+			  struct pile_snapshot_listener *to)
+{
+	const struct pile_sample_door *door = &g->sample.doors[l->door];
+	const struct pile_shed *shed = &g->decide.sheds.doors[l->door];
+	const struct pile_hands *hands = &g->decide.breakers.hands;
+	const struct pile_hand *released;
+
+	if (!l->door || !door->used)
+		return;
+	to->counted = true;
+	to->refuse_permille = g->decide.sheds.shares[l->group].permille;
+	to->connections_max = g->groups.groups[l->group].config.connections_max;
+	to->connections = door->held;
+	to->refused = door->refused;
+	to->refused_now = shed->open ? shed->refused - shed->refused_base : 0;
+	to->explain_id = shed->open ? shed->explain_id : 0;
+	to->blocked = pile_shed_blocked(&g->view, hands, door, g->sample.now_ns);
+	released = pile_hands_find(hands, l->group, &l->endpoint, false, g->sample.now_ns);
+	to->released_until_ns = released ? released->until_ns : 0;
+}
+
 static void listeners_fill(const struct pile_guard *g, struct pile_snapshot_half *half,
 			   const uint32_t *index, bool configured)
 {
@@ -268,6 +305,7 @@ static void listeners_fill(const struct pile_guard *g, struct pile_snapshot_half
 		to->backlog = l->backlog;
 		to->mptcp = l->mptcp;
 		listener_blind(g, l, to->blind, sizeof(to->blind));
+		listener_door(g, l, to);
 	}
 }
 
@@ -335,6 +373,8 @@ static void unmet_fill(const struct pile_guard *g, struct pile_snapshot_half *ha
 		const struct pile_hand *hand = &g->decide.breakers.hands.table[i];
 
 		if (hand->used && !hand->hold && hand->until_ns > half->t_ns &&
+		    !pile_shed_is_listener(&g->decide.sheds, hand->group, &hand->endpoint) &&
+		    hand->endpoint.family != AF_UNIX &&
 		    !has_row(half, index[hand->group], &hand->endpoint))
 			row_add(g, half, index, hand->group, &hand->endpoint);
 	}

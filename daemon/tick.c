@@ -245,6 +245,16 @@ static void effects_update(struct pile_guard *g)
 			e.first_effect_ns = gate->loop_first_ns;
 		pile_record_effects(&g->record, gate->explain_id, &e);
 	}
+	for (uint32_t i = 1; i < PILE_DOORS_MAX; i++) {
+		const struct pile_shed *shed = &g->decide.sheds.doors[i];
+		struct pile_record_effects e = {
+			.refused = shed->refused - shed->refused_base,
+			.first_effect_ns = shed->first_ns,
+		};
+
+		if (shed->open && !shed->blocked)
+			pile_record_effects(&g->record, shed->explain_id, &e);
+	}
 }
 
 /* An episode of the loop in the kernel that is over: what it did is in this tick's sample and nowhere else. */
@@ -262,6 +272,52 @@ static void loop_effects(struct pile_guard *g, const struct pile_intent *intent)
 		    pile_endpoint_equal(&loop->endpoint, &intent->endpoint))
 			pile_record_effects(&g->record, intent->explain_id, &e);
 	}
+}
+
+/* Where rung 2 can refuse from here on, or why not: told when it is another answer. */
+static void doors_say(struct pile_guard *g, int error, bool tcp, bool of_unix)
+{
+	if (error && error != g->doors_error_said)
+		pile_guard_say(
+			g, PILE_EVENT_TROUBLE, PILE_NO_GROUP,
+			"rung 2 cannot be attached for %s (%s): connections are not refused there",
+			tcp	  ? "unix sockets"
+			: of_unix ? "TCP"
+				  : "any listener",
+			strerror(-error));
+	else if ((tcp && !g->view.shed_tcp_ready) || (of_unix && !g->view.shed_unix_ready))
+		pile_guard_say(g, PILE_EVENT_GROUP, PILE_NO_GROUP,
+			       "rung 2 is attached: connections can be refused (%s%s%s)",
+			       tcp ? "TCP" : "", tcp && of_unix ? ", " : "",
+			       of_unix ? "unix sockets" : "");
+	g->doors_error_said = error;
+}
+
+/* Doors for new listeners, and rung 2's programs. */
+static void doors_take(struct pile_guard *g, uint64_t now_ns)
+{
+	bool enforce = g->view.mode == PILE_MODE_ENFORCE && !g->view.disarmed, tcp, of_unix;
+	int error;
+
+	g->groups.doors_sweeps = g->sense.settled;
+	pile_groups_doors(&g->groups, &g->kernel);
+	error = pile_act_doors_attach(&g->act, &g->kernel, &g->groups, enforce, now_ns);
+	tcp = pile_kernel_doors_ready(&g->kernel, false);
+	of_unix = pile_kernel_doors_ready(&g->kernel, true);
+	doors_say(g, error, tcp, of_unix);
+	g->view.shed_tcp_ready = tcp;
+	g->view.shed_unix_ready = of_unix;
+}
+
+static void doors_write(struct pile_guard *g, uint64_t now_ns)
+{
+	struct pile_shed_rule rules[PILE_DOORS_MAX] = { 0 };
+
+	for (uint32_t i = 1; i < PILE_DOORS_MAX; i++)
+		if (g->sample.doors[i].used)
+			pile_shed_rule(&g->decide, &g->view, &g->sample.doors[i], now_ns,
+				       &rules[i]);
+	pile_act_doors_write(&g->kernel, &g->sample, rules, now_ns);
 }
 
 static void loop_rules_write(struct pile_guard *g)
@@ -305,15 +361,17 @@ void pile_tick_record(struct pile_guard *g, uint64_t now_ns)
 static void losses_say(struct pile_guard *g)
 {
 	const struct pile_bpf_totals *t = g->kernel.totals;
-	uint64_t lost = t->storage_lost + t->workers_lost + g->groups.listeners_lost;
+	uint64_t lost =
+		t->storage_lost + t->workers_lost + g->groups.listeners_lost + g->groups.doors_lost;
 
 	pile_kernel_cost(&g->kernel, &g->cost);
 	if (lost > g->losses_said)
 		pile_guard_say(
 			g, PILE_EVENT_TROUBLE, PILE_NO_GROUP,
-			"not followed, for want of room: %llu sockets, %llu workers, %llu listeners in all",
+			"not followed, for want of room: %llu sockets, %llu workers, %llu listeners in all; %llu listeners without their limit",
 			(unsigned long long)t->storage_lost, (unsigned long long)t->workers_lost,
-			(unsigned long long)g->groups.listeners_lost);
+			(unsigned long long)g->groups.listeners_lost,
+			(unsigned long long)g->groups.doors_lost);
 	g->losses_said = MAX(lost, g->losses_said);
 }
 
@@ -399,7 +457,7 @@ static void walk_say(struct pile_guard *g, uint64_t now_ns)
 /* A part of a walk that is under way, or a new one: a tenth of the time at most. */
 static void discover(struct pile_guard *g, uint64_t now_ns)
 {
-	uint64_t every = g->kernel.discovering ? 0 : DISCOVER_EVERY_NS;
+	uint64_t every = g->kernel.discovering || g->groups.doors_untagged ? 0 : DISCOVER_EVERY_NS;
 
 	if (now_ns - g->discovered_ns < MAX(every, 10 * g->discover_cost_ns))
 		return;
@@ -423,6 +481,7 @@ void pile_tick(struct pile_guard *g)
 	discover(g, now_ns);
 	if (g->posture_due || (g->posture_again_ns && now_ns >= g->posture_again_ns))
 		posture_take(g, now_ns);
+	doors_take(g, now_ns);
 	pile_sense_tick(&g->sense, &g->kernel, &g->groups, now_ns, &g->sample);
 	pile_act_sample(&g->act, &g->kernel, &g->sample);
 	pile_act_probe_tick(&g->act, now_ns, &g->sample);
@@ -434,6 +493,7 @@ void pile_tick(struct pile_guard *g)
 	pile_act_carry_out(&g->act, &g->kernel, g->intents, g->n_intents, &g->sense,
 			   g->groups.own_netns, now_ns);
 	pile_act_loop_take(&g->act, &g->kernel, &g->sample);
+	doors_write(g, now_ns);
 	loop_rules_write(g);
 	pile_tick_record(g, now_ns);
 	pile_motd_tick(g);

@@ -3,7 +3,7 @@
  * act.h: the only room that changes the world, and only by what an intent says. Rung 1:
  * posture.c keeps the programs attached to the cgroups whose policy names them; breaker.c shuts and
  * opens gates; loop.c takes over what the loop in the kernel shut; drain.c ends the waits behind them,
- * a few at a time, through destroy.c; probe.c makes
+ * a few at a time, through destroy.c; shed.c has doors refuse (rung 2); probe.c makes
  * the guard's own connects, to what is held and, one each, to what is nearly proved dead.
  * Owned by the guard; control loop only; no allocation after start; non-blocking sockets only.
  * Never logs: results are in the sample, the gates' counters, and struct pile_act's totals.
@@ -107,6 +107,9 @@ struct pile_act {
 	/* totals; out of reach: in another network namespace */
 	uint64_t ended, out_of_reach;
 	uint64_t ends_failed;
+	int doors_error; /* of the last try to attach rung 2's programs */
+	uint64_t doors_again_ns;
+	uint64_t doors_exempt_key; /* of what was told; 0 = nothing */
 	uint64_t loop_taken; /* of the kernel's total of loop_opened: those taken over or told */
 };
 
@@ -133,6 +136,21 @@ int pile_act_posture(struct pile_act *a, struct pile_kernel *k, const struct pil
 /** pile_act_attach - the part of it that attaches and detaches: for what could not be attached before. */
 int pile_act_attach(struct pile_act *a, struct pile_kernel *k, const struct pile_groups *g,
 		    bool enforce);
+
+/**
+ * pile_act_doors_attach - rung 2's programs, while doors want them; what fails is tried again every two seconds
+ * @enforce: doors may refuse at all
+ * Returns 0, or negative errno of what cannot be attached.
+ */
+int pile_act_doors_attach(struct pile_act *a, struct pile_kernel *k, const struct pile_groups *g,
+			  bool enforce, uint64_t now_ns);
+
+/** pile_act_doors_exempt - clients that are never refused; told when they are others. Returns 0 or the first negative errno. */
+int pile_act_doors_exempt(struct pile_act *a, struct pile_kernel *k, const struct pile_groups *g);
+
+/** pile_act_doors_write - limits, shares and leases, each tick. @rules: by index, as decide has them */
+void pile_act_doors_write(struct pile_kernel *k, const struct pile_sample *sample,
+			  const struct pile_shed_rule rules[PILE_DOORS_MAX], uint64_t now_ns);
 
 /** pile_act_gate_ready - rung 1 is attached to this group's cgroup. */
 bool pile_act_gate_ready(const struct pile_act *a, const struct pile_groups *g, uint32_t group);

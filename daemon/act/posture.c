@@ -97,6 +97,8 @@ int pile_act_posture(struct pile_act *a, struct pile_kernel *k, const struct pil
 				r = pile_kernel_exempt_add(k, i, &g->groups[i].config.exempt[j]);
 				first = first ? first : r;
 			}
+	r = pile_act_doors_exempt(a, k, g);
+	first = first ? first : r;
 	r = pile_act_attach(a, k, g, enforce);
 	return first ? first : r;
 }

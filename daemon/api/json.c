@@ -42,6 +42,8 @@ static json_t *rungs_value(uint32_t enforce)
 
 	if (enforce & PILE_RUNG_FAIL_FAST)
 		json_array_append_new(list, json_string("fail_fast"));
+	if (enforce & PILE_RUNG_SHED)
+		json_array_append_new(list, json_string("shed"));
 	return list;
 }
 
@@ -60,6 +62,27 @@ static json_t *ages_value(const struct pile_sample_group *sample)
 	return list;
 }
 
+/** Monotonic time of an end in the future -> seconds left, or null when there is none. */
+static json_t *left_value(uint64_t until_ns, uint64_t now_ns)
+{
+	return until_ns > now_ns ? pile_json_value_seconds(until_ns - now_ns) : json_null();
+}
+
+/* Rung 2 at one listener; null where its connections are not counted. */
+static json_t *door_value(const struct pile_snapshot_listener *l, uint64_t now_ns)
+{
+	if (!l->counted)
+		return json_null();
+	return json_pack("{s:o,s:o,s:I,s:I,s:I,s:b,s:o,s:o,s:o}", "max",
+			 pile_json_value_known(l->connections_max), "refuse_ratio",
+			 pile_json_value_milli(l->refuse_permille), "open", BIG(l->connections),
+			 "refused_total", BIG(l->refused), "refused_in_episode",
+			 BIG(l->refused_now), "full", l->explain_id != 0, "explain",
+			 pile_json_value_known(l->explain_id), "blocked",
+			 pile_json_value_text_or_null(pile_explain_text_blocked(l->blocked)),
+			 "released_for_seconds", left_value(l->released_until_ns, now_ns));
+}
+
 static json_t *listeners_value(const struct pile_snapshot_half *half, uint32_t slot)
 {
 	json_t *list = json_array();
@@ -69,10 +92,11 @@ static json_t *listeners_value(const struct pile_snapshot_half *half, uint32_t s
 
 		if (l->group == slot)
 			json_array_append_new(
-				list, json_pack("{s:o,s:I,s:b,s:o}", "endpoint",
+				list, json_pack("{s:o,s:I,s:b,s:o,s:o}", "endpoint",
 						pile_json_value_endpoint(&l->endpoint), "backlog",
 						BIG(l->backlog), "mptcp", l->mptcp, "blind",
-						pile_json_value_text_or_null(l->blind)));
+						pile_json_value_text_or_null(l->blind),
+						"connections", door_value(l, half->t_ns)));
 	}
 	return list;
 }
@@ -205,12 +229,6 @@ static json_t *ago_value(uint64_t then_ns, uint64_t now_ns)
 	if (!then_ns)
 		return json_null();
 	return pile_json_value_seconds(now_ns > then_ns ? now_ns - then_ns : 0);
-}
-
-/** Monotonic time of an end in the future -> seconds left, or null when there is none. */
-static json_t *left_value(uint64_t until_ns, uint64_t now_ns)
-{
-	return until_ns > now_ns ? pile_json_value_seconds(until_ns - now_ns) : json_null();
 }
 
 static json_t *dependency_value(const struct pile_snapshot_half *half,
@@ -413,6 +431,8 @@ static json_t *status_value(const struct pile_snapshot_half *half, const struct 
 	json_object_set_new(value, "policy", pile_json_policy_value(h));
 	json_object_set_new(value, "guard", status_guard(h));
 	json_object_set_new(value, "fail_fast", status_fail_fast(h));
+	json_object_set_new(value, "shed",
+			    json_pack("{s:I}", "connections_refused_total", BIG(h->shed_total)));
 	return value;
 }
 

@@ -22,7 +22,7 @@ static const char *event_kind_name(uint32_t kind)
 		[PILE_EVENT_TROUBLE] = "trouble",     [PILE_EVENT_PROBE] = "probe",
 		[PILE_EVENT_DISARM] = "disarm",	      [PILE_EVENT_ARM] = "arm",
 		[PILE_EVENT_DROPPED] = "dropped",     [PILE_EVENT_FILES] = "files",
-		[PILE_EVENT_LEAK] = "leak",
+		[PILE_EVENT_LEAK] = "leak",	      [PILE_EVENT_SHED] = "shed",
 	};
 
 	return kind < ARRAY_LEN(names) && names[kind] ? names[kind] : "unknown";
@@ -71,6 +71,7 @@ static const char *explain_kind_name(uint32_t kind)
 		[PILE_INTENT_BREAKER_OPEN] = "fail_fast",
 		[PILE_INTENT_STAGE] = "stage",
 		[PILE_INTENT_NETWORK] = "network",
+		[PILE_INTENT_SHED_OPEN] = "shed",
 	};
 
 	return kind < ARRAY_LEN(names) && names[kind] ? names[kind] : "unknown";
@@ -101,6 +102,13 @@ static json_t *why_value(const struct pile_why *w)
 						pile_explain_text_stage(w->stage_to), "excess",
 						BIG(w->excess), "dead_destinations",
 						BIG(w->dead_destinations)));
+	json_object_update_new(value,
+			       json_pack("{s:I,s:o,s:I}", "connections", BIG(w->held),
+					 "connections_max", pile_json_value_known(w->held_max),
+					 "connections_not_accepted", BIG(w->backlog)));
+	json_object_set_new(value, "refuse_ratio", pile_json_value_milli(w->refuse_permille));
+	json_object_set_new(value, "waits_for",
+			    w->waits ? pile_json_value_endpoint(&w->waits_for) : json_null());
 	return value;
 }
 
@@ -108,13 +116,16 @@ static json_t *did_value(const struct pile_explain *x)
 {
 	bool effect = x->first_effect_ns > x->opened_ns;
 
-	return json_pack("{s:I,s:I,s:I,s:I,s:I,s:o,s:I,s:o}", "connects_refused", BIG(x->refused),
-			 "waits_ended", BIG(x->ended), "probes", BIG(x->probes),
-			 "connects_admitted", BIG(x->admitted), "relapses", BIG(x->flips),
-			 "saved_wait_seconds", pile_json_value_seconds(x->saved_wait_ns),
-			 "saved_bytes", BIG(x->saved_bytes), "first_effect_after_seconds",
-			 effect ? pile_json_value_seconds(x->first_effect_ns - x->opened_ns)
-				: json_null());
+	bool shed = x->kind == PILE_INTENT_SHED_OPEN;
+
+	return json_pack(
+		"{s:I,s:I,s:I,s:I,s:I,s:I,s:o,s:I,s:o}", "connects_refused",
+		BIG(shed ? 0 : x->refused), "connections_refused", BIG(shed ? x->refused : 0),
+		"waits_ended", BIG(x->ended), "probes", BIG(x->probes), "connects_admitted",
+		BIG(x->admitted), "relapses", BIG(x->flips), "saved_wait_seconds",
+		pile_json_value_seconds(x->saved_wait_ns), "saved_bytes", BIG(x->saved_bytes),
+		"first_effect_after_seconds",
+		effect ? pile_json_value_seconds(x->first_effect_ns - x->opened_ns) : json_null());
 }
 
 /** Each sentence under its own key: the same words as in the journal and in `pileguardctl explain`.
@@ -151,7 +162,7 @@ static json_t *moment_value(const struct pile_explain *x, uint64_t t_ns)
 static json_t *explain_value(const struct pile_explain *x, uint64_t now_ns)
 {
 	uint64_t end_ns = x->closed_ns ? x->closed_ns : now_ns;
-	bool breaker = x->kind == PILE_INTENT_BREAKER_OPEN;
+	bool breaker = x->kind == PILE_INTENT_BREAKER_OPEN || x->kind == PILE_INTENT_SHED_OPEN;
 	json_t *value = json_pack(
 		"{s:I,s:s,s:o,s:o,s:o,s:s,s:b,s:o,s:o,s:o,s:o,s:o,s:o}", "id", BIG(x->id), "kind",
 		explain_kind_name(x->kind), "group", pile_json_value_text_or_null(x->group), "unit",

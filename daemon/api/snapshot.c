@@ -128,12 +128,14 @@ static void explain_sanitize(struct pile_explain *explain)
 	TERMINATE(explain->group);
 	TERMINATE(explain->unit);
 	TERMINATE(explain->endpoint.path);
+	TERMINATE(explain->why.waits_for.path);
 	bool_clamp(&explain->why.risk_memory);
 	bool_clamp(&explain->why.risk_pool);
 	bool_clamp(&explain->why.always);
 	bool_clamp(&explain->why.by_hand);
 	bool_clamp(&explain->why.own_probe);
 	bool_clamp(&explain->why.in_kernel);
+	bool_clamp(&explain->why.by_share);
 }
 
 static void half_sanitize(struct pile_snapshot_half *half)
@@ -145,6 +147,7 @@ static void half_sanitize(struct pile_snapshot_half *half)
 		TERMINATE(half->listeners[i].endpoint.path);
 		TERMINATE(half->listeners[i].blind);
 		bool_clamp(&half->listeners[i].mptcp);
+		bool_clamp(&half->listeners[i].counted);
 	}
 	for (uint32_t i = 0; i < half->n_dependencies; i++) {
 		TERMINATE(half->dependencies[i].sample.endpoint.path);

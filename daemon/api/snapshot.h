@@ -55,6 +55,15 @@ struct pile_snapshot_listener {
 	uint32_t backlog;
 	bool mptcp;
 	char blind[128]; /* what this listener cannot show, or "" */
+	/* rung 2; counted: it has a door, else the rest is 0; connections_max: 0 = no limit */
+	bool counted;
+	uint32_t connections_max, connections;
+	uint32_t refuse_permille;   /* of new ones, now */
+	uint64_t refused;	    /* since the door is there */
+	uint64_t refused_now;	    /* in this episode */
+	uint32_t explain_id;	    /* of the episode, when it is full; else 0 */
+	uint32_t blocked;	    /* enum pile_blocked: why nobody is refused here */
+	uint64_t released_until_ns; /* monotonic; 0 = not released by hand */
 };
 
 struct pile_snapshot_dependency {
@@ -148,6 +157,7 @@ struct pile_snapshot_host {
 	bool network_suspect;
 	uint64_t opened_total, refused_total, ended_total, closed_total; /* rung 1, carried out */
 	uint64_t would_open_total;
+	uint64_t shed_total; /* rung 2: connections refused */
 	/* BPF cost, only when the kernel's statistics are on; else 0 */
 	uint64_t bpf_run_ns, bpf_run_count;
 };

@@ -33,6 +33,7 @@ static void forget_group(struct pile_decide *state, uint32_t group)
 	pile_risk_init(&state->risk[group]);
 	pile_verdict_init(&state->verdict[group]);
 	pile_leak_init(&state->leak[group]);
+	memset(&state->sheds.shares[group], 0, sizeof(state->sheds.shares[group]));
 	pile_proofs_forget(&state->breakers.proofs, group);
 	pile_hands_forget(&state->breakers.hands, group);
 }
@@ -228,14 +229,20 @@ static void update_groups(struct pile_decide *state, const struct pile_decide_vi
 		/* a group that was away is looked at as after a late tick: windows start again */
 		bool fresh = late || state->risk[i].n <= 1;
 
-		if (!config[i] || !sample->groups[i].present)
+		if (!config[i] || !sample->groups[i].present) {
+			state->sheds.shares[i].permille = 0; /* whoever comes back begins anew */
 			continue;
+		}
 		if (pile_verdict_update(&state->verdict[i], &state->baseline[i], &state->risk[i],
 					config[i], reserve_bytes, sample, i, fresh, &from))
 			report_stage(state, view, sample, i, from, out);
 		if (!fresh)
 			learn(state, sample, i);
 		update_leak(state, view, sample, i, out);
+		pile_share_update(&state->sheds.shares[i], &state->verdict[i],
+				  pile_share_deepest(state, view, sample, i),
+				  config[i]->shed_share_permille, sample->groups[i].waiting,
+				  sample->now_ns);
 	}
 }
 
@@ -278,6 +285,7 @@ void pile_decide_tick(struct pile_decide *state, const struct pile_decide_view *
 			     },
 			     &out);
 	update_groups(state, view, config, reserve_bytes, sample, late, &out);
+	pile_sheds_update(state, view, sample, late, &out);
 	state->intents_lost += out.lost;
 	*ret_n = out.n;
 }
@@ -287,7 +295,8 @@ int pile_decide_hold(struct pile_decide *state, const struct pile_decide_view *v
 {
 	if (group >= PILE_GROUPS_MAX || !view->groups[group].used ||
 	    until_ns <= state->last_tick_ns ||
-	    (endpoint->family != AF_INET && endpoint->family != AF_INET6) ||
+	    (endpoint->family != AF_INET && endpoint->family != AF_INET6 &&
+	     endpoint->family != AF_UNIX) ||
 	    (hold && !endpoint->port))
 		return -EINVAL;
 	if (hold) {
@@ -306,5 +315,6 @@ void pile_decide_stop(struct pile_decide *state, struct pile_intent *ret, uint32
 	struct pile_intents out = { .list = ret };
 
 	pile_breakers_close_all(&state->breakers, state->last_tick_ns, PILE_CLOSE_STOPPED, &out);
+	pile_sheds_close_all(&state->sheds, PILE_CLOSE_STOPPED, &out);
 	*ret_n = out.n;
 }

@@ -5,7 +5,7 @@
  * Compiled for the host with sanitizers and fed hand-made and recorded traces
  * (tests/unit/test_decide.c). Parts: baseline.c (what is normal), risk.c (time to exhaustion, risk
  * ratio), verdict.c (stages S1-S3, recorded only), proof.c (is it dead?), network.c (own network),
- * hand.c (hold, release), disarm.c (hands off), breaker.c (rung 1), leak.c (told only).
+ * hand.c (hold, release), disarm.c (hands off), breaker.c (rung 1), shed.c (rung 2), leak.c (told only).
  */
 #pragma once
 
@@ -15,6 +15,7 @@
 #include "decide/leak.h"
 #include "decide/network.h"
 #include "decide/risk.h"
+#include "decide/shed.h"
 #include "decide/verdict.h"
 #include "policy/policy.h"
 #include "sense/sample.h"
@@ -39,6 +40,7 @@ struct pile_decide_view {
 		leak_notice_ns; /* growth that takes all memory within so long is told; 0 = none is */
 	uint32_t host_seed;	/* hash of the machine id: jitter */
 	bool disarmed;		/* by hand: what is open closes, nothing opens, holds end */
+	bool shed_tcp_ready, shed_unix_ready; /* this kernel can refuse connections, and lets us */
 	uint32_t
 		n_groups; /* none is used from here on; a slot that was given away is among them once more */
 	struct pile_decide_group groups[PILE_GROUPS_MAX];
@@ -51,6 +53,7 @@ struct pile_decide {
 	struct pile_breakers breakers;
 	struct pile_network network;
 	struct pile_leak leak[PILE_GROUPS_MAX];
+	struct pile_sheds sheds;
 	/* starts at 1, or where the recorder left off; 0 is skipped when it wraps */
 	uint32_t next_explain_id;
 	uint64_t last_tick_ns;	       /* 0 = none yet */
@@ -76,7 +79,7 @@ void pile_decide_tick(struct pile_decide *state, const struct pile_decide_view *
  * @hold: true = refuse now (also in calm), false = release and do not open again before @until_ns
  * @until_ns: CLOCK_MONOTONIC. A hold that is over is closed with PILE_CLOSE_HOLD_OVER. What follows
  * comes with the next tick's intents. A hold names address and port; a release may leave the port
- * open (0).
+ * open (0), or name one of the group's own listeners, at which rung 2 then refuses nobody.
  * Returns 0; -ENOSPC when too many are kept; -EPERM when hold is asked where enforcement is not
  * allowed (mode, rung, exempt, foreign, kernel); -EINVAL no such group, no such endpoint, or
  * @until_ns is over.

@@ -41,14 +41,6 @@ int pile_hands_set(struct pile_hands *hands, uint32_t group, const struct pile_e
 	return 0;
 }
 
-bool pile_hands_released(const struct pile_hands *hands, uint32_t group)
-{
-	for (unsigned int i = 0; i < PILE_HANDS_MAX; i++)
-		if (hands->table[i].used && !hands->table[i].hold && hands->table[i].group == group)
-			return true;
-	return false;
-}
-
 const struct pile_hand *pile_hands_find(const struct pile_hands *hands, uint32_t group,
 					const struct pile_endpoint *endpoint, bool hold,
 					uint64_t now_ns)

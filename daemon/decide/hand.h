@@ -40,9 +40,6 @@ const struct pile_hand *pile_hands_find(const struct pile_hands *hands, uint32_t
 					const struct pile_endpoint *endpoint, bool hold,
 					uint64_t now_ns);
 
-/** pile_hands_released - something of the group's is released, whatever it is. */
-bool pile_hands_released(const struct pile_hands *hands, uint32_t group);
-
 /** pile_hands_expire - drop what is past its time. */
 void pile_hands_expire(struct pile_hands *hands, uint64_t now_ns);
 

@@ -20,10 +20,11 @@
 
 /*
  * In one tick: close, open and renew or allow of every breaker, a stage and a leak of every group, the
- * network, probes and what they found, opening and close of what the loop in the kernel did.
+ * network, probes and what they found, opening and close of what the loop in the kernel did, and of doors.
  */
-#define PILE_INTENTS_MAX \
-	(4 * PILE_BREAKERS_MAX + 2 * PILE_GROUPS_MAX + 2 + 2 * PILE_SCOUTS_MAX + 2 * PILE_LOOP_MAX)
+#define PILE_INTENTS_MAX                                                         \
+	(4 * PILE_BREAKERS_MAX + 2 * PILE_GROUPS_MAX + 2 + 2 * PILE_SCOUTS_MAX + \
+	 2 * PILE_LOOP_MAX + 2 * PILE_DOORS_MAX)
 
 enum pile_intent_kind {
 	PILE_INTENT_NONE = 0,
@@ -52,20 +53,26 @@ enum pile_intent_kind {
 	/* workers whose memory grows without end: how long it lasts (record only) */
 	PILE_INTENT_LEAK,
 	PILE_INTENT_LEAK_OVER,
+	/* connections to a listener (`endpoint`) are refused at its limit, or would be; until CLOSE (record only) */
+	PILE_INTENT_SHED_OPEN,
+	PILE_INTENT_SHED_CLOSE,
 };
 
 /** Which switch kept an intent from being carried out. */
 enum pile_blocked {
-	PILE_BLOCKED_NO = 0,   /* carried out */
-	PILE_BLOCKED_OBSERVE,  /* mode: observe */
-	PILE_BLOCKED_RUNG,     /* the group's enforce list does not name fail_fast */
-	PILE_BLOCKED_EXEMPT,   /* the destination is exempt */
-	PILE_BLOCKED_RELEASED, /* released by hand */
-	PILE_BLOCKED_NETWORK,  /* own network */
-	PILE_BLOCKED_KERNEL,   /* this kernel or this privilege cannot do it */
-	PILE_BLOCKED_FOREIGN,  /* another manager's cgroup: observed only */
-	PILE_BLOCKED_SHARE,    /* mode: enforce, on other hosts first */
-	PILE_BLOCKED_DISARMED, /* disarmed by hand */
+	PILE_BLOCKED_NO = 0,	/* carried out */
+	PILE_BLOCKED_OBSERVE,	/* mode: observe */
+	PILE_BLOCKED_RUNG,	/* the group's enforce list does not name the rung */
+	PILE_BLOCKED_EXEMPT,	/* the destination is exempt */
+	PILE_BLOCKED_RELEASED,	/* released by hand */
+	PILE_BLOCKED_NETWORK,	/* own network */
+	PILE_BLOCKED_KERNEL,	/* this kernel or this privilege cannot do it */
+	PILE_BLOCKED_FOREIGN,	/* another manager's cgroup: observed only */
+	PILE_BLOCKED_SHARE,	/* mode: enforce, on other hosts first */
+	PILE_BLOCKED_DISARMED,	/* disarmed by hand */
+	PILE_BLOCKED_NETNS,	/* it listens in another network namespace */
+	PILE_BLOCKED_AMBIGUOUS, /* another group's listener has the same address */
+	PILE_BLOCKED_UNSETTLED, /* what is counted has not been corrected for a while */
 };
 
 enum pile_stage {
@@ -88,6 +95,7 @@ enum pile_close_reason {
 	PILE_CLOSE_HOLD_OVER, /* the time of a hold ran out */
 	PILE_CLOSE_QUIET,     /* a virtual episode that nobody tries any more */
 	PILE_CLOSE_DISARMED,  /* by hand, with everything else */
+	PILE_CLOSE_CALM,      /* nothing was refused for a while */
 };
 
 /** All terms of a decision, frozen at the moment it was taken. */
@@ -117,6 +125,21 @@ struct pile_why {
 	/* PILE_INTENT_LEAK: workers that grow, the fastest of them, and by how much in which time */
 	uint32_t growing, pid;
 	uint64_t grown_bytes, grown_over_ns;
+	/* PILE_INTENT_SHED_*: connections open, of how many allowed, not yet accepted, and refused */
+	uint32_t held, held_max, backlog;
+	uint32_t refuse_permille; /* of new connections, while requests pile up */
+	bool by_share;		  /* ... and that is what refused, not a limit */
+	uint64_t refused;
+	/* ... the destination that most of the group's connections wait for, and how many; family 0: none does */
+	struct pile_endpoint waits_for;
+	uint32_t waits;
+};
+
+/** What one door may do, each tick. */
+struct pile_shed_rule {
+	bool may_refuse;
+	uint32_t limit;		 /* connections at once; 0 = none */
+	uint32_t share_permille; /* of new ones */
 };
 
 struct pile_intent {

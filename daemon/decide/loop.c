@@ -1,7 +1,23 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "decide/loop.h"
 
+#include <sys/socket.h>
+
 #include "util/macro.h"
+
+/* Something of the group's is released by hand, whatever it is, but for its own listeners (rung 2). */
+static bool is_released(const struct pile_decide *state, uint32_t group)
+{
+	for (unsigned int i = 0; i < PILE_HANDS_MAX; i++) {
+		const struct pile_hand *hand = &state->breakers.hands.table[i];
+
+		if (hand->used && !hand->hold && hand->group == group &&
+		    hand->endpoint.family != AF_UNIX &&
+		    !pile_shed_is_listener(&state->sheds, group, &hand->endpoint))
+			return true;
+	}
+	return false;
+}
 
 static bool may_act(const struct pile_decide *state, const struct pile_decide_view *view,
 		    const struct pile_sample *sample, uint32_t group)
@@ -11,7 +27,7 @@ static bool may_act(const struct pile_decide *state, const struct pile_decide_vi
 	return g->used && sample->groups[group].present && view->mode == PILE_MODE_ENFORCE &&
 	       (g->config.enforce & PILE_RUNG_FAIL_FAST) && !g->foreign && g->gate_ready &&
 	       !view->disarmed && !state->network.suspect && !state->network.forming &&
-	       !pile_hands_released(&state->breakers.hands, group);
+	       !is_released(state, group);
 }
 
 void pile_loop_rule(const struct pile_decide *state, const struct pile_decide_view *view,

@@ -227,6 +227,7 @@ void pile_table_listener_drop(struct pile_groups *g, struct pile_kernel *k, stru
 {
 	pile_kernel_listener_remove(k, l->cookie);
 	l->used = false;
+	g->doors_due = true;
 	pile_table_port_tell(g, k, l->netns, l->endpoint.port);
 }
 
@@ -433,6 +434,7 @@ void pile_groups_apply(struct pile_groups *g, struct pile_kernel *k,
 	uint32_t slot;
 
 	pile_kernel_discover_stop(k); /* what it has met may be another group's now */
+	g->doors_due = true;
 	g->walk_round = 0;
 	groups_retire(g, k, policy, fn, arg);
 	for (uint32_t i = 0; i < policy->n_groups; i++) {

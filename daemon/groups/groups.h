@@ -47,6 +47,7 @@ struct pile_group {
 struct pile_listener {
 	bool used;
 	bool mptcp;
+	bool v6only;
 	uint16_t type; /* SOCK_STREAM or SOCK_SEQPACKET */
 	uint32_t group;
 	uint64_t cookie;
@@ -55,9 +56,30 @@ struct pile_listener {
 	uint32_t netns;
 	uint32_t backlog;
 	uint32_t epoch; /* the walk that saw it last */
+	uint32_t door;	/* index into struct pile_groups.doors; 0 = none */
 	struct pile_endpoint endpoint;
 	char comm[16];
 };
+
+/** A listener whose connections are counted, and refused beyond the policy's limit; of all that are bound alike. */
+struct pile_door {
+	bool used;
+	bool gone; /* until its connections are forgotten: then another may have the place */
+	bool out_of_reach; /* TCP, in another network namespace: counted, never refused */
+	bool ambiguous;	   /* TCP: another group's listener has the same address: never refused */
+	uint32_t group, netns, n_listeners;
+	struct pile_endpoint endpoint;
+	uint64_t gone_sweeps; /* sweeps when it went */
+};
+
+/** Which door the connections to an address have; 0 = none, but one that is less special would catch them. */
+struct pile_door_port {
+	struct pile_endpoint endpoint;
+	uint32_t door;
+	bool v6only;
+};
+
+#define PILE_DOOR_PORTS_MAX 128
 
 struct pile_groups {
 	struct pile_hierarchy hierarchy;
@@ -76,6 +98,16 @@ struct pile_groups {
 	bool walk_again;     /* a new listener must be tagged by another walk */
 	bool walk_mptcp;     /* since the discovery's begin: one of MPTCP was met */
 	uint32_t walk_parts; /* of the walk that is under way */
+	/* doors.c; [0] is never used */
+	struct pile_door doors[PILE_DOORS_MAX];
+	struct pile_door_port
+		door_ports[2][PILE_DOOR_PORTS_MAX]; /* told to the kernel, and the next */
+	uint32_t n_door_ports[2], door_ports_told;
+	bool doors_due;	       /* a listener, or the policy, has changed */
+	bool doors_untagged;   /* a walk is due that brings a door into its listener */
+	uint64_t doors_sweeps; /* sweeps that have been settled */
+	uint64_t doors_gone;   /* bits by index */
+	uint64_t doors_lost;   /* listeners that wanted one and found no place: the most at once */
 };
 
 enum pile_groups_event {
@@ -127,6 +159,12 @@ int pile_groups_discover(struct pile_groups *g, struct pile_kernel *k, uint64_t 
  * them, and switch controllers on, at any time. A group whose cgroup is the root, or is not there, has none.
  */
 void pile_groups_files_again(struct pile_groups *g, uint32_t slot);
+
+/**
+ * pile_groups_doors - every tick: doors for the listeners of groups with connections_max, told to the kernel
+ * What two sweeps have passed since it went (doors_sweeps, kept by the caller) is forgotten.
+ */
+void pile_groups_doors(struct pile_groups *g, struct pile_kernel *k);
 
 /** pile_groups_find - slot by name, or PILE_NO_GROUP. */
 uint32_t pile_groups_find(const struct pile_groups *g, const char *name);

@@ -225,7 +225,7 @@ static void listener_new(struct walk *w, const struct pile_bpf_record_listener *
 	if (l && group == PILE_NO_GROUP)
 		group = found_group(w, rec, cgroup);
 	if (!l || group == PILE_NO_GROUP ||
-	    pile_kernel_listener_set(w->k, rec->cookie, group) < 0) {
+	    pile_kernel_listener_set(w->k, rec->cookie, group, 0) < 0) {
 		w->g->walk_lost++;
 		return;
 	}
@@ -233,6 +233,7 @@ static void listener_new(struct walk *w, const struct pile_bpf_record_listener *
 	w->g->n_listeners = MAX(w->g->n_listeners, (uint32_t)(l - w->g->listeners) + 1);
 	l->used = true;
 	l->mptcp = rec->protocol == IPPROTO_MPTCP;
+	l->v6only = rec->v6only;
 	l->type = rec->type;
 	l->group = group;
 	l->cookie = rec->cookie;
@@ -243,6 +244,7 @@ static void listener_new(struct walk *w, const struct pile_bpf_record_listener *
 	l->epoch = w->g->epoch;
 	memcpy(l->comm, rec->comm, sizeof(l->comm) - 1);
 	pile_table_port_tell(w->g, w->k, l->netns, ep.port);
+	w->g->doors_due = true;
 	w->g->walk_again = true;
 	w->g->walk_mptcp |= l->mptcp;
 }
@@ -340,9 +342,12 @@ int pile_groups_discover(struct pile_groups *g, struct pile_kernel *k, uint64_t 
 			g->epoch++;
 		}
 		g->walk_parts++;
+		g->doors_untagged = false;
 		r = pile_kernel_discover(k, listener_see, &w);
 		if (r > 0)
 			return r;
+		/* what is new gets its door now, so that the next walk brings it along with the tag */
+		pile_groups_doors(g, k);
 		g->walk_round++;
 	} while (r == 0 && g->walk_again && g->walk_round < WALKS_MAX);
 	if (r == 0)

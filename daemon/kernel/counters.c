@@ -112,3 +112,28 @@ void pile_kernel_follow_allow(struct pile_kernel *k, enum pile_bpf_followed kind
 		__atomic_store_n(&k->control->followed_max[(int)kind + i],
 				 before[i] + most[i] - MIN(met[i], most[i]), __ATOMIC_RELAXED);
 }
+
+void pile_kernel_door_counts(const struct pile_kernel *k, uint32_t index,
+			     struct pile_kernel_door_counts *ret)
+{
+	const struct pile_bpf_door_counts *c = &k->door_counts[index];
+	int32_t held = __atomic_load_n(&c->held[0], __ATOMIC_RELAXED) +
+		       __atomic_load_n(&c->held[1], __ATOMIC_RELAXED);
+
+	ret->held = (uint32_t)MAX(held, 0);
+	ret->entered = __atomic_load_n(&c->entered, __ATOMIC_RELAXED);
+	ret->refused = __atomic_load_n(&c->refused, __ATOMIC_RELAXED);
+	ret->first_refused_ns = __atomic_load_n(&c->first_refused_ns, __ATOMIC_RELAXED);
+}
+
+int64_t pile_kernel_doors_settle(struct pile_kernel *k)
+{
+	int old = !k->control->generation;
+	int64_t left = 0;
+
+	for (int i = 1; i < PILE_DOORS_MAX; i++)
+		if (__atomic_load_n(&k->door_counts[i].held[old], __ATOMIC_RELAXED))
+			left += __atomic_exchange_n(&k->door_counts[i].held[old], 0,
+						    __ATOMIC_SEQ_CST);
+	return left;
+}

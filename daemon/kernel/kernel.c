@@ -14,6 +14,8 @@
 #include "deadline.skel.h"
 #include "dependencies.skel.h"
 #include "discover.skel.h"
+#include "door.skel.h"
+#include "door_unix.skel.h"
 #include "loop.skel.h"
 #include "maps.skel.h"
 #include "memory.skel.h"
@@ -33,10 +35,12 @@ enum object_id {
 	BREAKER,
 	DEADLINE,
 	LOOP,
-	MEMORY
+	MEMORY,
+	DOOR,
+	DOOR_UNIX
 };
 
-_Static_assert(MEMORY + 1 == PILE_KERNEL_OBJECTS, "one slot an object");
+_Static_assert(DOOR_UNIX + 1 == PILE_KERNEL_OBJECTS, "one slot an object");
 
 struct object_def {
 	const char *name;
@@ -68,6 +72,9 @@ static const struct object_def object_defs[PILE_KERNEL_OBJECTS] = {
 		   false },
 	[MEMORY] = { "memory", memory_bpf__elf_bytes,
 		     "what single workers hold is not seen: none that grows is told", false },
+	[DOOR] = { "door", door_bpf__elf_bytes, "rung 2 cannot refuse connections (TCP)", false },
+	[DOOR_UNIX] = { "door_unix", door_unix_bpf__elf_bytes,
+			"rung 2 cannot refuse connections to unix sockets", false },
 };
 
 /* What libbpf said last: the cause of a failure is in its log, not in its error code. */
@@ -477,6 +484,10 @@ int pile_kernel_open(struct pile_kernel *k, struct pile_error *err)
 	k->connect_v6 = program_of(k->objects[BREAKER], "connect_v6");
 	k->deadline = program_of(k->objects[DEADLINE], "connect_deadline");
 	k->end_waits = program_of(k->objects[LOOP], "loop_syn_timeout");
+	k->door_tcp = program_of(k->objects[DOOR], "door_tcp");
+	k->door_tcp_gone = program_of(k->objects[DOOR], "door_tcp_gone");
+	k->door_unix = program_of(k->objects[DOOR_UNIX], "door_unix");
+	k->door_unix_enter = program_of(k->objects[DOOR_UNIX], "door_unix_enter");
 	k->buffer = malloc(PILE_KERNEL_READ_BYTES);
 	if (!k->buffer) {
 		r = pile_error_set(err, -ENOMEM, "out of memory");
@@ -519,6 +530,7 @@ void pile_kernel_close(struct pile_kernel *k)
 	bpf_link__destroy(k->iter_discover);
 	bpf_link__destroy(k->iter_hidden);
 	bpf_link__destroy(k->iter_workers);
+	pile_kernel_doors_detach(k);
 	sweep_detach(k);
 	while (k->n_links > 0)
 		bpf_link__destroy(k->links[--k->n_links]);

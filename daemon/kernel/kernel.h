@@ -16,7 +16,7 @@
 #include "util/endpoint.h"
 #include "util/error.h"
 
-#define PILE_KERNEL_OBJECTS 10
+#define PILE_KERNEL_OBJECTS 12
 #define PILE_KERNEL_WALKS_MAX 3 /* of one sweep */
 #define PILE_KERNEL_LINKS_MAX 16
 #define PILE_KERNEL_READ_BYTES 65536 /* one read of an iterator */
@@ -42,14 +42,20 @@ struct pile_kernel {
 	struct bpf_link *sweep_connects[PILE_KERNEL_WALKS_MAX];
 	/* attached per cgroup; NULL = refused */
 	const struct bpf_program *connect_v4, *connect_v6, *deadline, *end_waits;
+	/* rung 2: the gates, and what counts for them; attached while a door wants them; NULL = refused */
+	const struct bpf_program *door_tcp, *door_tcp_gone, *door_unix, *door_unix_enter;
+	struct bpf_link *door_links[4]; /* in that order */
 	int map_workers, map_cgroups, map_listeners, map_listener_ports, map_unix_addresses;
 	int map_destinations, map_gates, map_gate_counts, map_deadlines, map_exempts, map_loops;
+	int map_door_ports, map_door_exempts;
 	struct pile_bpf_shard *shards;
 	size_t shards_bytes;
 	struct pile_bpf_control *control;
 	struct pile_bpf_totals *totals;
 	struct pile_bpf_rule *rules; /* PILE_GROUPS_MAX */
-	bool loop;		     /* the loop in the kernel runs */
+	struct pile_bpf_door *doors; /* PILE_DOORS_MAX */
+	struct pile_bpf_door_counts *door_counts;
+	bool loop; /* the loop in the kernel runs */
 	uint32_t n_shards;
 	enum pile_tier tier;
 	char missing[512];
@@ -157,7 +163,8 @@ int pile_kernel_workers_walk(struct pile_kernel *k, pile_kernel_record_fn fn, vo
 /** Group membership. group = PILE_NO_GROUP removes. Return 0 or negative errno. */
 int pile_kernel_cgroup_set(struct pile_kernel *k, uint64_t cgroup_id, uint32_t group);
 int pile_kernel_cgroup_remove(struct pile_kernel *k, uint64_t cgroup_id);
-int pile_kernel_listener_set(struct pile_kernel *k, uint64_t cookie, uint32_t group);
+/** pile_kernel_listener_set - @door: index, 0 = none */
+int pile_kernel_listener_set(struct pile_kernel *k, uint64_t cookie, uint32_t group, uint32_t door);
 int pile_kernel_listener_remove(struct pile_kernel *k, uint64_t cookie);
 /** pile_kernel_port_set - whose listeners have this port. @netns: inode of the network namespace */
 int pile_kernel_port_set(struct pile_kernel *k, uint32_t netns, uint16_t port, uint32_t group);
@@ -249,6 +256,63 @@ int pile_kernel_deadline_set(struct pile_kernel *k, uint32_t group, uint64_t dea
  */
 void pile_kernel_exempts_clear(struct pile_kernel *k);
 int pile_kernel_exempt_add(struct pile_kernel *k, uint32_t group, const struct pile_endpoint *ep);
+
+/* ---- doors (door.c) ---- */
+
+/** What is to be attached. */
+struct pile_kernel_doors {
+	bool count_tcp, count_unix;   /* there are doors of this kind */
+	bool refuse_tcp, refuse_unix; /* ... that may refuse */
+};
+
+/**
+ * pile_kernel_doors_attach - attach what is wanted, detach the rest
+ * What counts unix connections stays attached: to take the last program off a kernel function may wait for RCU.
+ * Returns 0; -ENOSYS where this kernel refused a program that may have to refuse, or another negative errno.
+ */
+int pile_kernel_doors_attach(struct pile_kernel *k, const struct pile_kernel_doors *wanted);
+void pile_kernel_doors_detach(struct pile_kernel *k);
+/** pile_kernel_doors_ready - connections can be refused, to unix sockets or by TCP. */
+bool pile_kernel_doors_ready(const struct pile_kernel *k, bool of_unix);
+
+/**
+ * pile_kernel_door_set - limit, share and lease of one
+ * @index: 1..PILE_DOORS_MAX-1; @limit: 0 = none; @share_permille: 0..1000; @lease_ns: 0 = refuses nobody
+ */
+void pile_kernel_door_set(struct pile_kernel *k, uint32_t index, uint32_t group, uint32_t limit,
+			  uint32_t share_permille, uint64_t lease_ns);
+
+struct pile_kernel_door_counts {
+	uint32_t held;
+	uint64_t entered, refused, first_refused_ns;
+};
+
+void pile_kernel_door_counts(const struct pile_kernel *k, uint32_t index,
+			     struct pile_kernel_door_counts *ret);
+
+/** pile_kernel_doors_settle - as pile_kernel_wheel_settle(), of all doors. Returns the drift. */
+int64_t pile_kernel_doors_settle(struct pile_kernel *k);
+
+/** pile_kernel_door_clear - nothing is counted there any more: another listener may have it. */
+void pile_kernel_door_clear(struct pile_kernel *k, uint32_t index);
+
+/** pile_kernel_doors_tell - which indexes the next sweeps forget, which groups have doors, and our network namespace. */
+void pile_kernel_doors_tell(struct pile_kernel *k, uint64_t gone,
+			    const uint32_t doored[PILE_GROUPS_MAX / 32], uint32_t own_netns);
+
+/**
+ * pile_kernel_door_port_set - what a TCP listener is bound to has this door
+ * @index: 0 = none; < 0: forget it; @v6only: bound to ::, and not for IPv4
+ */
+int pile_kernel_door_port_set(struct pile_kernel *k, const struct pile_endpoint *ep, int index,
+			      bool v6only);
+
+/** pile_kernel_door_claim - whose connections are counted there, from now on. */
+void pile_kernel_door_claim(struct pile_kernel *k, uint32_t index, uint32_t group);
+
+void pile_kernel_door_exempts_clear(struct pile_kernel *k);
+int pile_kernel_door_exempt_add(struct pile_kernel *k, uint32_t group,
+				const struct pile_endpoint *ep);
 
 /** The programs attached to one cgroup. */
 struct pile_kernel_attachment {

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 
 #include "kernel/kernel.h"
 
@@ -34,16 +35,23 @@ int pile_maps_open(struct pile_kernel *k, const struct bpf_object *maps)
 	k->map_deadlines = map_fd(maps, "deadlines");
 	k->map_exempts = map_fd(maps, "exempts");
 	k->map_loops = map_fd(maps, "loops");
+	k->map_door_ports = map_fd(maps, "door_ports");
+	k->map_door_exempts = map_fd(maps, "door_exempts");
 	k->shards_bytes = sizeof(struct pile_bpf_shard) * PILE_GROUPS_MAX * k->n_shards;
 	k->shards = map_mmap(maps, "shards", k->shards_bytes);
 	k->control = map_mmap(maps, "control", sizeof(*k->control));
 	k->totals = map_mmap(maps, "totals", sizeof(*k->totals));
 	k->rules = map_mmap(maps, "rules", sizeof(*k->rules) * PILE_GROUPS_MAX);
-	if (!k->shards || !k->control || !k->totals || !k->rules)
+	k->doors = map_mmap(maps, "doors", sizeof(*k->doors) * PILE_DOORS_MAX);
+	k->door_counts = map_mmap(maps, "door_counts", sizeof(*k->door_counts) * PILE_DOORS_MAX);
+	if (!k->shards || !k->control || !k->totals || !k->rules || !k->doors || !k->door_counts)
 		return -ENOMEM;
 	k->control->n_shards = k->n_shards;
 	k->control->guard_tgid = (uint32_t)getpid();
 	k->control->unnamed_added_max = PILE_DESTINATIONS_UNNAMED_MAX;
+	if (getrandom(&k->control->secret, sizeof(k->control->secret), GRND_NONBLOCK) < 0)
+		k->control->secret =
+			k->control->guard_tgid; /* before the pool is filled: at boot */
 	k->control->page_bytes = (uint32_t)sysconf(_SC_PAGESIZE);
 	for (int i = 0; i < PILE_FOLLOWED; i++)
 		k->control->followed_max[i] = i & 1 ? PILE_STORAGE_MAX : PILE_STORAGE_UNNAMED_MAX;
@@ -60,6 +68,10 @@ void pile_maps_close(struct pile_kernel *k)
 		munmap(k->totals, sizeof(*k->totals));
 	if (k->rules)
 		munmap(k->rules, sizeof(*k->rules) * PILE_GROUPS_MAX);
+	if (k->doors)
+		munmap(k->doors, sizeof(*k->doors) * PILE_DOORS_MAX);
+	if (k->door_counts)
+		munmap(k->door_counts, sizeof(*k->door_counts) * PILE_DOORS_MAX);
 }
 
 int pile_kernel_cgroup_set(struct pile_kernel *k, uint64_t cgroup_id, uint32_t group)
@@ -74,9 +86,11 @@ int pile_kernel_cgroup_remove(struct pile_kernel *k, uint64_t cgroup_id)
 	return bpf_map_delete_elem(k->map_cgroups, &cgroup_id);
 }
 
-int pile_kernel_listener_set(struct pile_kernel *k, uint64_t cookie, uint32_t group)
+int pile_kernel_listener_set(struct pile_kernel *k, uint64_t cookie, uint32_t group, uint32_t door)
 {
-	return bpf_map_update_elem(k->map_listeners, &cookie, &group, BPF_ANY);
+	struct pile_bpf_listener value = { .group = group, .door = door };
+
+	return bpf_map_update_elem(k->map_listeners, &cookie, &value, BPF_ANY);
 }
 
 int pile_kernel_listener_remove(struct pile_kernel *k, uint64_t cookie)

@@ -11,6 +11,7 @@
 
 /* Twice the 500 ms after which a pending connect counts as stuck (struct pile_sample_dependency).
  */
+#define SHED_SHARE_MAX 900 /* permille; design.md: never more than 90 % */
 #define STUCK_VISIBLE_NS NS_PER_SEC
 #define NOTICE_MIN_NS (24 * 60 * NS_PER_SEC) /* below it ten seconds would have to tell */
 #define NOTICE_MAX_NS (720 * 3600 * NS_PER_SEC)
@@ -170,12 +171,22 @@ static int check_refuse(const struct pile_policy_group *g, struct fault *f)
 static int check_enforce(const struct pile_policy_group *g, struct fault *f)
 {
 	f->key = "enforce";
-	if (!(g->enforce & ~(uint32_t)PILE_RUNG_FAIL_FAST))
-		return 0;
-	return pile_error_set(
-		f->err, EINVAL,
-		"enforce: a rung that is not in this version, which has only fail_fast: "
-		"write [fail_fast] or []");
+	if (g->enforce & ~(uint32_t)(PILE_RUNG_FAIL_FAST | PILE_RUNG_SHED))
+		return pile_error_set(
+			f->err, EINVAL,
+			"enforce: a rung that is not in this version, which has fail_fast and shed: "
+			"write [fail_fast] or []");
+	if ((g->enforce & PILE_RUNG_SHED) && !g->connections_max && !g->shed_share_permille)
+		return pile_error_set(
+			f->err, EINVAL,
+			"enforce: shed refuses connections beyond connections_max, and by shed_share, and both are "
+			"none: write connections_max: 200, or take shed out");
+	f->key = "shed_share";
+	if (g->shed_share_permille > SHED_SHARE_MAX)
+		return pile_error_set(
+			f->err, EINVAL,
+			"shed_share: nobody would find out that it is over: write at most 90%%");
+	return 0;
 }
 
 static bool covers_everything(const struct pile_endpoint *ep)
@@ -217,11 +228,36 @@ static int check_exempt(const struct pile_policy_group *g, struct fault *f)
 	return 0;
 }
 
+static int check_shed_exempt(const struct pile_policy_group *g, struct fault *f)
+{
+	char text[PILE_ENDPOINT_TEXT_MAX];
+
+	f->key = "shed_exempt";
+	for (uint32_t i = 0; i < g->n_shed_exempt; i++) {
+		const struct pile_endpoint *ep = &g->shed_exempt[i];
+
+		f->index = i + 1;
+		pile_endpoint_format(ep, text, sizeof(text));
+		if (ep->family != AF_UNIX && covers_everything(ep))
+			return pile_error_set(
+				f->err, EINVAL,
+				"shed_exempt: '%s' covers every client: take shed out of enforce instead",
+				text);
+		for (uint32_t j = 0; j < i; j++)
+			if (pile_endpoint_equal(ep, &g->shed_exempt[j]))
+				return pile_error_set(
+					f->err, EINVAL,
+					"shed_exempt: '%s' is given twice: remove one", text);
+	}
+	f->index = 0;
+	return 0;
+}
+
 typedef int (*group_rule)(const struct pile_policy_group *, struct fault *);
 
 static const group_rule group_rules[] = {
 	check_name,   check_place,  check_ranges,  check_deadline, check_pool,
-	check_memory, check_refuse, check_enforce, check_exempt,
+	check_memory, check_refuse, check_enforce, check_exempt,   check_shed_exempt,
 };
 
 static int check_twice(const struct pile_policy_group *a, const struct pile_policy_group *b,

@@ -9,6 +9,9 @@
 
 #define COUNT_MAX 1000000u /* workers, waiting requests: ten times what any host of ours holds */
 
+/* the rungs of this version, in errors */
+#define PILE_RUNGS_TEXT "fail_fast and shed"
+
 #define WRITE_DURATION "write 2s, 500ms or 1min"
 #define WRITE_SIZE "write 512MiB, 1.5GiB or 64KiB"
 #define WRITE_BUDGET "write 60%, 512MiB or host"
@@ -32,7 +35,7 @@ struct rung {
 
 static const struct rung rungs[] = {
 	{ "fail_fast", PILE_RUNG_FAIL_FAST },
-	{ "shed", 0 },
+	{ "shed", PILE_RUNG_SHED },
 	{ "throttle", 0 },
 	{ "evict", 0 },
 	{ "stop", 0 },
@@ -147,6 +150,18 @@ static int convert_workers_max(const char *key, const char *text, void *target,
 	return convert_count(key, text, "unknown", target, err);
 }
 
+static int convert_connections_max(const char *key, const char *text, void *target,
+				   struct pile_error *err)
+{
+	return convert_count(key, text, "none", target, err);
+}
+
+static int convert_shed_share(const char *key, const char *text, void *target,
+			      struct pile_error *err)
+{
+	return strcmp(text, "none") ? convert_permille(key, text, target, err) : 0;
+}
+
 static int convert_baseline(const char *key, const char *text, void *target, struct pile_error *err)
 {
 	return convert_count(key, text, "learn", target, err);
@@ -205,6 +220,8 @@ static const struct text_key text_keys[] = {
 	KEY(probe_every, probe_every_ns, convert_duration),
 	KEY(connect_deadline, connect_deadline_ns, convert_deadline),
 	KEY(baseline_waiting, baseline_waiting, convert_baseline),
+	KEY(connections_max, connections_max, convert_connections_max),
+	KEY(shed_share, shed_share_permille, convert_shed_share),
 };
 
 static const char *next_rung(const void *words, size_t i)
@@ -225,8 +242,8 @@ static int convert_rung(const char *text, struct pile_policy_group *group, struc
 			return 0;
 		return pile_error_set(
 			err, EINVAL,
-			"enforce: '%s' is not in this version, which has only fail_fast: "
-			"write [fail_fast] or []",
+			"enforce: '%s' is not in this version, which has " PILE_RUNGS_TEXT
+			": write [fail_fast] or []",
 			text);
 	}
 	near = pile_hint_nearest(text, next_rung, NULL);
@@ -253,6 +270,20 @@ static int convert_exempt(const char *text, struct pile_policy_group *group, str
 			"\"[2001:db8::1]:443\" or :3306 (no names)",
 			text);
 	group->n_exempt++;
+	return 0;
+}
+
+/* A client's address has no port; a listener has one, or is a path. */
+static int convert_shed_exempt(const char *text, struct pile_policy_group *group,
+			       struct pile_error *err)
+{
+	if (pile_endpoint_parse(text, true, &group->shed_exempt[group->n_shed_exempt]) < 0)
+		return pile_error_set(
+			err, EINVAL,
+			"shed_exempt: '%.128s' is neither a client's address nor a listener: write 10.0.0.5, "
+			":8081, 127.0.0.1:8081 or /run/app-status.sock (no names)",
+			text);
+	group->n_shed_exempt++;
 	return 0;
 }
 
@@ -306,6 +337,9 @@ static int convert_group(const struct pile_schema_group *from, struct pile_polic
 	if (r == 0)
 		r = convert_list("exempt", from->exempt, from->n_exempt, convert_exempt, to,
 				 ret_key, size, err);
+	if (r == 0)
+		r = convert_list("shed_exempt", from->shed_exempt, from->n_shed_exempt,
+				 convert_shed_exempt, to, ret_key, size, err);
 	return r;
 }
 

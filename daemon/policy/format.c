@@ -178,9 +178,38 @@ static void value_memory_budget(const struct pile_policy_group *g, char *buf, si
 		snprintf(buf, size, "host");
 }
 
+/* One more of a list; @used: bytes so far, 0 before the first. Returns them with it. */
+static size_t list_add(const char *text, char *buf, size_t size, size_t used)
+{
+	char quoted[2 * PILE_FINGERPRINT_PATH_MAX + 3];
+
+	if (used >= size)
+		return used;
+	quote(text, quoted, sizeof(quoted));
+	return used + (size_t)snprintf(buf + used, size - used, "%s%s", used ? ", " : "[", quoted);
+}
+
+static void list_end(char *buf, size_t size, size_t used)
+{
+	if (used < size)
+		snprintf(buf + used, size - used, "%s", used ? "]" : "[]");
+}
+
 static void value_enforce(const struct pile_policy_group *g, char *buf, size_t size)
 {
-	snprintf(buf, size, "%s", g->enforce & PILE_RUNG_FAIL_FAST ? "[fail_fast]" : "[]");
+	static const struct {
+		uint32_t bit;
+		const char *name;
+	} rungs[] = {
+		{ PILE_RUNG_FAIL_FAST, "fail_fast" },
+		{ PILE_RUNG_SHED, "shed" },
+	};
+	size_t used = 0;
+
+	for (size_t i = 0; i < ARRAY_LEN(rungs); i++)
+		if (g->enforce & rungs[i].bit)
+			used = list_add(rungs[i].name, buf, size, used);
+	list_end(buf, size, used);
 }
 
 static void value_fail_fast(const struct pile_policy_group *g, char *buf, size_t size)
@@ -215,32 +244,38 @@ static void value_refuse_with(const struct pile_policy_group *g, char *buf, size
 		 strval_name(pile_schema_errnos, ARRAY_LEN(pile_schema_errnos), g->refuse_errno));
 }
 
-/* One more of a list; @used: bytes so far, 0 before the first. Returns them with it. */
-static size_t list_add(const char *text, char *buf, size_t size, size_t used)
-{
-	char quoted[2 * PILE_FINGERPRINT_PATH_MAX + 3];
-
-	if (used >= size)
-		return used;
-	quote(text, quoted, sizeof(quoted));
-	return used + (size_t)snprintf(buf + used, size - used, "%s%s", used ? ", " : "[", quoted);
-}
-
-static void list_end(char *buf, size_t size, size_t used)
-{
-	if (used < size)
-		snprintf(buf + used, size - used, "%s", used ? "]" : "[]");
-}
-
-static void value_exempt(const struct pile_policy_group *g, char *buf, size_t size)
+static void value_endpoints(const struct pile_endpoint *list, uint32_t n, char *buf, size_t size)
 {
 	char text[PILE_ENDPOINT_TEXT_MAX];
 	size_t used = 0;
 
-	for (uint32_t i = 0; i < g->n_exempt; i++)
-		used = list_add(pile_endpoint_format(&g->exempt[i], text, sizeof(text)), buf, size,
+	for (uint32_t i = 0; i < n; i++)
+		used = list_add(pile_endpoint_format(&list[i], text, sizeof(text)), buf, size,
 				used);
 	list_end(buf, size, used);
+}
+
+static void value_exempt(const struct pile_policy_group *g, char *buf, size_t size)
+{
+	value_endpoints(g->exempt, g->n_exempt, buf, size);
+}
+
+static void value_shed_exempt(const struct pile_policy_group *g, char *buf, size_t size)
+{
+	value_endpoints(g->shed_exempt, g->n_shed_exempt, buf, size);
+}
+
+static void value_shed_share(const struct pile_policy_group *g, char *buf, size_t size)
+{
+	if (g->shed_share_permille)
+		exact_percent(g->shed_share_permille, buf, size);
+	else
+		snprintf(buf, size, "none");
+}
+
+static void value_connections_max(const struct pile_policy_group *g, char *buf, size_t size)
+{
+	value_count(g->connections_max, "none", buf, size);
 }
 
 static void value_baseline_waiting(const struct pile_policy_group *g, char *buf, size_t size)
@@ -264,6 +299,9 @@ const struct pile_format_key pile_format_keys[PILE_FORMAT_KEYS] = {
 	{ "refuse_with", value_refuse_with },
 	{ "exempt", value_exempt },
 	{ "baseline_waiting", value_baseline_waiting },
+	{ "connections_max", value_connections_max },
+	{ "shed_share", value_shed_share },
+	{ "shed_exempt", value_shed_exempt },
 };
 
 const char *pile_format_mode(const struct pile_policy *policy)

@@ -23,6 +23,7 @@ enum pile_mode {
 /** Rungs of the ladder, as bits of pile_policy_group.enforce. Only the ones built are accepted. */
 enum pile_rung {
 	PILE_RUNG_FAIL_FAST = 1u << 0,
+	PILE_RUNG_SHED = 1u << 1,
 };
 
 enum pile_workers {
@@ -57,6 +58,13 @@ struct pile_policy_group {
 	/* positive errno handed to connect(); default ECONNREFUSED */
 	int refuse_errno;
 	uint32_t baseline_waiting; /* W99 given by hand; 0 = learn it */
+	/* shed: connections that each listener may hold at once; 0 = none is counted */
+	uint32_t connections_max;
+	/* shed: the most that is refused of new connections while requests pile up; 0 = nothing */
+	uint32_t shed_share_permille;
+	uint32_t n_shed_exempt;
+	/* clients (port 0), and listeners, that are never refused */
+	struct pile_endpoint shed_exempt[PILE_EXEMPT_MAX];
 	uint32_t n_exempt;
 	struct pile_endpoint exempt[PILE_EXEMPT_MAX]; /* never refused; port 0 = every port */
 };

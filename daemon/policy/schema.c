@@ -69,6 +69,9 @@ static const cyaml_schema_field_t group_fields[] = {
 	GROUP_ENUM(refuse_with, pile_schema_errnos),
 	GROUP_LIST(exempt),
 	GROUP_TEXT(baseline_waiting),
+	GROUP_TEXT(connections_max),
+	GROUP_TEXT(shed_share),
+	GROUP_LIST(shed_exempt),
 	CYAML_FIELD_END,
 };
 

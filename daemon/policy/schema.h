@@ -25,10 +25,14 @@ struct pile_schema_group {
 	char *probe_every;
 	char *connect_deadline;
 	char *baseline_waiting;
+	char *connections_max;
+	char *shed_share;
 	char **enforce;
 	uint32_t n_enforce;
 	char **exempt;
 	uint32_t n_exempt;
+	char **shed_exempt;
+	uint32_t n_shed_exempt;
 	enum pile_workers workers;
 	enum pile_fail_fast fail_fast;
 	int refuse_with;

@@ -179,6 +179,47 @@ static void put_line_leak_over(struct pen *pen, const struct line *line)
 		put(pen, "%s: no worker grows without end any more", line->group);
 }
 
+static void put_line_shed(struct pen *pen, const struct line *line)
+{
+	const struct pile_intent *intent = line->intent;
+
+	if (pile_explain_is_share(&intent->why))
+		put(pen, "%s: %u requests wait at %s, the oldest for %s: ", line->group,
+		    intent->why.waiting, endpoint_of(&intent->endpoint).text,
+		    duration(intent->why.oldest_ns).text);
+	else
+		put(pen, "%s: %s holds %u connections, its limit is %u: ", line->group,
+		    endpoint_of(&intent->endpoint).text, intent->why.held, intent->why.held_max);
+	put(pen, intent->blocked ? "would have refused " : "");
+	if (pile_explain_is_share(&intent->why))
+		put(pen, "%u.%u %% of new connections", intent->why.refuse_permille / 10,
+		    intent->why.refuse_permille % 10);
+	else
+		put(pen, "further ones");
+	if (intent->blocked)
+		put(pen, " (%s)", pile_explain_text_blocked(intent->blocked));
+	else
+		put(pen, " are refused");
+	put(pen, ". explain %u", intent->explain_id);
+	if (!intent->blocked)
+		put_line_undo(pen, line);
+}
+
+static void put_line_shed_over(struct pen *pen, const struct line *line)
+{
+	const struct pile_intent *intent = line->intent;
+
+	put(pen, "%s: %s: %s after %s: ", line->group, endpoint_of(&intent->endpoint).text,
+	    close_reason_text(intent->close_reason), duration(intent->outage_ns).text);
+	if (intent->blocked) {
+		put(pen, "nothing was refused");
+	} else {
+		put(pen, "refused ");
+		put_count(pen, intent->why.refused, "connection");
+	}
+	put(pen, ". explain %u closed", intent->explain_id);
+}
+
 const char *pile_explain_text_intent(const struct pile_intent *intent, const char *group,
 				     const struct pile_explain *explain, char *buf, size_t size)
 {
@@ -193,6 +234,8 @@ const char *pile_explain_text_intent(const struct pile_intent *intent, const cha
 		[PILE_INTENT_NETWORK_OVER] = put_line_network_over,
 		[PILE_INTENT_LEAK] = put_line_leak,
 		[PILE_INTENT_LEAK_OVER] = put_line_leak_over,
+		[PILE_INTENT_SHED_OPEN] = put_line_shed,
+		[PILE_INTENT_SHED_CLOSE] = put_line_shed_over,
 	};
 	struct line line = { intent, group && group[0] ? group : "host", explain };
 	struct pen pen = pen_start(buf, size);

@@ -112,6 +112,7 @@ static inline const char *close_reason_text(uint32_t reason)
 		[PILE_CLOSE_HOLD_OVER] = "the time of the hold is over",
 		[PILE_CLOSE_QUIET] = "nobody tried it any more",
 		[PILE_CLOSE_DISARMED] = "disarmed by hand",
+		[PILE_CLOSE_CALM] = "nobody too many",
 	};
 
 	return reason < ARRAY_LEN(texts) ? texts[reason] : texts[PILE_CLOSE_NONE];

@@ -66,7 +66,7 @@ const char *pile_explain_text_blocked(uint32_t blocked)
 	static const char *const texts[] = {
 		[PILE_BLOCKED_NO] = "",
 		[PILE_BLOCKED_OBSERVE] = "mode: observe",
-		[PILE_BLOCKED_RUNG] = "the group's enforce list does not name fail_fast",
+		[PILE_BLOCKED_RUNG] = "the group's enforce list does not name this rung",
 		[PILE_BLOCKED_EXEMPT] = "the destination is exempt",
 		[PILE_BLOCKED_RELEASED] = "released by hand",
 		[PILE_BLOCKED_NETWORK] = "many destinations are dead at once: our own network",
@@ -74,6 +74,9 @@ const char *pile_explain_text_blocked(uint32_t blocked)
 		[PILE_BLOCKED_FOREIGN] = "another manager's cgroup: observed only",
 		[PILE_BLOCKED_SHARE] = "enforce_share leaves this host out",
 		[PILE_BLOCKED_DISARMED] = "disarmed by hand",
+		[PILE_BLOCKED_NETNS] = "it listens in another network namespace",
+		[PILE_BLOCKED_AMBIGUOUS] = "another group listens on the same address",
+		[PILE_BLOCKED_UNSETTLED] = "what is counted could not be corrected for a minute",
 	};
 
 	return blocked < ARRAY_LEN(texts) ? texts[blocked] : "an unknown switch";
@@ -95,6 +98,8 @@ const char *pile_explain_text_state(const struct pile_explain *explain)
 {
 	if (explain->closed_ns)
 		return "closed";
+	if (explain->kind == PILE_INTENT_SHED_OPEN)
+		return explain->blocked ? "would refuse" : "refusing";
 	if (explain->kind != PILE_INTENT_BREAKER_OPEN)
 		return "going on";
 	if (explain->blocked)
@@ -168,6 +173,42 @@ static void put_why_stage(struct pen *pen, const struct pile_explain *explain)
 	put_risk(pen, why);
 }
 
+static void put_waits(struct pen *pen, const struct pile_why *why)
+{
+	if (!why->waits) {
+		put(pen,
+		    " none of its workers waits for a TCP connection of its own: a lock, or its own work.");
+		return;
+	}
+	put(pen, " ");
+	put_count(pen, why->waits, "connection");
+	put(pen, " of its workers wait%s for %s (%u connecting)%s.", why->waits > 1 ? "" : "s",
+	    endpoint_of(&why->waits_for).text, why->connecting,
+	    why->waits * 2 < why->waiting ? "; the others for a lock, or their own work" : "");
+}
+
+static void put_why_shed(struct pen *pen, const struct pile_explain *explain)
+{
+	const struct pile_why *why = &explain->why;
+
+	if (pile_explain_is_share(why)) {
+		put(pen,
+		    "requests pile up: %u of %s's wait, the oldest for %s, and more came than were answered; stage "
+		    "relieve (explain of the stage has its terms); %u connections open; refusing began with %u.%u %% of "
+		    "new ones.",
+		    why->waiting, explain->group, duration(why->oldest_ns).text, why->held,
+		    why->refuse_permille / 10, why->refuse_permille % 10);
+		put_waits(pen, why);
+		return;
+	}
+	put(pen,
+	    "full: %u connections open at once, %u are allowed (connections_max); %u of them not accepted yet; %u "
+	    "requests of %s's wait, the oldest for %s.",
+	    why->held, why->held_max, why->backlog, why->waiting, explain->group,
+	    duration(why->oldest_ns).text);
+	put_waits(pen, why);
+}
+
 static void put_why_network(struct pen *pen, const struct pile_explain *explain)
 {
 	put(pen,
@@ -205,6 +246,19 @@ static void put_did_breaker(struct pen *pen, const struct pile_explain *explain)
 		    duration(explain->first_effect_ns - explain->opened_ns).text);
 }
 
+static void put_did_shed(struct pen *pen, const struct pile_explain *explain)
+{
+	if (explain->blocked) {
+		put(pen, "nothing: would have refused connections to %s (%s)",
+		    endpoint_of(&explain->endpoint).text,
+		    pile_explain_text_blocked(explain->blocked));
+		return;
+	}
+	put(pen, "refused ");
+	put_count(pen, explain->refused, "connection");
+	put(pen, " at once%s", explain->endpoint.port ? ", with RST" : ", with ECONNREFUSED");
+}
+
 static void put_did_record(struct pen *pen, const struct pile_explain *explain)
 {
 	put(pen, "recorded it%s",
@@ -217,14 +271,21 @@ static void put_did_not_breaker(struct pen *pen, const struct pile_explain *expl
 	if (explain->blocked)
 		put(pen, "refuse connects or end waits (%s); ",
 		    pile_explain_text_blocked(explain->blocked));
-	put(pen, "refuse clients, kill workers or restart the service (this version cannot)");
+	put(pen, "refuse clients, kill workers or restart the service (fail_fast never does)");
+}
+
+static void put_did_not_shed(struct pen *pen, const struct pile_explain *explain)
+{
+	if (explain->blocked)
+		put(pen, "refuse connections (%s); ", pile_explain_text_blocked(explain->blocked));
+	put(pen, "end connections that are open, kill workers or restart the service");
 }
 
 static void put_did_not_stage(struct pen *pen, const struct pile_explain *explain)
 {
 	(void)explain;
 	put(pen,
-	    "act on the stage: it is recorded only (this version acts on dead destinations alone)");
+	    "act on the stage itself: it is recorded; what goes by it (shed_share) has explain records of its own");
 }
 
 static void put_did_not_network(struct pen *pen, const struct pile_explain *explain)
@@ -250,6 +311,16 @@ static void put_cost_breaker(struct pen *pen, const struct pile_explain *explain
 	put(pen, " with ECONNABORTED, each sooner than its own time-out (taken to be 10 s)");
 }
 
+static void put_cost_shed(struct pen *pen, const struct pile_explain *explain)
+{
+	if (explain->blocked || !explain->refused) {
+		put(pen, "none: no client was refused");
+		return;
+	}
+	put(pen, "each of the %s clients got an error instead of a place in the queue",
+	    count_of(explain->refused).text);
+}
+
 static void put_cost_none(struct pen *pen, const struct pile_explain *explain)
 {
 	(void)explain;
@@ -258,15 +329,17 @@ static void put_cost_none(struct pen *pen, const struct pile_explain *explain)
 
 static bool undoable(const struct pile_explain *explain)
 {
-	return explain->kind == PILE_INTENT_BREAKER_OPEN && !explain->blocked &&
-	       !explain->closed_ns;
+	return (explain->kind == PILE_INTENT_BREAKER_OPEN ||
+		explain->kind == PILE_INTENT_SHED_OPEN) &&
+	       !explain->blocked && !explain->closed_ns;
 }
 
 static void put_undo(struct pen *pen, const struct pile_explain *explain)
 {
 	struct word command;
 
-	if (explain->closed_ns && explain->kind == PILE_INTENT_BREAKER_OPEN) {
+	if (explain->closed_ns &&
+	    (explain->kind == PILE_INTENT_BREAKER_OPEN || explain->kind == PILE_INTENT_SHED_OPEN)) {
 		put(pen, "nothing to undo: closed after %s (%s)",
 		    duration(explain->closed_ns > explain->opened_ns
 				     ? explain->closed_ns - explain->opened_ns
@@ -280,8 +353,11 @@ static void put_undo(struct pen *pen, const struct pile_explain *explain)
 		return;
 	}
 	put(pen, "%s  now: sudo %s  everything: sudo pileguardctl disarm",
-	    explain->why.by_hand ? "ends when the hold runs out."
-				 : "closes by itself at the first success.",
+	    explain->kind == PILE_INTENT_SHED_OPEN
+		    ? explain->why.by_share ? "ends by itself once requests are answered again."
+					    : "whoever finds less than the limit open is let in."
+	    : explain->why.by_hand ? "ends when the hold runs out."
+				   : "closes by itself at the first success.",
 	    pile_explain_text_command(explain, command.text, sizeof(command.text)));
 }
 
@@ -303,6 +379,11 @@ static const struct sentences *sentences_of(uint32_t kind)
 	static const struct sentences network = { put_why_network, put_did_record,
 						  put_did_not_network, put_cost_none };
 
+	static const struct sentences shed = { put_why_shed, put_did_shed, put_did_not_shed,
+					       put_cost_shed };
+
+	if (kind == PILE_INTENT_SHED_OPEN)
+		return &shed;
 	if (kind == PILE_INTENT_STAGE)
 		return &stage;
 	return kind == PILE_INTENT_NETWORK ? &network : &breaker;

@@ -42,6 +42,12 @@ const char *pile_explain_text_command(const struct pile_explain *explain, char *
  * text. */
 const char *pile_explain_text_state(const struct pile_explain *explain);
 
+/** pile_explain_is_share - an episode of rung 2 that began by its share, not at a limit. */
+static inline bool pile_explain_is_share(const struct pile_why *why)
+{
+	return why->by_share;
+}
+
 /**
  * pile_explain_text_intent - the journal's line for an intent
  * @group: the group's name; "" or NULL stands for the whole host

@@ -124,7 +124,7 @@ static void explain_close(struct pile_record *r, struct pile_explain *x,
 		return;
 	x->closed_ns = intent->at_ns ? intent->at_ns : now_ns;
 	x->close_reason = intent->close_reason;
-	if (x->blocked == PILE_BLOCKED_NO)
+	if (x->blocked == PILE_BLOCKED_NO && x->kind == PILE_INTENT_BREAKER_OPEN)
 		r->closed_total++;
 }
 
@@ -143,6 +143,7 @@ static void explain_follow(struct pile_record *r, const struct pile_intent *inte
 		explain_open(r, intent, group, unit, now_ns, realtime_ns);
 		break;
 	case PILE_INTENT_NETWORK:
+	case PILE_INTENT_SHED_OPEN:
 		explain_open(r, intent, group, unit, now_ns, realtime_ns);
 		break;
 	case PILE_INTENT_STAGE:
@@ -163,6 +164,11 @@ static void explain_follow(struct pile_record *r, const struct pile_intent *inte
 	case PILE_INTENT_BREAKER_ALLOW:
 		if (x && !x->half_open_ns)
 			x->half_open_ns = now_ns;
+		break;
+	case PILE_INTENT_SHED_CLOSE:
+		if (x)
+			x->why.held = MAX(x->why.held, intent->why.held);
+		explain_close(r, x, intent, now_ns);
 		break;
 	case PILE_INTENT_BREAKER_CLOSE:
 	case PILE_INTENT_NETWORK_OVER:
@@ -197,6 +203,10 @@ static enum pile_notice intent_notice(const struct pile_intent *intent)
 		return PILE_NOTICE_LEAK;
 	case PILE_INTENT_LEAK_OVER:
 		return PILE_NOTICE_LEAK_OVER;
+	case PILE_INTENT_SHED_OPEN:
+		return PILE_NOTICE_SHED;
+	case PILE_INTENT_SHED_CLOSE:
+		return PILE_NOTICE_SHED_OVER;
 	default:
 		return PILE_NOTICE_NONE;
 	}
@@ -221,6 +231,8 @@ static enum pile_event_kind event_kind(const struct pile_intent *intent)
 		[PILE_INTENT_NETWORK_OVER] = PILE_EVENT_NETWORK,
 		[PILE_INTENT_LEAK] = PILE_EVENT_LEAK,
 		[PILE_INTENT_LEAK_OVER] = PILE_EVENT_LEAK,
+		[PILE_INTENT_SHED_OPEN] = PILE_EVENT_SHED,
+		[PILE_INTENT_SHED_CLOSE] = PILE_EVENT_SHED,
 	};
 
 	return (size_t)intent->kind < ARRAY_LEN(kinds) ? kinds[intent->kind] : 0;
@@ -275,6 +287,13 @@ void pile_record_effects(struct pile_record *r, uint32_t explain_id,
 
 	if (!x)
 		return;
+	if (x->kind == PILE_INTENT_SHED_OPEN) {
+		r->shed_total += effects->refused - MIN(effects->refused, x->refused);
+		x->refused = MAX(x->refused, effects->refused);
+		x->first_effect_ns =
+			x->first_effect_ns ? x->first_effect_ns : effects->first_effect_ns;
+		return;
+	}
 	r->refused_total += effects->refused - MIN(effects->refused, x->refused);
 	r->ended_total += effects->ended - MIN(effects->ended, x->ended);
 	x->refused = MAX(x->refused, effects->refused);

@@ -30,6 +30,7 @@ enum pile_event_kind {
 	PILE_EVENT_DROPPED, /* lines that did not get into the journal */
 	PILE_EVENT_FILES,   /* the policy's files are not what is in force, or are it again */
 	PILE_EVENT_LEAK,    /* workers whose memory grows without end, or no longer */
+	PILE_EVENT_SHED, /* connections are refused at a listener's limit, or would be; or no longer */
 };
 
 /** What the event means, for the journal's message catalog; the ids are in daemon/notice.c. */
@@ -57,6 +58,8 @@ enum pile_notice {
 	PILE_NOTICE_FILES,
 	PILE_NOTICE_LEAK,
 	PILE_NOTICE_LEAK_OVER,
+	PILE_NOTICE_SHED, /* connections are refused from now on, or would be */
+	PILE_NOTICE_SHED_OVER,
 	PILE_NOTICES,
 };
 
@@ -76,7 +79,7 @@ struct pile_event {
 /** One episode of rung 1 (or a stage, or own network): the answer to `pileguardctl explain ID`. */
 struct pile_explain {
 	uint32_t id;
-	/* enum pile_intent_kind that opened it: BREAKER_OPEN, STAGE, NETWORK */
+	/* enum pile_intent_kind that opened it: BREAKER_OPEN, SHED_OPEN, STAGE, NETWORK */
 	uint32_t kind;
 	char group[PILE_NAME_MAX];
 	char unit[PILE_UNIT_MAX];
@@ -111,6 +114,7 @@ struct pile_record {
 	struct pile_explain explains[PILE_RECORD_EXPLAINS]; /* ring: by order of opening */
 
 	uint64_t opened_total, refused_total, ended_total, closed_total, would_open_total;
+	uint64_t shed_total; /* connections refused (rung 2) */
 };
 
 /** What the gate of an episode has counted so far; zero for episodes that did not act. */

@@ -102,6 +102,20 @@ struct pile_sample_loop {
 	uint32_t connecting, stuck, waiting;
 };
 
+/** A listener whose connections are counted. */
+struct pile_sample_door {
+	bool used;
+	bool out_of_reach; /* in another network namespace: never refused */
+	bool ambiguous;	   /* another group's listener has the same address: never refused */
+	bool unsettled;	   /* no sweep has corrected its count for a minute */
+	uint32_t group, n_listeners;
+	struct pile_endpoint endpoint;
+	uint32_t held;		   /* connections open, accepted or not */
+	uint32_t backlog;	   /* of those: not accepted yet */
+	uint64_t entered, refused; /* totals */
+	uint64_t first_refused_ns; /* monotonic; 0 = nobody yet */
+};
+
 struct pile_sample {
 	uint64_t now_ns;  /* CLOCK_MONOTONIC at the start of the tick */
 	uint64_t late_ns; /* how late this tick came; 0 = on time */
@@ -116,6 +130,7 @@ struct pile_sample {
 	struct pile_sample_probe probes[PILE_SAMPLE_PROBES_MAX];
 	uint32_t n_loops;
 	struct pile_sample_loop loops[PILE_LOOP_MAX];
+	struct pile_sample_door doors[PILE_DOORS_MAX]; /* by index; [0] is none */
 	uint32_t n_growers;
 	struct pile_sample_grower growers[PILE_SAMPLE_GROWERS_MAX]; /* the fastest first */
 	uint64_t grown_over_ns;

@@ -96,6 +96,11 @@ static void truth_step(struct pile_sense *s, struct pile_kernel *k, struct pile_
 			for (uint32_t i = 0; i < g->n_groups; i++)
 				if (g->groups[i].used)
 					s->groups[i].drift += pile_kernel_wheel_settle(k, i);
+		if (s->swept) {
+			s->doors_drift += pile_kernel_doors_settle(k);
+			s->settled++;
+			s->settled_ns = now_ns;
+		}
 		break;
 	default:
 		break;
@@ -116,5 +121,8 @@ void pile_sense_tick(struct pile_sense *s, struct pile_kernel *k, struct pile_gr
 	pile_dependencies_sample(s, k, g, now_ns, ret);
 	pile_memory_sample(s, g, now_ns, ret);
 	pile_growth_sample(&s->growth, k, now_ns, ret);
+	if (!s->settled_ns)
+		s->settled_ns = now_ns;
+	pile_doors_sample(s, k, g, ret);
 	s->tick++;
 }

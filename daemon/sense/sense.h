@@ -72,6 +72,9 @@ struct pile_sense {
 	uint32_t n_groups; /* slots in use at the last tick: highest + 1 */
 	uint32_t busy[PILE_GROUPS_MAX];
 	uint64_t sockets, sweeps, sweep_cost_ns;
+	uint64_t settled;    /* sweeps whose rest was settled */
+	uint64_t settled_ns; /* the last of them, or the first tick */
+	int64_t doors_drift; /* connections that ended unseen, total */
 	bool swept;   /* the last sweep met every socket: what it left behind may be settled */
 	bool flipped; /* the wheels were turned over in this second: a sweep follows */
 	uint64_t events_swept; /* all requests' events when that was decided last */
@@ -112,6 +115,9 @@ void pile_dependencies_sample(struct pile_sense *s, struct pile_kernel *k,
 			      struct pile_sample *ret);
 void pile_memory_sample(struct pile_sense *s, struct pile_groups *g, uint64_t now_ns,
 			struct pile_sample *ret);
+
+void pile_doors_sample(const struct pile_sense *s, const struct pile_kernel *k,
+		       const struct pile_groups *g, struct pile_sample *ret);
 
 /** pile_requests_worker - what the last sweep saw of a worker; NULL: it has no connection open. */
 const struct pile_sense_worker *pile_requests_worker(const struct pile_sense *s, uint32_t pid);

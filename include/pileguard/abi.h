@@ -61,6 +61,43 @@ struct pile_bpf_socket {
 	pile_u16 swept; /* control.sweep of the last sweep that met it */
 	pile_u32
 		sent; /* (MP)TCP: write_seq when the request was opened: when it has moved on, it is answered */
+	pile_u32 door; /* PILE_DOOR_*; 0 = its listener has none */
+	pile_u32 pad;
+};
+
+/*
+ * A connection's door word: the index of its listener's door, whether it is counted there, and in which of the two
+ * counts: each sweep moves it to the other one, and what stays behind belonged to sockets that are gone.
+ */
+#define PILE_DOOR_INDEX 0xffu
+#define PILE_DOOR_COUNTED 0x100u
+#define PILE_DOOR_GENERATION 0x200u
+/* In "door_ports", beside the index: this listener has no connections by IPv4. */
+#define PILE_DOOR_V6ONLY 0x100u
+
+/** ARRAY "doors" by index, mmapable. User space writes. */
+struct pile_bpf_door {
+	pile_u64 lease_ns; /* monotonic: after this nobody is refused, with nobody's help */
+	pile_u32 limit;	   /* connections at once; 0 = any number */
+	pile_u32 group;
+	pile_u32
+		share_permille; /* of new connections, refused whatever is open; ends with the guard's own lease */
+	pile_u32 pad;
+};
+
+/** ARRAY "door_counts" by index, mmapable. Kernel adds; user space settles the old one of `held`. */
+struct pile_bpf_door_counts {
+	pile_s32 held[2]; /* connections that are open, accepted or not */
+	pile_u64 entered;
+	pile_u64 refused;
+	pile_u64 first_refused_ns;
+	pile_u64 loop_lease_ns; /* the loop's, while the guard does not run */
+};
+
+/** HASH "listeners" by socket cookie. User space writes. */
+struct pile_bpf_listener {
+	pile_u32 group;
+	pile_u32 door; /* index; 0 = none */
 };
 
 /** SK_STORAGE "connects": a connection that a worker opens to a dependency. Kernel writes. */
@@ -113,6 +150,10 @@ struct pile_bpf_control {
 	pile_u32 page_bytes;
 	pile_u64
 		tick_ns; /* monotonic: the control loop's last tick; late means: the kernel's loop decides */
+	pile_u64 doors_gone; /* bit by index: the next sweeps forget these doors */
+	pile_u32 doored[PILE_GROUPS_MAX / 32]; /* bit set: a listener of this group has a door */
+	pile_u32 own_netns;
+	pile_u32 secret; /* nobody can choose the connections that a share refuses */
 };
 
 /** What the cgroup of a group's worker was charged when one of them last began a connect. */
@@ -143,6 +184,8 @@ struct pile_bpf_totals {
 struct pile_bpf_unix_address {
 	pile_u32 group;
 	pile_u32 epoch;
+	pile_u32 door; /* index; 0 = none */
+	pile_u32 pad;
 };
 
 /** HASH "workers" by tgid. Kernel writes; removed when the process exits. */
@@ -285,6 +328,7 @@ struct pile_bpf_record_listener {
 	/* of a unix listener: its name as it was bound, an abstract one with a NUL in front */
 	pile_u8 path[PILE_UNIX_PATH_MAX];
 	pile_u32 path_len; /* a file's name may count its NUL at the end */
+	pile_u32 v6only;   /* bound to ::, and not for IPv4 */
 };
 
 struct pile_bpf_record_socket {
@@ -339,7 +383,8 @@ struct pile_bpf_record_worker {
 };
 
 _Static_assert(PILE_GROUPS_MAX == 128, "group_bit in bpf/maps.h masks by 3");
-_Static_assert(sizeof(struct pile_bpf_socket) == 24, "abi");
+_Static_assert(PILE_DOORS_MAX == 64, "doors_gone has a bit for each");
+_Static_assert(sizeof(struct pile_bpf_socket) == 32, "abi");
 _Static_assert(sizeof(struct pile_bpf_connect) == 32, "abi");
 _Static_assert(sizeof(struct pile_bpf_destination) == 24, "abi");
 _Static_assert(sizeof(struct pile_bpf_shard) % 64 == 0, "abi");

@@ -21,6 +21,8 @@
 #define PILE_DESTINATIONS_MAX 1024 /* (group, destination) pairs counted in the kernel */
 /* of those, as many as groups that the policy does not name may hold: anybody can open connects */
 #define PILE_DESTINATIONS_UNNAMED_MAX 512
+#define PILE_DOORS_MAX \
+	64 /* listeners whose connections are counted, index 0 = none: bits of one word */
 #define PILE_WORKERS_MAX 16384 /* workers followed in the kernel */
 /*
  * Sockets that carry a state of ours: accepted ones, and as many that connect. What such a state takes is charged
@@ -39,6 +41,8 @@
 #define PILE_LOOP_LATE_NS (5 * PILE_TICK_NS)
 #define PILE_LOOP_MAX 64		 /* destinations it follows: as many as there are gates */
 #define PILE_LOOP_LEASE_NS 5000000000ULL /* product.md: gates */
+/* limits at doors go on without the guard for so long: nobody corrects what the doors count meanwhile */
+#define PILE_LOOP_DOORS_NS 600000000000ULL
 #define PILE_LOOP_TRY_NS \
 	1000000000ULL /* one connect a second finds out whether the destination is back */
 

@@ -241,6 +241,12 @@ static inline void fixture_fill(struct pile_snapshot_half *half)
 	l = &half->listeners[half->n_listeners++];
 	memset(l, 0, sizeof(*l));
 	l->endpoint = fixture_endpoint("/run/php/php8.2-fpm.sock");
+	l->counted = true;
+	l->connections_max = 120;
+	l->connections = 120;
+	l->refused = 38;
+	l->refused_now = 38;
+	l->explain_id = 17;
 	for (int port = 443; port < 448; port++) {
 		char text[16];
 

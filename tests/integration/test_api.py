@@ -163,7 +163,7 @@ class Routes(Api):
         self.assertIn("41 connecting", x["why_text"])
         self.assertIn("gone in 5.4 s", x["why_text"])
         self.assertIn("refused 1,204 connects, ended 41 waits", x["did_text"])
-        self.assertIn("this version cannot", x["did_not_text"])
+        self.assertIn("fail_fast never does", x["did_not_text"])
         self.assertIn("1,204 connects failed with ECONNREFUSED at once, 41 pending ones", x["cost_text"])
         self.assertEqual(x["undo_command"], "pileguardctl release www 10.9.0.2:3306")
         self.assertEqual(x["state"], "open")

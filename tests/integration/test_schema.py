@@ -20,13 +20,13 @@ GROUP = SCHEMA["properties"]["groups"]["items"]
 
 # What a schema cannot say: two keys or two groups against each other, ranges of quantities, how YAML itself is written.
 BEYOND = {
-    "two keys": ["baseline-over-cap", "deadline-hides-proof", "workers-max-events"],
+    "two keys": ["baseline-over-cap", "deadline-hides-proof", "enforce-shed", "workers-max-events"],
     "two groups": ["claim-cgroup", "claim-cgroup-listen", "claim-mixed", "claim-mixed-inside", "claim-one-listen", "claim-slice",
                    "claim-unit", "listen-twice", "name-twice"],
-    "two entries": ["exempt-twice", "fingerprint-twice"],
+    "two entries": ["exempt-twice", "fingerprint-twice", "shed-exempt-twice"],
     "ranges": ["budget-tiny", "dead-after-long", "dead-after-short", "deadline-short", "duration-huge", "notice-short",
-               "probe-every-long", "reserve-tiny"],
-    "what an address covers": ["exempt-all", "exempt-all-v4"],
+               "probe-every-long", "reserve-tiny", "shed-share-all"],
+    "what an address covers": ["exempt-all", "exempt-all-v4", "shed-exempt-all"],
     "where a path leads": ["cgroup-mount"],
     "YAML": ["baseline-hex", "key-double", "key-double-top", "yaml-anchor", "yaml-tag", "yaml-multiline"],
 }

@@ -27,6 +27,8 @@
 #include "deadline.skel.h"
 #include "dependencies.skel.h"
 #include "discover.skel.h"
+#include "door.skel.h"
+#include "door_unix.skel.h"
 #include "kernel/kernel.h"
 #include "loop.skel.h"
 #include "maps.skel.h"
@@ -60,6 +62,8 @@ static const struct source sources[] = {
 	{ "deadline", deadline_bpf__elf_bytes },
 	{ "loop", loop_bpf__elf_bytes },
 	{ "memory", memory_bpf__elf_bytes },
+	{ "door", door_bpf__elf_bytes },
+	{ "door_unix", door_unix_bpf__elf_bytes },
 };
 
 /* What the daemon's own load of an object gave, program by program, in the order of the object. */

@@ -213,7 +213,7 @@ static void test_explain_that_acts(void **state)
 		 "GiB of memory; "
 		 "probed 49 times; first effect 3 ms after the decision");
 	SENTENCE(did_not, &x,
-		 "refuse clients, kill workers or restart the service (this version cannot)");
+		 "refuse clients, kill workers or restart the service (fail_fast never does)");
 	SENTENCE(
 		cost, &x,
 		"1,204 connects failed with ECONNREFUSED at once, 41 pending ones with ECONNABORTED, each "
@@ -243,10 +243,10 @@ static void test_explain_that_only_watched(void **state)
 	SENTENCE(did, &x,
 		 "nothing: would have refused connects to 10.9.0.2:3306 and ended the 41 pending "
 		 "ones "
-		 "(the group's enforce list does not name fail_fast)");
+		 "(the group's enforce list does not name this rung)");
 	SENTENCE(did_not, &x,
-		 "refuse connects or end waits (the group's enforce list does not name fail_fast); "
-		 "refuse clients, kill workers or restart the service (this version cannot)");
+		 "refuse connects or end waits (the group's enforce list does not name this rung); "
+		 "refuse clients, kill workers or restart the service (fail_fast never does)");
 	SENTENCE(cost, &x, "none: no connect failed because of this");
 	SENTENCE(undo, &x, "nothing to undo: nothing was changed");
 	assert_string_equal(pile_explain_text_state(&x), "would be open");

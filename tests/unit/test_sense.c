@@ -20,6 +20,7 @@ static struct pile_sample sample;
 static struct pile_bpf_shard shards[PILE_GROUPS_MAX];
 static struct pile_bpf_control control;
 static struct pile_bpf_totals totals;
+static struct pile_bpf_door_counts door_counts[PILE_DOORS_MAX];
 static uint64_t now_ns;
 static int sweeps, flips;
 
@@ -73,8 +74,13 @@ static int setup(void **state)
 	memset(shards, 0, sizeof(shards));
 	memset(&control, 0, sizeof(control));
 	kernel = (struct pile_kernel){
-		.shards = shards, .n_shards = 1, .control = &control, .totals = &totals
+		.shards = shards,
+		.n_shards = 1,
+		.control = &control,
+		.totals = &totals,
+		.door_counts = door_counts,
 	};
+	memset(door_counts, 0, sizeof(door_counts));
 	groups.n_groups = GROUP + 1;
 	groups.groups[GROUP].used = groups.groups[GROUP].present = true;
 	now_ns = START_NS;

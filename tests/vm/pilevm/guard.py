@@ -117,4 +117,6 @@ COUNTED = ("opened_total", "connects_refused_total", "waits_ended_total")
 
 def actions(status):
     """How often the guard touched the world so far, by its own counters; None when it does not answer."""
-    return None if not status else {name: status["fail_fast"][name] for name in COUNTED}
+    if not status:
+        return None
+    return {name: status["fail_fast"][name] for name in COUNTED} | {"connections_refused": status["shed"]["connections_refused_total"]}

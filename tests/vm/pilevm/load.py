@@ -40,6 +40,8 @@ class Kind:
 KINDS = {
     "auth": Kind("/auth"),
     "plain": Kind("/plain"),
+    "locked": Kind("/locked"),          # as auth, under one lock of the cache
+    "flushed": Kind("/flushed"),        # as auth, its first byte sent before
     "slow": Kind("/slow?ms=3000"),
     "report": Kind("/slow?ms=30000", PATIENT_S),        # a report: 30 s until its first byte
     "poll": Kind("/slow?ms=20000", PATIENT_S),          # a long poll without news
@@ -94,10 +96,11 @@ def parse_answer(answer):
     words = head.split(b"\r\n", 1)[0].split()
     status = int(words[1]) if len(words) > 1 and words[1].isdigit() else 0
     try:
-        body = json.loads(body)
-        return status, body.get("waited_ms"), body.get("error")
+        said = json.loads(body)
+        return status, said.get("waited_ms"), said.get("error")
     except (ValueError, AttributeError):
-        return status, None, None
+        # a page that was begun with 200 before it failed
+        return status, None, "no configuration" if b"no configuration" in body else None
 
 
 def open_socket(source_ports):

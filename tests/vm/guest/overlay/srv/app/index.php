@@ -6,6 +6,8 @@
  *
  *   /plain...                needs nothing from the database
  *   /auth...                 needs the cached configuration
+ *   /locked...               needs it as well, read under one lock of the cache: all wait for whoever asks
+ *   /flushed...              sends its first byte before it looks for it
  *   /slow?ms=3000            sleeps, then answers (a slow endpoint of its own)
  *   /events?s=10             an event stream: one event at once, then one a second
  *   /upload                  takes a body
@@ -68,6 +70,39 @@ function route_auth(): void
     }
 }
 
+/* Whoever finds the cache empty asks the database; all others wait for the cache's lock meanwhile. */
+function route_locked(): void
+{
+    global $held;
+    $config = apcu_fetch('locked', $was_cached);
+    try {
+        if (!$was_cached) {
+            $held = str_repeat("\xa5", HELD_BYTES);
+            $config = apcu_entry('locked', fn() => config_read(), CONFIG_LIFE_S);
+        }
+        answer(200, ['kind' => 'locked', 'cached' => $was_cached, 'config' => $config['value']]);
+    } catch (mysqli_sql_exception $e) {
+        answer(503, ['kind' => 'locked', 'error' => 'no configuration: ' . $e->getMessage(), 'errno' => $e->getCode()]);
+    }
+}
+
+/* The head of a page leaves at once, the rest when the configuration is there: its status was sent before. */
+function route_flushed(): void
+{
+    header('Content-Type: text/plain');
+    header('X-Accel-Buffering: no');
+    while (ob_get_level())
+        ob_end_flush();
+    echo "head\n";
+    flush();
+    $was_cached = false;
+    try {
+        echo 'config ', config_get($was_cached)['value'], "\n";
+    } catch (mysqli_sql_exception $e) {
+        echo 'no configuration: ', $e->getMessage(), "\n";
+    }
+}
+
 function route_plain(): void
 {
     $sum = 0;
@@ -123,6 +158,8 @@ function route_online(): void
 
 const ROUTES = [
     '/auth' => 'route_auth',
+    '/locked' => 'route_locked',
+    '/flushed' => 'route_flushed',
     '/plain' => 'route_plain',
     '/slow' => 'route_slow',
     '/events' => 'route_events',
