@@ -36,6 +36,7 @@
 #include "requests_unix.skel.h"
 #include "sweep.skel.h"
 #include "sweep_all.skel.h"
+#include "tables.skel.h"
 #include "util/macro.h"
 
 #define PROGRAMS_MAX 24
@@ -60,6 +61,7 @@ static const struct source sources[] = {
 	{ "deadline", deadline_bpf__elf_bytes },
 	{ "loop", loop_bpf__elf_bytes },
 	{ "memory", memory_bpf__elf_bytes },
+	{ "tables", tables_bpf__elf_bytes },
 };
 
 /* What the daemon's own load of an object gave, program by program, in the order of the object. */
