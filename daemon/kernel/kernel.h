@@ -294,7 +294,7 @@ void pile_descriptors_fini(struct pile_kernel_descriptors *f);
 int pile_descriptors_walk(struct pile_kernel *k, struct pile_kernel_descriptors *f,
 			  uint64_t until_ns, pile_kernel_record_fn fn, void *arg);
 void pile_descriptors_stop(struct pile_kernel_descriptors *f);
-/** pile_walk_begin - an iterator; pile_walk_read - one read of it: 1 when there is more, 0 at its end, or negative errno */
+/** pile_walk_begin - an iterator; pile_walk_read - one read of it: 1 = there is more, 0 = its end, or negative errno */
 int pile_walk_begin(const struct bpf_link *link);
 int pile_walk_read(struct pile_kernel *k, int fd, pile_kernel_record_fn fn, void *arg);
 /** pile_maps_open - descriptors of all maps, counters mapped. Returns 0 or -ENOMEM. */
