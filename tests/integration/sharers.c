@@ -3,7 +3,7 @@
  * sharers.c: one table of descriptors that many processes share: sharers PROCESSES
  * stdin is a socket, for both directions: a walk that looks at few descriptors comes far in one read. Says how many there
  * are when all share it, small as it is, and obeys one byte each, answered by another: "g": the highest number is opened,
- * and it has as many places as RLIMIT_NOFILE allows; "a": some hundred more processes with such a table each. All of
+ * and it has as many places as RLIMIT_NOFILE allows; "a": more processes with such a table each. All of
  * them end with the socket.
  */
 #include <sched.h>
@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 #define STACK_BYTES 4096
-#define ALONE 400
+#define ALONE_PLACES (20 << 20) /* more than one read goes through; 8 bytes each */
 
 static struct rlimit files;
 
@@ -71,7 +71,7 @@ int main(int argc, char **argv)
 		if (word[0] == 'g')
 			grow();
 		else
-			make(ALONE, 0, alone);
+			make((int)(ALONE_PLACES / files.rlim_max), 0, alone);
 		dprintf(STDIN_FILENO, "done\n");
 	}
 	kill(0, SIGKILL); /* a session of its own */

@@ -128,7 +128,7 @@ class EmptyPlaces(Fixture):
         FIGURES[f"a new service is found after, s, with {self.PROCESSES} processes that share a large table"] = \
             self.found("shared", 10 * SLOW)
         tell(b"a")
-        FIGURES["... and hundreds that have one each"] = self.found("alone", 10 * SLOW)
+        FIGURES["... and more that have one each"] = self.found("alone", 10 * SLOW)
         self.requests(10)
         worst = FIGURES["... longest time between two ticks, s"] = self.guard.get("status")["guard"]["worst_gap_seconds"]
         self.assertLess(worst, 0.3 if SLOW == 1 else 1.5)
@@ -271,7 +271,29 @@ time.sleep(600)
 
 class StatsProcess(Fixture):
     """It is asked by everybody, and may be somebody else's by now: it must not keep the guard from ending."""
+    SHUTS = """#!/usr/bin/python3 -I
+import os, socket
+folder = os.path.dirname(os.path.abspath(__file__))
+if os.path.exists(folder + "/shut"):
+    os.execv("@REAL@", ["pileguard-api"])
+open(folder + "/shut", "w").close()
+socket.socket(fileno=3).shutdown(socket.SHUT_RDWR)
+"""
     DEAF = "#!/bin/sh\ntrap '' TERM HUP INT\nwhile :; do sleep 1; done\n"
+
+    def test_it_had_its_listener_shut(self):
+        """As whoever it hands it to can do; its own system calls are filtered."""
+        folder = f"{self.world.dir}/shuts"
+        os.mkdir(folder)
+        daemon = shutil.copy(f"{BUILD}/pileguardd", folder)
+        with open(f"{folder}/pileguard-api", "w", encoding="ascii") as f:
+            f.write(self.SHUTS.replace("@REAL@", f"{BUILD}/pileguard-api"))
+        os.chmod(f"{folder}/pileguard-api", 0o755)
+        guard = self.world.guard(program=daemon)        # the second one answers
+        mode = os.stat(guard.socket)
+        self.assertEqual((mode.st_uid, mode.st_mode & 0o177), (0, 0))
+        self.assertIn("the stats socket's process ended (status 0)", guard.said())
+        self.assertFalse([g for g in guard.get("groups") if guard.socket in str(g["listeners"])], "it does not watch itself")
 
     def test_it_hears_no_signal(self):
         folder = f"{self.world.dir}/deaf"
