@@ -61,7 +61,7 @@ static int socket_bind(const char *path, gid_t group, bool ours)
 		return -EADDRINUSE;
 	if (unlink(path) < 0 && errno != ENOENT)
 		return -errno;
-	/* nobody gets in before the owner is set: the path takes the socket's own mode (umask is the other thread's, too) */
+	/* nobody gets in before the owner is set: the path takes the socket's mode (umask is for all threads) */
 	if (fchmod(fd, 0600) < 0 || bind(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0)
 		return -errno;
 	r = socket_open(fd, path, group);
