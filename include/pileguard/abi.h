@@ -342,10 +342,10 @@ struct pile_bpf_record_worker {
 struct pile_bpf_record_table {
 	struct pile_bpf_record head;
 	pile_u32 tid;
-	pile_u32 places; /* of the table, empty or not: all of them are looked at */
-	pile_u32 shared; /* also by others that a walk looks at */
-	pile_u64 files;	 /* which table: an address, for comparing */
-	pile_u64 cgroup_id;
+	pile_u32 places;    /* of the table, empty or not: all of them are looked at */
+	pile_u32 shared;    /* also by others that a walk looks at */
+	pile_u64 files;	    /* which table: an address, for comparing */
+	pile_u64 cgroup_id; /* 0 where it is not shared */
 };
 
 _Static_assert(PILE_GROUPS_MAX == 128, "group_bit in bpf/maps.h masks by 3");
