@@ -21,7 +21,11 @@
  * them at once, so it counts as grown. (Others take 4 MB and a millisecond each: not many while a sum is valid.)
  */
 #define PLACES_ONE_MAX (1U << 20)
-#define PLACES_A_TASK 256	   /* what passing over to the next task takes, in places */
+/*
+ * What a task counts beside its table: above some 13,000 tasks, to sum all of them up before each read costs more than
+ * to walk them one by one.
+ */
+#define PLACES_A_TASK 1024
 #define HASH 0x9e3779b97f4a7c15ULL /* 2^64 / golden ratio */
 #define ASKED_VALID_NS (10 * NS_PER_MS)
 

@@ -30,10 +30,14 @@ static int wait_for_end(void *arg)
 	return 0;
 }
 
-static void grow(void)
+/* And nothing else is open in it. Returns that number. */
+static int grow(void)
 {
-	if (dup2(STDIN_FILENO, (int)files.rlim_max - 1) < 0)
-		perror("dup2");
+	int top = (int)files.rlim_max - 1;
+
+	if (dup2(STDIN_FILENO, top) == top)
+		close(STDIN_FILENO);
+	return top;
 }
 
 static int alone(void *arg)
@@ -58,7 +62,8 @@ static int make(int n, int flags, int (*fn)(void *))
 
 int main(int argc, char **argv)
 {
-	char word[16];
+	int talk = STDIN_FILENO;
+	char word;
 
 	if (argc != 2 || getrlimit(RLIMIT_NOFILE, &files) < 0)
 		return 2;
@@ -67,12 +72,12 @@ int main(int argc, char **argv)
 	close(STDOUT_FILENO);
 	close(STDERR_FILENO);
 	dprintf(STDIN_FILENO, "%d\n", make(atoi(argv[1]), CLONE_FILES, wait_for_end));
-	while (read(STDIN_FILENO, word, 1) == 1) {
-		if (word[0] == 'g')
-			grow();
+	while (read(talk, &word, 1) == 1) {
+		if (word == 'g')
+			talk = grow();
 		else
 			make((int)(ALONE_PLACES / files.rlim_max), 0, alone);
-		dprintf(STDIN_FILENO, "done\n");
+		dprintf(talk, "done\n");
 	}
 	kill(0, SIGKILL); /* a session of its own */
 	return 0;

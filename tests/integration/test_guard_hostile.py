@@ -96,7 +96,7 @@ class Descriptors(Fixture):
 
 class EmptyPlaces(Fixture):
     """Tables with nothing in them, as large as a table may be: the kernel passes over them by itself, within one read."""
-    PROCESSES = int(10_000 / SLOW)
+    PROCESSES = int(12_000 / SLOW)
 
     def sharers(self):
         ours, theirs = socket.socketpair()
@@ -131,7 +131,7 @@ class EmptyPlaces(Fixture):
         FIGURES["... and more that have one each"] = self.found("alone", 10 * SLOW)
         self.requests(10)
         worst = FIGURES["... longest time between two ticks, s"] = self.guard.get("status")["guard"]["worst_gap_seconds"]
-        self.assertLess(worst, 0.3 if SLOW == 1 else 1.5)
+        self.assertLess(worst, 0.4 if SLOW == 1 else 1.5)
         self.assertIsNone(self.guard.p.poll())
 
 
