@@ -194,6 +194,16 @@ struct mem_cgroup {
 
 struct signal_struct {
 	atomic_t live; /* threads that have not ended */
+	int nr_threads;
+} PRESERVE;
+
+struct fdtable {
+	unsigned int max_fds;
+} PRESERVE;
+
+struct files_struct {
+	atomic_t count; /* threads that use it */
+	struct fdtable *fdt;
 } PRESERVE;
 
 struct percpu_counter {
@@ -207,6 +217,9 @@ struct mm_struct {
 struct task_struct {
 	int pid;
 	int tgid;
+	unsigned int flags;
+	struct task_struct *group_leader;
+	struct files_struct *files;
 	u64 start_boottime;
 	struct mm_struct *mm;
 	char comm[16];

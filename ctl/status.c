@@ -536,7 +536,7 @@ static void losses_show(const struct pile_ctl *ctl, const json_t *status)
 		const char *key, *text;
 	} losses[] = {
 		{ "guard.not_followed_total",
-		  "sockets, workers or listeners were not followed, for want of room" },
+		  "sockets, workers, listeners or tables of descriptors were not followed, for want of room" },
 		{ "guard.destinations_lost_total", "destinations did not fit into the map" },
 		{ "guard.waits_not_ended_total", "pending connects could not be ended" },
 		{ "guard.journal_lines_dropped_total", "lines did not get into the journal" },

@@ -36,16 +36,15 @@ static int fd_raise(int fd)
 	return high < 0 ? -error : high;
 }
 
-static int socket_open(int fd, const char *path)
+static int socket_open(int fd, const char *path, gid_t group)
 {
-	struct group *group = getgrnam(PILE_API_GROUP);
-
-	if (group && chown(path, 0, group->gr_gid) == 0 && chmod(path, 0660) < 0)
+	if (group && chown(path, 0, group) == 0 && chmod(path, 0660) < 0)
 		return -errno;
 	return listen(fd, 1024) < 0 ? -errno : 0;
 }
 
-static int socket_bind(const char *path)
+/* @ours: what stands there is this guard's own, whoever answers */
+static int socket_bind(const char *path, gid_t group, bool ours)
 {
 	struct sockaddr_un sa = { .sun_family = AF_UNIX };
 	_cleanup_close_ int fd = -1;
@@ -58,15 +57,14 @@ static int socket_bind(const char *path)
 	if (fd < 0)
 		return -errno;
 	/* one that a killed guard left is taken over; one that answers is another guard's */
-	if (connect(fd, (struct sockaddr *)&sa, sizeof(sa)) == 0 || errno == EAGAIN)
+	if (!ours && (connect(fd, (struct sockaddr *)&sa, sizeof(sa)) == 0 || errno == EAGAIN))
 		return -EADDRINUSE;
 	if (unlink(path) < 0 && errno != ENOENT)
 		return -errno;
-	umask(0177); /* nobody gets in before the owner is set */
-	if (bind(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0)
+	/* nobody gets in before the owner is set: the path takes the socket's mode (umask is for all threads) */
+	if (fchmod(fd, 0600) < 0 || bind(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0)
 		return -errno;
-	umask(0022);
-	r = socket_open(fd, path);
+	r = socket_open(fd, path, group);
 	if (r == 0)
 		r = fd_raise(TAKE_FD(fd));
 	if (r < 0)
@@ -76,9 +74,12 @@ static int socket_bind(const char *path)
 
 int pile_child_listen(struct pile_guard *g, struct pile_error *err)
 {
+	struct group *group = getgrnam(PILE_API_GROUP);
 	char dir[256], *slash;
 	int fd;
 
+	umask(0022);
+	g->child.group = group ? group->gr_gid : 0;
 	snprintf(dir, sizeof(dir), "%s", g->options.socket_path);
 	slash = strrchr(dir, '/');
 	if (slash) {
@@ -87,7 +88,7 @@ int pile_child_listen(struct pile_guard *g, struct pile_error *err)
 			return pile_error_set(err, errno, "cannot make %s: %s", dir,
 					      strerror(errno));
 	}
-	fd = socket_bind(g->options.socket_path);
+	fd = socket_bind(g->options.socket_path, g->child.group, false);
 	if (fd == -EADDRINUSE)
 		return pile_error_set(
 			err, fd,
@@ -107,6 +108,19 @@ uint64_t pile_child_cookie(const struct pile_guard *g)
 
 	getsockopt(g->child.listen_fd, SOL_SOCKET, SO_COOKIE, &cookie, &len);
 	return cookie;
+}
+
+/* The process before may have handed its listener on, to somebody who shuts it, or answers there. */
+static int listen_anew(struct pile_guard *g)
+{
+	int fd = socket_bind(g->options.socket_path, g->child.group, true);
+
+	if (fd < 0)
+		return fd;
+	close(g->child.listen_fd);
+	g->child.listen_fd = fd;
+	g->groups.own_cookie = pile_child_cookie(g);
+	return 0;
 }
 
 void pile_child_reply(struct pile_guard *g, uint32_t id, int result, const char *text)
@@ -299,8 +313,11 @@ void pile_child_check(struct pile_guard *g, uint64_t now_ns)
 	 * the first tick comes before the first start: two of them would share the listener, and
 	 * one get no answers
 	 */
-	if (child->pid == 0 && child->started_ns && child->listen_fd >= 0 &&
-	    now_ns - child->started_ns > MIN(wait, BACKOFF_MAX_NS))
+	if (child->pid != 0 || !child->started_ns || child->listen_fd < 0 ||
+	    now_ns - child->started_ns <= MIN(wait, BACKOFF_MAX_NS))
+		return;
+	child->started_ns = now_ns; /* again after that time, if it cannot be bound */
+	if (listen_anew(g) == 0)
 		pile_child_start(g);
 }
 

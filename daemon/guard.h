@@ -34,6 +34,7 @@ struct pile_options {
 struct pile_child {
 	int listen_fd, snapshot_fd, command_fd, pidfd;
 	pid_t pid;
+	gid_t group; /* may connect; 0 = only root */
 	uint64_t started_ns;
 	unsigned int failures; /* in a row: the next start waits longer */
 	sd_event_source *source_command, *source_child;

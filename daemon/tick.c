@@ -361,17 +361,19 @@ void pile_tick_record(struct pile_guard *g, uint64_t now_ns)
 static void losses_say(struct pile_guard *g)
 {
 	const struct pile_bpf_totals *t = g->kernel.totals;
-	uint64_t lost =
-		t->storage_lost + t->workers_lost + g->groups.listeners_lost + g->groups.doors_lost;
+	uint64_t lost = t->storage_lost + t->workers_lost + g->groups.listeners_lost +
+			g->groups.doors_lost + g->kernel.tables_passed;
 
 	pile_kernel_cost(&g->kernel, &g->cost);
 	if (lost > g->losses_said)
 		pile_guard_say(
 			g, PILE_EVENT_TROUBLE, PILE_NO_GROUP,
-			"not followed, for want of room: %llu sockets, %llu workers, %llu listeners in all; %llu listeners without their limit",
+			"not followed, for want of room: %llu sockets, %llu workers, %llu listeners in all; %llu listeners without "
+			"their limit; tables of descriptors too large to look for listeners in: %llu",
 			(unsigned long long)t->storage_lost, (unsigned long long)t->workers_lost,
 			(unsigned long long)g->groups.listeners_lost,
-			(unsigned long long)g->groups.doors_lost);
+			(unsigned long long)g->groups.doors_lost,
+			(unsigned long long)g->kernel.tables_passed);
 	g->losses_said = MAX(lost, g->losses_said);
 }
 

@@ -65,7 +65,8 @@ static const struct metric host_metrics[] = {
 	{ "pileguard_destinations_lost_total", "Destinations that did not fit into the map.",
 	  H(destinations_lost), FORM_U64, 0, true },
 	{ "pileguard_not_followed_total",
-	  "Sockets, workers and listeners that were not followed, for want of room.",
+	  "Sockets, workers and listeners that were not followed, for want of room; tables of descriptors too large "
+	  "to look for listeners in.",
 	  H(not_followed), FORM_U64, 0, true },
 	{ "pileguard_waits_not_ended_total",
 	  "Pending connects that could not be ended: refused by the kernel, too many, or in another "

@@ -143,7 +143,8 @@ struct pile_snapshot_host {
 	uint64_t drift, sockets_followed, sweeps, sweep_cost_ns;
 	uint64_t recursion_misses; /* events the kernel dropped */
 	uint64_t destinations_lost;
-	uint64_t not_followed;	  /* sockets, workers and listeners, for want of room */
+	uint64_t
+		not_followed; /* sockets, workers, listeners and tables of descriptors, for want of room */
 	uint64_t waits_not_ended; /* pending connects that could not be ended */
 	uint64_t lines_dropped;	  /* of the journal */
 	uint32_t gates_missing;	  /* groups that should enforce and are not attached */

@@ -24,6 +24,7 @@
 #include "requests_fentry.skel.h"
 #include "sweep.skel.h"
 #include "sweep_all.skel.h"
+#include "tables.skel.h"
 
 enum object_id {
 	MAPS,
@@ -37,10 +38,11 @@ enum object_id {
 	LOOP,
 	MEMORY,
 	DOOR,
-	DOOR_UNIX
+	DOOR_UNIX,
+	TABLES
 };
 
-_Static_assert(DOOR_UNIX + 1 == PILE_KERNEL_OBJECTS, "one slot an object");
+_Static_assert(TABLES + 1 == PILE_KERNEL_OBJECTS, "one slot an object");
 
 struct object_def {
 	const char *name;
@@ -75,6 +77,10 @@ static const struct object_def object_defs[PILE_KERNEL_OBJECTS] = {
 	[DOOR] = { "door", door_bpf__elf_bytes, "rung 2 cannot refuse connections (TCP)", false },
 	[DOOR_UNIX] = { "door_unix", door_unix_bpf__elf_bytes,
 			"rung 2 cannot refuse connections to unix sockets", false },
+	[TABLES] = { "tables", tables_bpf__elf_bytes,
+		     "how large tables of descriptors are is not seen: whoever makes thousands of large ones keeps "
+		     "the guard waiting",
+		     false },
 };
 
 /* What libbpf said last: the cause of a failure is in its log, not in its error code. */
@@ -263,6 +269,8 @@ static void sweep_detach(struct pile_kernel *k)
 		bpf_link__destroy(k->sweep_connects[i]);
 		k->sweep_sockets[i] = k->sweep_connects[i] = NULL;
 	}
+	pile_descriptors_fini(&k->sweep_files_sockets);
+	pile_descriptors_fini(&k->sweep_files_connects);
 	bpf_object__close(k->objects[SWEEP]);
 	k->objects[SWEEP] = NULL;
 }
@@ -283,12 +291,22 @@ static int sweep_own_open(struct pile_kernel *k, const struct btf *vmlinux)
 	return k->sweep_sockets[0] && k->sweep_connects[0] ? 0 : -ENOSYS;
 }
 
-/* Over all sockets of the host. Descriptors last: what has none is met before. */
+/* Returns 0 or -ENOSYS. */
+static int files_attach(struct pile_kernel_descriptors *f, struct bpf_object *obj,
+			const char *prog_name)
+{
+	struct bpf_program *prog = bpf_object__find_program_by_name(obj, prog_name);
+
+	if (!prog)
+		return -ENOSYS;
+	pile_descriptors_init(f, iter_attach(obj, prog_name, -1), bpf_program__fd(prog));
+	return f->link ? 0 : -ENOSYS;
+}
+
+/* Over all sockets of the host. */
 static int sweep_all_open(struct pile_kernel *k, const struct btf *vmlinux)
 {
-	static const char *const of_sockets[] = { "sweep_tcp_sockets", "sweep_unix_sockets",
-						  "sweep_file_sockets" };
-	static const char *const of_connects[] = { "sweep_tcp_connects", "sweep_file_connects" };
+	static const char *const of_sockets[] = { "sweep_tcp_sockets", "sweep_unix_sockets" };
 	int r = object_load(k, vmlinux, &sweep_all, &k->objects[SWEEP]);
 
 	if (r < 0)
@@ -298,12 +316,13 @@ static int sweep_all_open(struct pile_kernel *k, const struct btf *vmlinux)
 		if (!k->sweep_sockets[i])
 			return -ENOSYS;
 	}
-	for (size_t i = 0; i < ARRAY_LEN(of_connects); i++) {
-		k->sweep_connects[i] = iter_attach(k->objects[SWEEP], of_connects[i], -1);
-		if (!k->sweep_connects[i])
-			return -ENOSYS;
-	}
-	return 0;
+	k->sweep_connects[0] = iter_attach(k->objects[SWEEP], "sweep_tcp_connects", -1);
+	if (!k->sweep_connects[0])
+		return -ENOSYS;
+	r = files_attach(&k->sweep_files_sockets, k->objects[SWEEP], "sweep_file_sockets");
+	if (r < 0)
+		return r;
+	return files_attach(&k->sweep_files_connects, k->objects[SWEEP], "sweep_file_connects");
 }
 
 static int sweep_choose(struct pile_kernel *k, const struct btf *vmlinux)
@@ -324,11 +343,12 @@ static int sweep_choose(struct pile_kernel *k, const struct btf *vmlinux)
 
 static int discover_attach(struct pile_kernel *k)
 {
-	k->iter_discover = iter_attach(k->objects[DISCOVER], "discover", -1);
+	int r = files_attach(&k->discover, k->objects[DISCOVER], "discover");
+
 	k->iter_hidden = iter_attach(k->objects[DISCOVER], "discover_hidden", -1);
-	if (k->iter_discover && !k->iter_hidden)
+	if (r == 0 && !k->iter_hidden)
 		missing_add(k, "requests to listeners of MPTCP are not seen");
-	return k->iter_discover ? 0 : -ENOSYS;
+	return r;
 }
 
 static void memory_attach(struct pile_kernel *k)
@@ -338,6 +358,15 @@ static void memory_attach(struct pile_kernel *k)
 	k->iter_workers = iter_attach(k->objects[MEMORY], "walk_workers", -1);
 	if (!k->iter_workers)
 		missing_add(k, object_defs[MEMORY].without);
+}
+
+static void tables_attach(struct pile_kernel *k)
+{
+	if (!k->objects[TABLES])
+		return;
+	k->iter_tables = iter_attach(k->objects[TABLES], "walk_tables", -1);
+	if (!k->iter_tables)
+		missing_add(k, object_defs[TABLES].without);
 }
 
 static int jiffies_run(int prog_fd, uint32_t *ret)
@@ -475,6 +504,7 @@ int pile_kernel_open(struct pile_kernel *k, struct pile_error *err)
 	}
 	k->control->unix_sends = is_attached(k->objects[UNIX], "answer_unix");
 	memory_attach(k);
+	tables_attach(k);
 	r = discover_attach(k);
 	if (r < 0) {
 		pile_error_set(err, r, "cannot walk the host's descriptors: %s", why_not(r));
@@ -527,7 +557,8 @@ void pile_kernel_cost(const struct pile_kernel *k, struct pile_kernel_cost *ret)
 void pile_kernel_close(struct pile_kernel *k)
 {
 	pile_kernel_discover_stop(k);
-	bpf_link__destroy(k->iter_discover);
+	pile_descriptors_fini(&k->discover);
+	bpf_link__destroy(k->iter_tables);
 	bpf_link__destroy(k->iter_hidden);
 	bpf_link__destroy(k->iter_workers);
 	pile_kernel_doors_detach(k);

@@ -16,10 +16,12 @@
 #include "util/endpoint.h"
 #include "util/error.h"
 
-#define PILE_KERNEL_OBJECTS 12
-#define PILE_KERNEL_WALKS_MAX 3 /* of one sweep */
+#define PILE_KERNEL_OBJECTS 13
+#define PILE_KERNEL_WALKS_MAX 2 /* of one sweep, besides that over descriptors */
 #define PILE_KERNEL_LINKS_MAX 16
 #define PILE_KERNEL_READ_BYTES 65536 /* one read of an iterator */
+#define PILE_KERNEL_TABLES_SEEN \
+	1024 /* of a walk; whoever shares more costs time, which is bounded */
 
 enum pile_tier {
 	PILE_TIER_NONE = 0,
@@ -31,13 +33,27 @@ struct bpf_object;
 struct bpf_link;
 struct bpf_program;
 
+/** A walk over the descriptors of all tasks (kernel/descriptors.c). */
+struct pile_kernel_descriptors {
+	struct bpf_link *link; /* over all tasks in one; NULL: there is no such walk */
+	int prog_fd;	       /* its program, borrowed: to be attached to one task */
+	bool walking;
+	int fd;		 /* of all tasks, or of one; -1 = between two */
+	int tasks_fd;	 /* the tasks, where each is walked by itself; -1 = they are not */
+	uint64_t passed; /* tables that this walk did not look into: too large for one read */
+	uint64_t seen[PILE_KERNEL_TABLES_SEEN];
+};
+
 struct pile_kernel {
 	struct bpf_object *objects[PILE_KERNEL_OBJECTS];
 	struct bpf_link *links[PILE_KERNEL_LINKS_MAX]; /* sensors */
 	unsigned int n_links;
-	struct bpf_link *iter_discover, *iter_hidden, *iter_workers;
-	bool discovering; /* a walk is under way */
-	int discover_fd;
+	struct bpf_link *iter_hidden, *iter_workers;
+	struct bpf_link *iter_tables; /* NULL: how large tables are is not known */
+	uint64_t tables_asked_ns;     /* since when their sum is known to be small; 0 = it is not */
+	struct pile_kernel_descriptors discover, sweep_files_sockets, sweep_files_connects;
+	bool discovering;	/* a walk is under way */
+	uint64_t tables_passed; /* too large to be looked into: the most in one discover walk */
 	struct bpf_link *sweep_sockets[PILE_KERNEL_WALKS_MAX]; /* up to the first NULL */
 	struct bpf_link *sweep_connects[PILE_KERNEL_WALKS_MAX];
 	/* attached per cgroup; NULL = refused */
@@ -332,6 +348,19 @@ int pile_kernel_attach(struct pile_kernel *k, int cgroup_fd, bool with_gate, boo
 void pile_kernel_detach(struct pile_kernel_attachment *attachment);
 
 /* parts */
+/** pile_descriptors_init - @link is taken, @prog_fd borrowed. */
+void pile_descriptors_init(struct pile_kernel_descriptors *f, struct bpf_link *link, int prog_fd);
+void pile_descriptors_fini(struct pile_kernel_descriptors *f);
+/**
+ * pile_descriptors_walk - the next part of a walk over all descriptors, until @until_ns (CLOCK_MONOTONIC)
+ * Begins one when none is under way. Returns 1 when there is more, 0 at its end, or negative errno: then it is over too.
+ */
+int pile_descriptors_walk(struct pile_kernel *k, struct pile_kernel_descriptors *f,
+			  uint64_t until_ns, pile_kernel_record_fn fn, void *arg);
+void pile_descriptors_stop(struct pile_kernel_descriptors *f);
+/** pile_walk_begin - an iterator; pile_walk_read - one read of it: 1 = there is more, 0 = its end, or negative errno */
+int pile_walk_begin(const struct bpf_link *link);
+int pile_walk_read(struct pile_kernel *k, int fd, pile_kernel_record_fn fn, void *arg);
 /** pile_maps_open - descriptors of all maps, counters mapped. Returns 0 or -ENOMEM. */
 int pile_maps_open(struct pile_kernel *k, const struct bpf_object *maps);
 void pile_maps_close(struct pile_kernel *k);

@@ -17,6 +17,7 @@ static const uint16_t record_sizes[] = {
 	[PILE_RECORD_QUEUE] = sizeof(struct pile_bpf_record_queue),
 	[PILE_RECORD_CONNECT] = sizeof(struct pile_bpf_record_connect),
 	[PILE_RECORD_WORKER] = sizeof(struct pile_bpf_record_worker),
+	[PILE_RECORD_TABLE] = sizeof(struct pile_bpf_record_table),
 };
 
 /* Returns the bytes consumed; less than @size, or negative: the stream makes no sense. */
@@ -38,49 +39,43 @@ static ssize_t records_deliver(const char *buffer, size_t size, pile_kernel_reco
 	return (ssize_t)at;
 }
 
-static int iter_begin(const struct bpf_link *link)
+int pile_walk_begin(const struct bpf_link *link)
 {
 	return link ? bpf_iter_create(bpf_link__fd(link)) : -ENOSYS;
 }
 
-/*
- * The walk's records as far as they come until @until_ns (CLOCK_MONOTONIC). Returns 0 at its end, 1 when there is more,
- * or negative errno. A read ends with a whole record: its buffer holds more than the kernel's own.
- */
-static int walk_on(struct pile_kernel *k, int fd, uint64_t until_ns, pile_kernel_record_fn fn,
-		   void *arg)
+/* A read ends with a whole record: its buffer holds more than the kernel's own. */
+int pile_walk_read(struct pile_kernel *k, int fd, pile_kernel_record_fn fn, void *arg)
 {
-	ssize_t n, used;
+	ssize_t n;
 
-	do {
-		__atomic_store_n(&k->control->walk_left, PILE_WALK_FILES, __ATOMIC_RELAXED);
-		n = read(fd, k->buffer, PILE_KERNEL_READ_BYTES);
-		if (n < 0 && (errno == EAGAIN || errno == EINTR))
-			continue;
-		if (n <= 0)
-			return n < 0 ? -errno : 0;
-		used = records_deliver(k->buffer, (size_t)n, fn, arg);
-		if (used != n)
-			return -EPROTO;
-	} while (pile_clock_ns(CLOCK_MONOTONIC) < until_ns);
-	return 1;
+	__atomic_store_n(&k->control->walk_left, PILE_WALK_FILES, __ATOMIC_RELAXED);
+	n = read(fd, k->buffer, PILE_KERNEL_READ_BYTES);
+	if (n < 0)
+		return errno == EAGAIN || errno == EINTR ? 1 : -errno;
+	if (n == 0)
+		return 0;
+	return records_deliver(k->buffer, (size_t)n, fn, arg) == n ? 1 : -EPROTO;
 }
 
 /* From its beginning to its end, or -ETIME: whoever makes a host's descriptors many keeps nobody waiting. */
 static int walk(struct pile_kernel *k, struct bpf_link *link, pile_kernel_record_fn fn, void *arg)
 {
-	_cleanup_close_ int fd = iter_begin(link);
+	uint64_t until_ns = pile_clock_ns(CLOCK_MONOTONIC) + WALK_NS;
+	_cleanup_close_ int fd = pile_walk_begin(link);
 	int r;
 
 	if (fd < 0)
 		return fd;
-	r = walk_on(k, fd, pile_clock_ns(CLOCK_MONOTONIC) + WALK_NS, fn, arg);
+	do
+		r = pile_walk_read(k, fd, fn, arg);
+	while (r > 0 && pile_clock_ns(CLOCK_MONOTONIC) < until_ns);
 	return r > 0 ? -ETIME : r;
 }
 
 /* One sweep: as many walks as this kernel needs for it; a socket that several meet is met once. */
 static int sweep(struct pile_kernel *k, struct bpf_link *const walks[PILE_KERNEL_WALKS_MAX],
-		 pile_kernel_record_fn fn, void *arg)
+		 struct pile_kernel_descriptors *files, pile_kernel_record_fn fn, void *arg)
 {
 	int r = 0;
 
@@ -89,40 +84,41 @@ static int sweep(struct pile_kernel *k, struct bpf_link *const walks[PILE_KERNEL
 	while (!(k->control->sweep & 0xff));
 	for (int i = 0; i < PILE_KERNEL_WALKS_MAX && walks[i] && r == 0; i++)
 		r = walk(k, walks[i], fn, arg);
-	return r;
+	/* descriptors last: what has none is met before */
+	if (r == 0 && files->link)
+		r = pile_descriptors_walk(k, files, pile_clock_ns(CLOCK_MONOTONIC) + WALK_NS, fn,
+					  arg);
+	pile_descriptors_stop(files);
+	return r > 0 ? -ETIME : r;
 }
 
 int pile_kernel_sweep_sockets(struct pile_kernel *k, pile_kernel_record_fn fn, void *arg)
 {
-	return sweep(k, k->sweep_sockets, fn, arg);
+	return sweep(k, k->sweep_sockets, &k->sweep_files_sockets, fn, arg);
 }
 
 int pile_kernel_sweep_connects(struct pile_kernel *k, pile_kernel_record_fn fn, void *arg)
 {
-	return sweep(k, k->sweep_connects, fn, arg);
+	return sweep(k, k->sweep_connects, &k->sweep_files_connects, fn, arg);
 }
 
 int pile_kernel_discover(struct pile_kernel *k, pile_kernel_record_fn fn, void *arg)
 {
 	int r;
 
-	if (!k->discovering) {
+	if (!k->discovering)
 		k->control->epoch++;
-		k->discover_fd = iter_begin(k->iter_discover);
-		if (k->discover_fd < 0)
-			return k->discover_fd;
-		k->discovering = true;
-	}
-	r = walk_on(k, k->discover_fd, pile_clock_ns(CLOCK_MONOTONIC) + PART_NS, fn, arg);
-	if (r <= 0)
-		pile_kernel_discover_stop(k);
+	r = pile_descriptors_walk(k, &k->discover, pile_clock_ns(CLOCK_MONOTONIC) + PART_NS, fn,
+				  arg);
+	k->discovering = r > 0;
+	if (r == 0)
+		k->tables_passed = MAX(k->tables_passed, k->discover.passed);
 	return r;
 }
 
 void pile_kernel_discover_stop(struct pile_kernel *k)
 {
-	if (k->discovering)
-		close(k->discover_fd);
+	pile_descriptors_stop(&k->discover);
 	k->discovering = false;
 }
 

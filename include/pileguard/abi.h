@@ -304,6 +304,7 @@ enum pile_bpf_record_type {
 	PILE_RECORD_QUEUE,	  /* sweep: a listener's accept queue */
 	PILE_RECORD_CONNECT,	  /* sweep: a connection to a dependency */
 	PILE_RECORD_WORKER,	  /* memory: a process that was seen serving */
+	PILE_RECORD_TABLE, /* tables: a task whose descriptors a walk over all would look at */
 };
 
 struct pile_bpf_record {
@@ -382,6 +383,15 @@ struct pile_bpf_record_worker {
 	pile_u8 comm[16];
 };
 
+struct pile_bpf_record_table {
+	struct pile_bpf_record head;
+	pile_u32 tid;
+	pile_u32 places;    /* of the table, empty or not: all of them are looked at */
+	pile_u32 shared;    /* also by others that a walk looks at */
+	pile_u64 files;	    /* which table: an address, for comparing */
+	pile_u64 cgroup_id; /* 0 where it is not shared */
+};
+
 _Static_assert(PILE_GROUPS_MAX == 128, "group_bit in bpf/maps.h masks by 3");
 _Static_assert(PILE_DOORS_MAX == 64, "doors_gone has a bit for each");
 _Static_assert(sizeof(struct pile_bpf_socket) == 32, "abi");
@@ -391,5 +401,6 @@ _Static_assert(sizeof(struct pile_bpf_shard) % 64 == 0, "abi");
 _Static_assert(sizeof(struct pile_bpf_record_listener) == 192, "abi");
 _Static_assert(sizeof(struct pile_bpf_record_connect) == 72, "abi");
 _Static_assert(sizeof(struct pile_bpf_record_worker) == 56, "abi");
+_Static_assert(sizeof(struct pile_bpf_record_table) == 32, "abi");
 
 #endif

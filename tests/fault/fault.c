@@ -48,6 +48,7 @@ enum function {
 	F_ATTACH_CGROUP,
 	F_ATTACH_ITER,
 	F_ITER_CREATE,
+	F_LINK_CREATE,
 	F_TEST_RUN,
 	F_BTF_LOAD,
 	F_WRITE,
@@ -180,6 +181,10 @@ WRAP(struct bpf_link *, bpf_program__attach_cgroup, F_ATTACH_CGROUP, ENOMEM, NUL
 WRAP(struct bpf_link *, bpf_program__attach_iter, F_ATTACH_ITER, ENOMEM, NULL,
      (const struct bpf_program *p, const struct bpf_iter_attach_opts *opts), (p, opts))
 WRAP(int, bpf_iter_create, F_ITER_CREATE, EMFILE, -EMFILE, (int fd), (fd))
+WRAP(int, bpf_link_create, F_LINK_CREATE, EMFILE, -EMFILE,
+     (int prog_fd, int target_fd, enum bpf_attach_type type,
+      const struct bpf_link_create_opts *opts),
+     (prog_fd, target_fd, type, opts))
 WRAP(int, bpf_prog_test_run_opts, F_TEST_RUN, ENOMEM, -ENOMEM,
      (int fd, struct bpf_test_run_opts *opts), (fd, opts))
 WRAP(struct btf *, btf__load_vmlinux_btf, F_BTF_LOAD, ENOMEM, NULL, (void), ())

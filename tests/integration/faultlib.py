@@ -24,7 +24,7 @@ FUNCTIONS = [
                                         "cyaml_mem")),
     *((name, "map update") for name in ("bpf_map_update_elem", "bpf_map_delete_elem", "bpf_map__reuse_fd")),
     *((name, "attach") for name in ("bpf_object__open_mem", "bpf_object__load", "bpf_program__attach", "bpf_program__attach_cgroup",
-                                    "bpf_program__attach_iter", "bpf_iter_create", "bpf_prog_test_run_opts",
+                                    "bpf_program__attach_iter", "bpf_iter_create", "bpf_link_create", "bpf_prog_test_run_opts",
                                     "btf__load_vmlinux_btf")),
     *((name, "write") for name in ("write", "fsync", "ftruncate")),
     *((name, "rename") for name in ("rename", "renameat")),

@@ -20,7 +20,6 @@ from guardlib import (BUILD, FIGURES, Process, Service, World, bpf_held_by, bpft
                       policy, until)
 
 LIBC = ctypes.CDLL(None, use_errno=True)
-CLONE_FILES, SYS_CLONE = 0x400, 56
 SLOW = float(os.environ.get("PILE_SLOW", "1"))      # emulated processors
 
 
@@ -51,12 +50,12 @@ class Fixture(unittest.TestCase):
 
 
 class Descriptors(Fixture):
-    """One large table of descriptors, shared by many processes: each of them is one more table for a walk over all."""
+    """A large table of open descriptors, copied for each of many processes. (One that they share is looked into once.)"""
     FILES = min(400_000, resource.getrlimit(resource.RLIMIT_NOFILE)[1] - 200)
     PROCESSES = int(12_000_000 / SLOW) // FILES
 
     def fill(self):
-        """In a process of its own, whose children share its table without being threads of it."""
+        """In a process of its own, whose children have copies of its table."""
         pid = os.fork()
         if pid:
             return pid
@@ -66,7 +65,7 @@ class Descriptors(Fixture):
         for number in range(150, 150 + self.FILES):
             os.dup2(null, number)
         for _ in range(self.PROCESSES):
-            if LIBC.syscall(SYS_CLONE, CLONE_FILES | signal.SIGCHLD, 0, 0, 0, 0) == 0:
+            if os.fork() == 0:
                 LIBC.prctl(1, signal.SIGKILL)
                 signal.pause()
         os.write(self.told, b"x")
@@ -93,6 +92,47 @@ class Descriptors(Fixture):
         # all of that was walked over meanwhile, and more than once
         worst = FIGURES["... longest time between two ticks, s"] = self.guard.get("status")["guard"]["worst_gap_seconds"]
         self.assertLess(worst, 0.4 if SLOW == 1 else 1.5)
+
+
+class EmptyPlaces(Fixture):
+    """Tables with nothing in them, as large as a table may be: the kernel passes over them by itself, within one read."""
+    PROCESSES = int(12_000 / SLOW)
+
+    def sharers(self):
+        ours, theirs = socket.socketpair()
+        with theirs:
+            p = subprocess.Popen([f"{BUILD}/tests/sharers", str(self.PROCESSES)], stdin=theirs, start_new_session=True)
+        self.addCleanup(p.wait)
+        self.addCleanup(ours.close)
+        ours.settimeout(60)
+        answers = ours.makefile()
+        self.addCleanup(answers.close)
+        self.assertEqual(int(answers.readline()), self.PROCESSES)
+
+        def tell(word):
+            ours.sendall(word)
+            self.assertEqual(answers.readline(), "done\n")
+        return tell
+
+    def found(self, name, seconds):
+        start = time.monotonic()
+        self.world.service(name, 1)
+        until(lambda: self.guard.group(self.world.cgroup_name(name)[1:]), seconds, f"{name} is found")
+        return round(time.monotonic() - start, 1)
+
+    def test_ticks_come_in_time_and_services_are_found(self):
+        self.named()
+        tell = self.sharers()
+        self.found("before", 10)
+        tell(b"g")      # for all of them, in one moment
+        FIGURES[f"a new service is found after, s, with {self.PROCESSES} processes that share a large table"] = \
+            self.found("shared", 10 * SLOW)
+        tell(b"a")
+        FIGURES["... and more that have one each"] = self.found("alone", 10 * SLOW)
+        self.requests(10)
+        worst = FIGURES["... longest time between two ticks, s"] = self.guard.get("status")["guard"]["worst_gap_seconds"]
+        self.assertLess(worst, 0.4 if SLOW == 1 else 1.5)
+        self.assertIsNone(self.guard.p.poll())
 
 
 class Connections(Fixture):
@@ -231,7 +271,29 @@ time.sleep(600)
 
 class StatsProcess(Fixture):
     """It is asked by everybody, and may be somebody else's by now: it must not keep the guard from ending."""
+    SHUTS = """#!/usr/bin/python3 -I
+import os, socket
+folder = os.path.dirname(os.path.abspath(__file__))
+if os.path.exists(folder + "/shut"):
+    os.execv("@REAL@", ["pileguard-api"])
+open(folder + "/shut", "w").close()
+socket.socket(fileno=3).shutdown(socket.SHUT_RDWR)
+"""
     DEAF = "#!/bin/sh\ntrap '' TERM HUP INT\nwhile :; do sleep 1; done\n"
+
+    def test_it_had_its_listener_shut(self):
+        """As whoever it hands it to can do; its own system calls are filtered."""
+        folder = f"{self.world.dir}/shuts"
+        os.mkdir(folder)
+        daemon = shutil.copy(f"{BUILD}/pileguardd", folder)
+        with open(f"{folder}/pileguard-api", "w", encoding="ascii") as f:
+            f.write(self.SHUTS.replace("@REAL@", f"{BUILD}/pileguard-api"))
+        os.chmod(f"{folder}/pileguard-api", 0o755)
+        guard = self.world.guard(program=daemon)        # the second one answers
+        mode = os.stat(guard.socket)
+        self.assertEqual((mode.st_uid, mode.st_mode & 0o177), (0, 0))
+        self.assertIn("the stats socket's process ended (status 0)", guard.said())
+        self.assertFalse([g for g in guard.get("groups") if guard.socket in str(g["listeners"])], "it does not watch itself")
 
     def test_it_hears_no_signal(self):
         folder = f"{self.world.dir}/deaf"

@@ -38,6 +38,7 @@
 #include "requests_unix.skel.h"
 #include "sweep.skel.h"
 #include "sweep_all.skel.h"
+#include "tables.skel.h"
 #include "util/macro.h"
 
 #define PROGRAMS_MAX 24
@@ -64,6 +65,7 @@ static const struct source sources[] = {
 	{ "memory", memory_bpf__elf_bytes },
 	{ "door", door_bpf__elf_bytes },
 	{ "door_unix", door_unix_bpf__elf_bytes },
+	{ "tables", tables_bpf__elf_bytes },
 };
 
 /* What the daemon's own load of an object gave, program by program, in the order of the object. */
