@@ -308,6 +308,27 @@ class Tcp(Stage, unittest.TestCase):
         self.held(before + 200, 12)
         self.assertEqual(self.clients(n=50).refused, 50)
 
+    def test_the_limit_goes_to_another_group(self):
+        """Indexes of doors are used again: connections of the one are never counted at the other's."""
+        other = Holder(self.world, "other", *self.neighbours()[:1])
+        both = {"www": (self.place, self.clients(n=30)), "other": (other.places[0], self.clients(other.places[0], 20))}
+        self.start()
+        for name in ("other", "www", "other", "www"):
+            place, clients = both[name]
+            self.guard.write(policy({g: {"cgroup": self.world.cgroup_name(g), "enforce": "[shed]" if g == name else "[]",
+                                         "connections_max": 40 if g == name else "none"} for g in both}))
+            self.assertEqual(self.guard.post("reload")[0], 200)
+
+            def counted(want=len(clients.open), group=name, at=place):
+                listeners = {li["endpoint"]: li["connections"] for li in (self.guard.group(group) or {"listeners": []})["listeners"]}
+                return listeners.get(at) and listeners[at]["open"] == want and listeners[at]["blocked"] is None
+            until(counted, 10, f"those of {name}, and no others")
+            more = self.clients(place, 50)
+            self.assertGreaterEqual(len(more.open), 40 - len(clients.open))
+            self.assertLessEqual(len(more.open), 40 - len(clients.open) + self.OVER)
+            more.close()
+            until(counted, 10, f"those of {name} again")
+
     def test_frozen_guard(self):
         """The limit is judged at the door: it goes on without the guard, beyond the lease; and not beyond its death."""
         self.start()
