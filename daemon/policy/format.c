@@ -232,15 +232,25 @@ static void list_end(char *buf, size_t size, size_t used)
 		snprintf(buf + used, size - used, "%s", used ? "]" : "[]");
 }
 
-static void value_exempt(const struct pile_policy_group *g, char *buf, size_t size)
+static void value_endpoints(const struct pile_endpoint *list, uint32_t n, char *buf, size_t size)
 {
 	char text[PILE_ENDPOINT_TEXT_MAX];
 	size_t used = 0;
 
-	for (uint32_t i = 0; i < g->n_exempt; i++)
-		used = list_add(pile_endpoint_format(&g->exempt[i], text, sizeof(text)), buf, size,
+	for (uint32_t i = 0; i < n; i++)
+		used = list_add(pile_endpoint_format(&list[i], text, sizeof(text)), buf, size,
 				used);
 	list_end(buf, size, used);
+}
+
+static void value_exempt(const struct pile_policy_group *g, char *buf, size_t size)
+{
+	value_endpoints(g->exempt, g->n_exempt, buf, size);
+}
+
+static void value_speaks_first(const struct pile_policy_group *g, char *buf, size_t size)
+{
+	value_endpoints(g->server_speaks_first, g->n_server_speaks_first, buf, size);
 }
 
 static void value_baseline_waiting(const struct pile_policy_group *g, char *buf, size_t size)
@@ -263,6 +273,7 @@ const struct pile_format_key pile_format_keys[PILE_FORMAT_KEYS] = {
 	{ "connect_deadline", value_connect_deadline },
 	{ "refuse_with", value_refuse_with },
 	{ "exempt", value_exempt },
+	{ "server_speaks_first", value_speaks_first },
 	{ "baseline_waiting", value_baseline_waiting },
 };
 

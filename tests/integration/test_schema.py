@@ -23,7 +23,7 @@ BEYOND = {
     "two keys": ["baseline-over-cap", "deadline-hides-proof", "workers-max-events"],
     "two groups": ["claim-cgroup", "claim-cgroup-listen", "claim-mixed", "claim-mixed-inside", "claim-one-listen", "claim-slice",
                    "claim-unit", "listen-twice", "name-twice"],
-    "two entries": ["exempt-twice", "fingerprint-twice"],
+    "two entries": ["exempt-twice", "fingerprint-twice", "speaks-first-twice"],
     "ranges": ["budget-tiny", "dead-after-long", "dead-after-short", "deadline-short", "duration-huge", "notice-short",
                "probe-every-long", "reserve-tiny"],
     "what an address covers": ["exempt-all", "exempt-all-v4"],
