@@ -351,6 +351,7 @@ static void where_the_server_speaks_first_established_ones_wait(void **state)
 		config->n_server_speaks_first = (uint32_t)declared;
 		config->server_speaks_first[0] = pile_endpoint_of(database.addr, database.port);
 		counts(database.addr, database.port)->last_heard_ns = now_ns - 9 * NS_PER_SEC;
+		counts(database.addr, database.port)->last_established_ns = now_ns;
 		for (int i = 0; i < 10; i++)
 			tick();
 		stands(PILE_CONNECT_OPEN, 0, 100);
