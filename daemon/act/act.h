@@ -235,7 +235,7 @@ int pile_destroy_send(int fd, uint32_t seq, const struct pile_sense_pending *pen
  */
 int pile_destroy_receive(int fd, uint32_t *ret_seq, int *ret_error);
 
-/** pile_destroy_request - the same for any question about that connection; @type, @flags: of netlink; @ext: of inet_diag */
+/** pile_destroy_request - any question about that connection; @type, @flags: of netlink; @ext: of inet_diag */
 int pile_destroy_request(int fd, uint16_t type, uint16_t flags, uint32_t seq, uint8_t ext,
 			 const struct pile_sense_pending *pending);
 

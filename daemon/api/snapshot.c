@@ -150,6 +150,7 @@ static void half_sanitize(struct pile_snapshot_half *half)
 	for (uint32_t i = 0; i < half->n_dependencies; i++) {
 		TERMINATE(half->dependencies[i].sample.endpoint.path);
 		bool_clamp(&half->dependencies[i].dead);
+		bool_clamp(&half->dependencies[i].mute);
 		bool_clamp(&half->dependencies[i].sample.speaks_first);
 	}
 	for (uint32_t i = 0; i < half->n_workers; i++)

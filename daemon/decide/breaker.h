@@ -66,7 +66,7 @@ struct pile_breaker {
 	uint64_t step_admitted, step_established; /* totals at the last step */
 	/* totals at the last tick: growth is an answer, a refusal one too */
 	uint64_t established, refused_by_peer;
-	/* the policy's word at the opening; then `established` counts how often something was heard anew, in `greetings` */
+	/* the policy's word at the opening; then `established` is `greetings`: how often something was heard anew */
 	bool speaks_first;
 	uint64_t heard_ns, greetings; /* the last of them */
 	struct pile_why why;	      /* at the opening */

@@ -189,7 +189,10 @@ struct pile_bpf_gate {
 	pile_u64 allow;	       /* connects let through since it was shut (half open) */
 	pile_u32 refuse_errno; /* positive, 1..133 */
 	pile_u32 explain_id;
-	/* a hold, or shut for want of a greeting, which the kernel's loop cannot see: ends with its lease, the loop does not go on with it */
+	/*
+	 * a hold, or shut for want of a greeting, which the kernel's loop cannot see: it ends with its lease, the loop
+	 * does not go on with it
+	 */
 	pile_u32 by_hand;
 	pile_u32 pad;
 };

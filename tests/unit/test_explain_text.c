@@ -355,8 +355,8 @@ static void test_short_buffers_and_odd_values(void **state)
 		memset(&intent, fill ? 0x7f : 0, sizeof(intent));
 		memset(&x, fill ? 0x7f : 0, sizeof(x));
 		intent.endpoint = x.endpoint = fixture_endpoint("/run/x.sock");
-		memset(&intent.why.risk_memory, fill, 4);
-		memset(&x.why.risk_memory, fill, 4);
+		memset(&intent.why.risk_memory, fill, 7);
+		memset(&x.why.risk_memory, fill, 7);
 		x.group[PILE_NAME_MAX - 1] = '\0';
 		for (size_t size = 0; size < 64; size++) {
 			_cleanup_free_ char *buf = malloc(size + 1);
