@@ -108,6 +108,46 @@ static __always_inline void connect_forget(void)
 		__sync_fetch_and_add(&t->connects_failed, 1);
 }
 
+static __always_inline __u32 jiffies_to_ms(__u32 j)
+{
+	struct pile_bpf_control *ctl = control_get();
+	__u32 hz = ctl && ctl->hz ? ctl->hz : 250;
+
+	return (__u64)j * 1000 / hz;
+}
+
+/*
+ * A followed connection is over, or the peer closes it: when a byte came last, if any did. TCP keeps that time by
+ * itself, so that no packet need be looked at; lrcvtime begins with the handshake, which is no word of the server's.
+ * An RST is one: whoever hangs sends none.
+ */
+static __always_inline void connect_heard(struct sock *sk)
+{
+	struct pile_bpf_destination key = {};
+	struct pile_bpf_destination_counts *counts;
+	struct pile_bpf_connect *st = bpf_sk_storage_get(&connects, sk, NULL, 0);
+	struct tcp_sock *tp;
+	__u64 heard;
+
+	if (!st)
+		return;
+	tp = bpf_skc_to_tcp_sock(sk);
+	if (!tp)
+		return;
+	heard = bpf_ktime_get_ns();
+	if (sk->sk_err != ECONNRESET && sk->sk_err != EPIPE) {
+		if (!tp->bytes_received)
+			return;
+		heard -= (__u64)jiffies_to_ms((__u32)bpf_jiffies64() -
+					      tp->inet_conn.icsk_ack.lrcvtime) *
+			 1000000;
+	}
+	connect_key(st, &key);
+	counts = bpf_map_lookup_elem(&destinations, &key);
+	if (counts && counts->last_heard_ns < heard)
+		counts->last_heard_ns = heard;
+}
+
 /* What the cgroup of a worker that connects has been charged: the loop in the kernel has no other way to it. */
 static __always_inline void used_note(struct sock *sk, __u32 group, struct pile_bpf_totals *t)
 {

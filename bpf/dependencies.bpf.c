@@ -62,8 +62,10 @@ int BPF_PROG(tcp_state, struct sock *sk, int oldstate, int newstate)
 		on_tcp_accepted(sk);
 		return 0;
 	}
-	if (oldstate == TCP_ESTABLISHED || oldstate == TCP_CLOSE_WAIT)
+	if (oldstate == TCP_ESTABLISHED || oldstate == TCP_CLOSE_WAIT) {
+		connect_heard(sk);
 		on_tcp_state(sk, newstate);
+	}
 	return 0;
 }
 

@@ -108,6 +108,20 @@ struct sk_buff_head {
 	__u32 qlen;
 } PRESERVE;
 
+struct list_head {
+	struct list_head *next;
+} PRESERVE;
+
+struct wait_queue_head {
+	struct list_head head;
+} PRESERVE;
+
+typedef struct wait_queue_head wait_queue_head_t;
+
+struct socket_wq {
+	wait_queue_head_t wait;
+} PRESERVE;
+
 struct sock {
 	struct sock_common __sk_common;
 	struct sk_buff_head sk_receive_queue;
@@ -118,6 +132,7 @@ struct sock {
 	u32 sk_max_ack_backlog;
 	int sk_err;
 	struct mem_cgroup *sk_memcg;
+	struct socket_wq *sk_wq;
 } PRESERVE;
 
 struct inet_connection_sock {
@@ -134,6 +149,8 @@ struct tcp_sock {
 	u32 snd_una;
 	u32 write_seq;
 	u32 lsndtime;
+	u32 rcv_tstamp; /* when the peer acknowledged last */
+	u32 snd_wl1;	/* where the peer stood in its own sending then */
 	u64 bytes_received;
 	u64 bytes_sent;
 	u8 is_mptcp : 1;

@@ -13,16 +13,10 @@
 #include "connects.h"
 #include "requests.h"
 
-#define SILENT_AFTER_MS 500   /* sample.h: "silent" */
+#define SILENT_AFTER_MS 500 /* sample.h: "silent" */
+#define ACK_DELAY_MS \
+	1000 /* an acknowledgement is at most 200 ms late (TCP_DELACK_MAX), and sent again */
 #define UNACKED_RETRANSMITS 3 /* design.md: >= 3 retransmission time-outs */
-
-static __always_inline __u32 jiffies_to_ms(__u32 j)
-{
-	struct pile_bpf_control *ctl = control_get();
-	__u32 hz = ctl && ctl->hz ? ctl->hz : 250;
-
-	return (__u64)j * 1000 / hz;
-}
 
 /*
  * Binned again by age, into the new wheel; old ones go to "older" before their slot comes round
@@ -165,6 +159,34 @@ static __always_inline void socket_sweep(struct seq_file *seq, struct sock *sk)
 		st->swept = ctl->sweep;
 }
 
+/*
+ * Our word was the last? By the kernel's ticks, and where both words fell into one of them (a query and its answer, or an
+ * answer and the next query) by sequence: whoever only acknowledges our word stands where he stood in his own sending,
+ * who answers has moved on. A keepalive that was answered later looks the same: then it is not known, and counts as no.
+ */
+static __always_inline bool spoke_last(struct tcp_sock *tp)
+{
+	__s32 later = (__s32)(tp->lsndtime - tp->inet_conn.icsk_ack.lrcvtime);
+
+	if (later || !tp->bytes_received)
+		return later >= 0;
+	if (tp->snd_una != tp->write_seq)
+		return true; /* not even acknowledged, by no answer either */
+	return tp->snd_wl1 == tp->rcv_nxt &&
+	       jiffies_to_ms(tp->rcv_tstamp - tp->lsndtime) <= ACK_DELAY_MS;
+}
+
+/*
+ * Does a task sleep for it, in recv() or poll()? An event loop does for all of its sockets. A worker that keeps a
+ * connection for its next request does not, and what it said last (MySQL's COM_STMT_CLOSE) may want no answer.
+ */
+static __always_inline bool is_awaited(struct sock *sk)
+{
+	struct socket_wq *wq = sk->sk_wq;
+
+	return wq && (void *)wq->wait.head.next != (void *)&wq->wait.head;
+}
+
 /* tcp timestamps of "last sent" and "last received" are jiffies, 32 bits of them. */
 static __always_inline void connect_judge(struct pile_bpf_record_connect *rec, struct sock *sk,
 					  const struct pile_bpf_connect *st)
@@ -175,6 +197,9 @@ static __always_inline void connect_judge(struct pile_bpf_record_connect *rec, s
 	rec->state = PILE_CONNECT_OPEN;
 	if (!tp)
 		return;
+	rec->received = tp->bytes_received < ~0u ? tp->bytes_received : ~0u;
+	rec->awaited = is_awaited(sk);
+	rec->quiet_ms = jiffies_to_ms(now - tp->inet_conn.icsk_ack.lrcvtime);
 	/* snd_una is 1 past the SYN, rcv_nxt likewise: nothing said by either side */
 	if (tp->bytes_received == 0 && tp->bytes_sent == 0) {
 		rec->silent_ms = (bpf_ktime_get_ns() - st->started_ns) / 1000000;
@@ -182,7 +207,7 @@ static __always_inline void connect_judge(struct pile_bpf_record_connect *rec, s
 			rec->state = PILE_CONNECT_MUTE;
 		return;
 	}
-	if ((__s32)(tp->lsndtime - tp->inet_conn.icsk_ack.lrcvtime) < 0 || !tp->bytes_sent)
+	if (!tp->bytes_sent || !spoke_last(tp))
 		return;
 	rec->silent_ms = jiffies_to_ms(now - tp->lsndtime);
 	if (tp->snd_una != tp->write_seq && tp->inet_conn.icsk_retransmits >= UNACKED_RETRANSMITS)

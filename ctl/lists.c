@@ -95,6 +95,8 @@ static const char *d_gate(const json_t *row, char *buf, size_t size)
 			pile_value_format_seconds(row, "released_for_seconds", left, sizeof(left)));
 	else if (pile_value_is(row, "dead") && strcmp(pile_value_text(row, "gate"), "closed") == 0)
 		snprintf(buf, size, "closed: dead, not at risk");
+	else if (pile_value_is(row, "mute"))
+		snprintf(buf, size, "%s: mute", pile_value_text(row, "gate"));
 	else
 		pile_value_format_text(row, "gate", buf, size);
 	return buf;

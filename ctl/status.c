@@ -402,7 +402,9 @@ static const char *refused_how(const json_t *gate, char *buf, size_t size)
 		snprintf(buf, size, "held by hand, %s left",
 			 pile_value_format_seconds(gate, "held_for_seconds", left, sizeof(left)));
 	else
-		snprintf(buf, size, "breaker %s", pile_value_text(gate, "gate"));
+		snprintf(buf, size, "%sbreaker %s",
+			 pile_value_is(gate, "mute") ? "it greets nobody, " : "",
+			 pile_value_text(gate, "gate"));
 	return buf;
 }
 
@@ -424,8 +426,8 @@ static void gate_show(const struct pile_ctl *ctl, const json_t *gate)
 			 group, endpoint, pile_value_number(gate, "connecting"), group);
 	else if (pile_value_known(gate, "blocked"))
 		snprintf(line, sizeof(line),
-			 "! %s: %s is dead: would refuse connects (%s). pileguardctl explain %.0f",
-			 group, endpoint,
+			 "! %s: %s is %s: would refuse connects (%s). pileguardctl explain %.0f",
+			 group, endpoint, pile_value_is(gate, "mute") ? "mute" : "dead",
 			 pile_value_format_text(gate, "blocked", text, sizeof(text)),
 			 pile_value_number(gate, "explain"));
 	else

@@ -79,8 +79,11 @@ static void gate_add(struct page *page, const struct pile_guard *g, const struct
 	line_add(page,
 		 "pileguard: connects of %s to %s are refused (%s). pileguardctl explain %u; "
 		 "undo: sudo pileguardctl release %s %s",
-		 group, endpoint, b->by_hand ? "held by hand" : "it is dead", b->explain_id, group,
-		 endpoint);
+		 group, endpoint,
+		 b->by_hand    ? "held by hand"
+		 : b->why.mute ? "it is mute"
+			       : "it is dead",
+		 b->explain_id, group, endpoint);
 }
 
 static void door_add(struct page *page, const struct pile_guard *g, const struct pile_shed *shed)

@@ -336,6 +336,7 @@ static struct pile_snapshot_dependency *row_add(const struct pile_guard *g,
 	row->state = b->state;
 	row->explain_id = b->explain_id;
 	row->blocked = b->blocked;
+	row->mute = b->why.mute;
 	row->probes = b->probes;
 	return row;
 }

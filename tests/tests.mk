@@ -15,6 +15,7 @@ UNIT_baseline := $(DECIDE_SRC)
 UNIT_risk := $(DECIDE_SRC)
 UNIT_verdict := $(DECIDE_SRC)
 UNIT_breaker := $(DECIDE_SRC) tests/unit/breaker_fixture.c
+UNIT_mute := $(DECIDE_SRC) tests/unit/breaker_fixture.c
 UNIT_proof := $(DECIDE_SRC) tests/unit/breaker_fixture.c
 UNIT_decide := $(DECIDE_SRC)
 UNIT_disarm := daemon/decide/disarm.c

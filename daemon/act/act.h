@@ -3,7 +3,7 @@
  * act.h: the only room that changes the world, and only by what an intent says. Rung 1:
  * posture.c keeps the programs attached to the cgroups whose policy names them; breaker.c shuts and
  * opens gates; loop.c takes over what the loop in the kernel shut; drain.c ends the waits behind them,
- * a few at a time, through destroy.c; shed.c has doors refuse (rung 2); probe.c makes
+ * a few at a time, through destroy.c (recheck.c: established ones); shed.c has doors refuse (rung 2); probe.c makes
  * the guard's own connects, to what is held and, one each, to what is nearly proved dead.
  * Owned by the guard; control loop only; no allocation after start; non-blocking sockets only.
  * Never logs: results are in the sample, the gates' counters, and struct pile_act's totals.
@@ -23,6 +23,12 @@
 #define PILE_ACT_LEASE_NS (5 * NS_PER_SEC) /* product.md: gates */
 #define PILE_ACT_PROBES_IN_FLIGHT 3	   /* a fresh SYN a second, each given up after 3 s */
 #define PILE_ACT_PROBE_TIMEOUT_NS (3 * NS_PER_SEC)
+/*
+ * Where the server speaks first, a connect that was not greeted waits on: the greeting comes through it as soon as the
+ * server works again. A fresh one only now and then, for what hangs alone behind a balancer: each is one more in the
+ * hung server's queue, and one of MySQL's max_connect_errors (100).
+ */
+#define PILE_ACT_PROBE_FRESH_NS (10 * NS_PER_SEC)
 #define PILE_ACT_ENDS_PER_PASS 512
 #define PILE_ACT_DRAIN_STALE_NS \
 	(400 * NS_PER_MS) /* between ticks: what an older sweep found may have connected */
@@ -37,6 +43,9 @@
 struct pile_act_probe {
 	int fd; /* -1 = none in flight */
 	uint64_t started_ns;
+	/* where the server speaks first: when it was seen established; 0 = not yet */
+	uint64_t established_ns;
+	bool failed; /* ... and it was told that it was not greeted in time; it waits on */
 };
 
 /** A gate that is shut or half open. */
@@ -47,8 +56,11 @@ struct pile_act_gate {
 	struct pile_endpoint endpoint;
 	struct pile_bpf_destination key;
 	struct pile_bpf_gate value; /* as last written */
+	/* as the intent says: a connect is answered when it is greeted; it is mute; the operator holds it */
+	bool speaks_first, mute, by_hand;
 	uint64_t lease_ns; /* until then the kernel honours it: the last that could be written */
-	bool answered;	   /* the destination has, since the sweep that the drain works from */
+	/* the destination has, since the sweep that the drain works from: established, said something */
+	bool answered, heard;
 	struct pile_bpf_gate_counts counts; /* as last read */
 	uint64_t half_base;		    /* admitted when this half-open began */
 	uint64_t half_ns;		    /* when it began; 0 = shut */
@@ -68,6 +80,7 @@ struct pile_act_scout {
 	bool wanted; /* repeated in this tick */
 	uint32_t group;
 	struct pile_endpoint endpoint;
+	bool speaks_first;
 	struct pile_act_probe probe;
 };
 
@@ -87,7 +100,8 @@ struct pile_act_drain {
 };
 
 struct pile_act {
-	int diag_fd; /* NETLINK_SOCK_DIAG; -1 = pending connects cannot be ended */
+	int diag_fd;  /* NETLINK_SOCK_DIAG; -1 = pending connects cannot be ended */
+	int check_fd; /* another, for questions; -1 = established ones cannot */
 	uint32_t diag_seq;
 	uint32_t asked; /* questions whose answer has not come yet */
 	struct pile_act_drain drains[PILE_GROUPS_MAX];
@@ -239,8 +253,22 @@ int pile_destroy_send(int fd, uint32_t seq, const struct pile_sense_pending *pen
  */
 int pile_destroy_receive(int fd, uint32_t *ret_seq, int *ret_error);
 
-/** pile_probe_start - a non-blocking connect. Returns a descriptor or negative errno. */
-int pile_probe_start(const struct pile_endpoint *endpoint);
+/** pile_destroy_request - any question about that connection; @type, @flags: of netlink; @ext: of inet_diag */
+int pile_destroy_request(int fd, uint16_t type, uint16_t flags, uint32_t seq, uint8_t ext,
+			 const struct pile_sense_pending *pending);
+
+/**
+ * pile_recheck_is_waiting - the established connection @pending waits as it did when the sweep met it
+ * Asked right before it is ended: what has got an answer meanwhile is left alone. Does not wait; false when the kernel
+ * does not say.
+ */
+bool pile_recheck_is_waiting(int fd, const struct pile_sense_pending *pending);
+
+/**
+ * pile_probe_start - a non-blocking connect. Returns a descriptor or negative errno.
+ * @speaks_first: it may wait for long, and notices when the other end is gone meanwhile
+ */
+int pile_probe_start(const struct pile_endpoint *endpoint, bool speaks_first);
 
 /**
  * pile_scout_send - keep one connect to @intent's destination in flight, for as long as this is called each tick
@@ -252,5 +280,8 @@ void pile_scout_send(struct pile_act *a, const struct pile_intent *intent,
 /** pile_scouts_dismiss - all of them. */
 void pile_scouts_dismiss(struct pile_act *a);
 
-/** pile_probe_poll - 1 answered, 0 not yet, negative errno: it failed. */
-int pile_probe_poll(int fd);
+/**
+ * pile_probe_poll - 1 answered, 0 not yet, negative errno: it failed
+ * @speaks_first: answered is greeted; then *ret_established says whether it is at least established
+ */
+int pile_probe_poll(int fd, bool speaks_first, bool *ret_established);

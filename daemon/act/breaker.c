@@ -12,8 +12,12 @@ int pile_act_open(struct pile_act *a)
 	for (int i = 0; i < PILE_ACT_GATES_MAX; i++)
 		for (int j = 0; j < PILE_ACT_PROBES_IN_FLIGHT; j++)
 			a->gates[i].in_flight[j].fd = -1;
+	a->check_fd = -1;
 	a->diag_fd = pile_destroy_open();
-	return a->diag_fd < 0 ? a->diag_fd : 0;
+	if (a->diag_fd < 0)
+		return a->diag_fd;
+	a->check_fd = pile_destroy_open();
+	return a->check_fd < 0 ? a->check_fd : 0;
 }
 
 static struct pile_act_gate *gate_find(struct pile_act *a, uint32_t group,
@@ -119,6 +123,9 @@ void pile_act_close(struct pile_act *a, struct pile_kernel *k)
 	if (a->diag_fd >= 0)
 		close(a->diag_fd);
 	a->diag_fd = -1;
+	if (a->check_fd >= 0)
+		close(a->check_fd);
+	a->check_fd = -1;
 }
 
 static int gate_write(struct pile_act_gate *gate, struct pile_kernel *k,
@@ -137,7 +144,10 @@ static int gate_write(struct pile_act_gate *gate, struct pile_kernel *k,
 	gate->value.lease_ns = now_ns + PILE_ACT_LEASE_NS;
 	gate->value.refuse_errno = (uint32_t)intent->refuse_errno;
 	gate->value.explain_id = intent->explain_id;
-	gate->value.by_hand = intent->why.by_hand;
+	gate->value.by_hand = intent->why.by_hand || intent->why.mute;
+	gate->speaks_first = intent->speaks_first;
+	gate->mute = intent->why.mute;
+	gate->by_hand = intent->why.by_hand;
 	gate->probe_every_ns = intent->probe_every_ns;
 	r = pile_kernel_gate_set(k, &gate->key, &gate->value);
 	if (r == 0)

@@ -28,18 +28,22 @@ static void address_fill(__be32 *to, uint16_t family, const uint8_t *addr)
 		memcpy(to, addr, 16);
 }
 
-int pile_destroy_send(int fd, uint32_t seq, const struct pile_sense_pending *pending)
+struct request {
+	struct nlmsghdr head;
+	struct inet_diag_req_v2 req;
+};
+
+int pile_destroy_request(int fd, uint16_t type, uint16_t flags, uint32_t seq, uint8_t ext,
+			 const struct pile_sense_pending *pending)
 {
-	struct {
-		struct nlmsghdr head;
-		struct inet_diag_req_v2 req;
-	} msg = {
+	struct request msg = {
 		.head = { .nlmsg_len = sizeof(msg),
-			  .nlmsg_type = SOCK_DESTROY,
-			  .nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK,
+			  .nlmsg_type = type,
+			  .nlmsg_flags = NLM_F_REQUEST | flags,
 			  .nlmsg_seq = seq },
 		.req = { .sdiag_family = (uint8_t)pending->family,
 			 .sdiag_protocol = IPPROTO_TCP,
+			 .idiag_ext = ext,
 			 .idiag_states = 1u << 2 /* TCP_SYN_SENT: said, not heard (drain.c) */ },
 	};
 
@@ -52,6 +56,11 @@ int pile_destroy_send(int fd, uint32_t seq, const struct pile_sense_pending *pen
 	if (send(fd, &msg, sizeof(msg), MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
 		return -errno;
 	return 0;
+}
+
+int pile_destroy_send(int fd, uint32_t seq, const struct pile_sense_pending *pending)
+{
+	return pile_destroy_request(fd, SOCK_DESTROY, NLM_F_ACK, seq, 0, pending);
 }
 
 int pile_destroy_receive(int fd, uint32_t *ret_seq, int *ret_error)

@@ -65,9 +65,13 @@ static void gates_ask(struct pile_act *a, struct pile_kernel *k, const struct pi
 		struct pile_act_gate *gate = &a->gates[i];
 		struct pile_bpf_destination_counts counts;
 
-		if (gate->used)
-			gate->answered = pile_kernel_destination_get(k, &gate->key, &counts) == 0 &&
-					 counts.last_established_ns >= sense->connects_swept_ns;
+		if (!gate->used)
+			continue;
+		gate->answered = gate->heard = false;
+		if (pile_kernel_destination_get(k, &gate->key, &counts) < 0)
+			continue;
+		gate->answered = counts.last_established_ns >= sense->connects_swept_ns;
+		gate->heard = counts.last_heard_ns >= sense->connects_swept_ns;
 	}
 }
 
@@ -86,6 +90,20 @@ static bool is_to_end(const struct pile_act_gate *gate, const struct pile_sense_
 	       now_ns - p->started_ns >= PILE_ACT_STUCK_NS;
 }
 
+/*
+ * An established connection that waits: none that serves anybody. Behind a gate that was shut because nobody can
+ * connect, only what is not even acknowledged, or was never greeted: an answer may still be on its way. Half open none:
+ * what was let through is given the time that half open gives it.
+ */
+static bool is_to_end_established(const struct pile_act_gate *gate,
+				  const struct pile_sense_pending *p, uint64_t now_ns)
+{
+	if (!gate->speaks_first || gate->heard || now_ns >= gate->lease_ns ||
+	    gate->value.allow > gate->half_base)
+		return false;
+	return gate->mute || (!gate->by_hand && p->state != PILE_CONNECT_SILENT);
+}
+
 /* The gate that @p waits behind, if its wait is to be ended. */
 static struct pile_act_gate *gate_of(struct pile_act *a, const struct pile_sense_pending *p,
 				     uint64_t now_ns)
@@ -95,7 +113,11 @@ static struct pile_act_gate *gate_of(struct pile_act *a, const struct pile_sense
 
 		if (gate->used && gate->group == p->group &&
 		    pile_endpoint_equal(&gate->endpoint, &p->endpoint))
-			return is_to_end(gate, p, now_ns) ? gate : NULL;
+			return (p->state > PILE_CONNECT_PENDING
+					? is_to_end_established(gate, p, now_ns)
+					: is_to_end(gate, p, now_ns))
+				       ? gate
+				       : NULL;
 	}
 	return NULL;
 }
@@ -105,8 +127,11 @@ static int wait_end(struct pile_act *a, struct pile_act_gate *gate,
 		    const struct pile_sense_pending *p)
 {
 	uint32_t seq = (uint32_t)(gate - a->gates) << SEQ_GATE_SHIFT | (a->diag_seq++ & SEQ_MASK);
-	int r = pile_destroy_send(a->diag_fd, seq, p);
+	int r;
 
+	if (p->state > PILE_CONNECT_PENDING && !pile_recheck_is_waiting(a->check_fd, p))
+		return 0;
+	r = pile_destroy_send(a->diag_fd, seq, p);
 	if (r < 0) {
 		a->ends_failed += r != -EAGAIN;
 		return r;

@@ -7,13 +7,25 @@
  */
 #include <errno.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 
 #include "act/act.h"
 
-int pile_probe_start(const struct pile_endpoint *endpoint)
+/* Its own end is the only one that ever speaks: without a question each second nobody notices that the other is gone. */
+static void keepalive_set(int fd)
+{
+	int on = 1, seconds = 1, count = 3;
+
+	(void)!setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+	(void)!setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &seconds, sizeof(seconds));
+	(void)!setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &seconds, sizeof(seconds));
+	(void)!setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof(count));
+}
+
+int pile_probe_start(const struct pile_endpoint *endpoint, bool speaks_first)
 {
 	struct sockaddr_in6 v6 = { .sin6_family = AF_INET6, .sin6_port = htons(endpoint->port) };
 	struct sockaddr_in v4 = { .sin_family = AF_INET, .sin_port = htons(endpoint->port) };
@@ -24,6 +36,8 @@ int pile_probe_start(const struct pile_endpoint *endpoint)
 		    IPPROTO_TCP);
 	if (fd < 0)
 		return -errno;
+	if (speaks_first)
+		keepalive_set(fd);
 	memcpy(&v4.sin_addr, endpoint->addr + 12, sizeof(v4.sin_addr));
 	memcpy(&v6.sin6_addr, endpoint->addr, sizeof(v6.sin6_addr));
 	if (connect(fd, is_v4 ? (struct sockaddr *)&v4 : (struct sockaddr *)&v6,
@@ -33,22 +47,34 @@ int pile_probe_start(const struct pile_endpoint *endpoint)
 	return TAKE_FD(fd);
 }
 
-int pile_probe_poll(int fd)
+int pile_probe_poll(int fd, bool speaks_first, bool *ret_established)
 {
 	struct pollfd p = { .fd = fd, .events = POLLOUT };
 	socklen_t len = sizeof(int);
 	int error = 0;
+	ssize_t n;
+	char c;
 
+	*ret_established = false;
 	if (poll(&p, 1, 0) <= 0)
 		return 0;
 	if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0)
 		return -errno;
-	return error ? -error : 1;
+	if (error || !speaks_first)
+		return error ? -error : 1;
+	*ret_established = true;
+	n = recv(fd, &c, 1, MSG_DONTWAIT | MSG_PEEK);
+	if (n > 0)
+		return 1;
+	if (n == 0)
+		return -ECONNRESET; /* hung up on: whoever connects there is not left waiting */
+	return errno == EAGAIN ? 0 : -errno;
 }
 
-/* @result: as pile_probe_poll(); 0 = pending since @pending_since_ns */
+/* @result: as pile_probe_poll(); @pending: where it is 0 */
 static void result_add(struct pile_sample *sample, uint32_t group,
-		       const struct pile_endpoint *endpoint, int result, uint64_t pending_since_ns)
+		       const struct pile_endpoint *endpoint, int result,
+		       const struct pile_act_probe *pending)
 {
 	if (sample->n_probes == PILE_SAMPLE_PROBES_MAX)
 		return;
@@ -57,8 +83,27 @@ static void result_add(struct pile_sample *sample, uint32_t group,
 		.endpoint = *endpoint,
 		.answered = result > 0,
 		.error = result < 0 ? -result : 0,
-		.pending_since_ns = pending_since_ns,
+		.pending_since_ns = pending ? pending->started_ns : 0,
+		.ungreeted_since_ns = pending ? pending->established_ns : 0,
 	};
+}
+
+/* As pile_probe_poll(). One that is established, but not greeted in time, is told once and waits on. */
+static int in_flight_look(struct pile_act_gate *gate, struct pile_act_probe *probe, uint64_t now_ns,
+			  struct pile_sample *sample)
+{
+	bool established, late = now_ns - probe->started_ns >= PILE_ACT_PROBE_TIMEOUT_NS;
+	int r = pile_probe_poll(probe->fd, gate->speaks_first, &established);
+
+	if (r || !established)
+		return r == 0 && late ? -ETIMEDOUT : r;
+	if (!probe->established_ns)
+		probe->established_ns = now_ns;
+	if (late && !probe->failed)
+		result_add(sample, gate->group, &gate->endpoint, -ETIMEDOUT, NULL);
+	probe->failed |= late;
+	result_add(sample, gate->group, &gate->endpoint, 0, probe);
+	return 0;
 }
 
 static void in_flight_collect(struct pile_act_gate *gate, uint64_t now_ns,
@@ -70,15 +115,26 @@ static void in_flight_collect(struct pile_act_gate *gate, uint64_t now_ns,
 
 		if (probe->fd < 0)
 			continue;
-		r = pile_probe_poll(probe->fd);
-		if (r == 0 && now_ns - probe->started_ns >= PILE_ACT_PROBE_TIMEOUT_NS)
-			r = -ETIMEDOUT;
+		r = in_flight_look(gate, probe, now_ns, sample);
 		if (r == 0)
 			continue;
 		close(probe->fd);
 		probe->fd = -1;
-		result_add(sample, gate->group, &gate->endpoint, r, 0);
+		result_add(sample, gate->group, &gate->endpoint, r, NULL);
 	}
+}
+
+/* One that is established waits for its greeting: no other is needed yet. */
+static bool in_flight_waits(const struct pile_act_gate *gate, uint64_t now_ns)
+{
+	for (int i = 0; i < PILE_ACT_PROBES_IN_FLIGHT; i++) {
+		const struct pile_act_probe *probe = &gate->in_flight[i];
+
+		if (probe->fd >= 0 && probe->established_ns &&
+		    now_ns - probe->started_ns < PILE_ACT_PROBE_FRESH_NS)
+			return true;
+	}
+	return false;
 }
 
 static void in_flight_start(struct pile_act_gate *gate, uint64_t now_ns, struct pile_sample *sample)
@@ -97,13 +153,16 @@ static void in_flight_start(struct pile_act_gate *gate, uint64_t now_ns, struct 
 	}
 	if (oldest->fd >= 0) {
 		close(oldest->fd);
-		result_add(sample, gate->group, &gate->endpoint, -ETIMEDOUT, 0);
+		if (!oldest->failed)
+			result_add(sample, gate->group, &gate->endpoint, -ETIMEDOUT, NULL);
 	}
-	oldest->fd = pile_probe_start(&gate->endpoint);
-	oldest->started_ns = now_ns;
+	*oldest = (struct pile_act_probe){
+		.fd = pile_probe_start(&gate->endpoint, gate->speaks_first),
+		.started_ns = now_ns,
+	};
 	gate->probes++;
 	if (oldest->fd < 0)
-		result_add(sample, gate->group, &gate->endpoint, oldest->fd, 0);
+		result_add(sample, gate->group, &gate->endpoint, oldest->fd, NULL);
 }
 
 static void scout_end(struct pile_act_scout *scout)
@@ -160,12 +219,15 @@ void pile_scout_send(struct pile_act *a, const struct pile_intent *intent,
 		.wanted = true,
 		.group = intent->group,
 		.endpoint = intent->endpoint,
-		.probe = { .fd = pile_probe_start(&intent->endpoint), .started_ns = now_ns },
+		.speaks_first = intent->speaks_first,
+		.probe = { .fd = pile_probe_start(&intent->endpoint, intent->speaks_first),
+			   .started_ns = now_ns },
 	};
 }
 
-static void scout_tick(struct pile_act_scout *scout, struct pile_sample *sample)
+static void scout_tick(struct pile_act_scout *scout, uint64_t now_ns, struct pile_sample *sample)
 {
+	bool established;
 	int r;
 
 	if (!scout->wanted) {
@@ -175,8 +237,10 @@ static void scout_tick(struct pile_act_scout *scout, struct pile_sample *sample)
 	scout->wanted = false;
 	if (scout->probe.fd < 0)
 		return;
-	r = pile_probe_poll(scout->probe.fd);
-	result_add(sample, scout->group, &scout->endpoint, r, r ? 0 : scout->probe.started_ns);
+	r = pile_probe_poll(scout->probe.fd, scout->speaks_first, &established);
+	if (established && !scout->probe.established_ns)
+		scout->probe.established_ns = now_ns;
+	result_add(sample, scout->group, &scout->endpoint, r, r ? NULL : &scout->probe);
 	if (r)
 		scout_end(scout);
 }
@@ -186,14 +250,14 @@ void pile_act_probe_tick(struct pile_act *a, uint64_t now_ns, struct pile_sample
 	sample->n_probes = 0;
 	for (int i = 0; i < PILE_SCOUTS_MAX; i++)
 		if (a->scouts[i].used)
-			scout_tick(&a->scouts[i], sample);
+			scout_tick(&a->scouts[i], now_ns, sample);
 	for (uint32_t i = 0; i < a->n_gates; i++) {
 		struct pile_act_gate *gate = &a->gates[i];
 
 		if (!gate->used)
 			continue;
 		in_flight_collect(gate, now_ns, sample);
-		if (now_ns < gate->next_probe_ns)
+		if (now_ns < gate->next_probe_ns || in_flight_waits(gate, now_ns))
 			continue;
 		in_flight_start(gate, now_ns, sample);
 		gate->next_probe_ns = now_ns + gate->probe_every_ns;

@@ -88,7 +88,7 @@ static int refuse_try(struct scratch *s, struct pile_kernel *k, uint64_t *ret_ns
 	if (r < 0)
 		return r;
 	now_ns = pile_clock_ns(CLOCK_MONOTONIC);
-	fd = pile_probe_start(&s->endpoint);
+	fd = pile_probe_start(&s->endpoint, false);
 	*ret_ns = pile_clock_ns(CLOCK_MONOTONIC) - now_ns;
 	if (fd >= 0)
 		close(fd);
@@ -103,7 +103,7 @@ static int lease_try(struct scratch *s, struct pile_kernel *k)
 
 	if (r < 0)
 		return r;
-	s->queued = pile_probe_start(&s->endpoint);
+	s->queued = pile_probe_start(&s->endpoint, false);
 	r = pile_kernel_gate_counts(k, &s->key, &counts);
 	return r < 0 ? r : counts.refused == 1;
 }
@@ -139,7 +139,7 @@ static int pending_fill(int fd, const struct pile_endpoint *endpoint,
 static int pending_make(struct scratch *s, int *ret_fd)
 {
 	while (s->n_connects < CONNECTS_MAX) {
-		int fd = pile_probe_start(&s->endpoint);
+		int fd = pile_probe_start(&s->endpoint, false);
 
 		if (fd < 0)
 			return fd;
@@ -155,6 +155,7 @@ static int end_try(struct scratch *s, uint64_t *ret_ns)
 	struct pile_sense_pending pending = {};
 	_cleanup_close_ int diag = pile_destroy_open();
 	int fd = -1, r = pending_make(s, &fd), error = 0;
+	bool established;
 	uint64_t before_ns;
 	uint32_t seq;
 
@@ -168,7 +169,7 @@ static int end_try(struct scratch *s, uint64_t *ret_ns)
 	*ret_ns = pile_clock_ns(CLOCK_MONOTONIC) - before_ns;
 	if (r == 0 && pile_destroy_receive(diag, &seq, &error) > 0)
 		r = error;
-	return r < 0 ? r : pile_probe_poll(fd) == -ECONNABORTED;
+	return r < 0 ? r : pile_probe_poll(fd, false, &established) == -ECONNABORTED;
 }
 
 static void scratch_close(struct scratch *s, struct pile_kernel *k)

@@ -252,6 +252,10 @@ static json_t *dependency_value(const struct pile_snapshot_half *half,
 					 "failed_total", BIG(s->failed), "refused_total",
 					 BIG(s->refused), "admitted_total", BIG(s->admitted),
 					 "ended_total", BIG(s->ended), "probes", BIG(d->probes)));
+	json_object_update_new(value, json_pack("{s:b,s:b,s:I,s:o}", "mute", d->mute,
+						"server_speaks_first", s->speaks_first, "ungreeted",
+						BIG(s->mute), "last_heard_seconds_ago",
+						ago_value(s->last_heard_ns, half->t_ns)));
 	json_object_update_new(
 		value,
 		json_pack("{s:b,s:o,s:o,s:o,s:o}", "dead", d->dead, "last_established_seconds_ago",

@@ -97,6 +97,9 @@ static json_t *why_value(const struct pile_why *w)
 				 "by_hand", w->by_hand));
 	json_object_set_new(value, "own_probe", json_boolean(w->own_probe));
 	json_object_set_new(value, "in_kernel", json_boolean(w->in_kernel));
+	json_object_update_new(value, json_pack("{s:b,s:I,s:I,s:I}", "mute", w->mute, "ungreeted",
+						BIG(w->ungreeted), "silent", BIG(w->silent),
+						"unacknowledged", BIG(w->unacked)));
 	json_object_update_new(value, json_pack("{s:s,s:s,s:I,s:I}", "stage_from",
 						pile_explain_text_stage(w->stage_from), "stage_to",
 						pile_explain_text_stage(w->stage_to), "excess",

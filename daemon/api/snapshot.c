@@ -136,6 +136,7 @@ static void explain_sanitize(struct pile_explain *explain)
 	bool_clamp(&explain->why.own_probe);
 	bool_clamp(&explain->why.in_kernel);
 	bool_clamp(&explain->why.by_share);
+	bool_clamp(&explain->why.mute);
 }
 
 static void half_sanitize(struct pile_snapshot_half *half)
@@ -152,6 +153,8 @@ static void half_sanitize(struct pile_snapshot_half *half)
 	for (uint32_t i = 0; i < half->n_dependencies; i++) {
 		TERMINATE(half->dependencies[i].sample.endpoint.path);
 		bool_clamp(&half->dependencies[i].dead);
+		bool_clamp(&half->dependencies[i].mute);
+		bool_clamp(&half->dependencies[i].sample.speaks_first);
 	}
 	for (uint32_t i = 0; i < half->n_workers; i++)
 		TERMINATE(half->workers[i].comm);

@@ -75,6 +75,7 @@ struct pile_snapshot_dependency {
 	uint64_t held_until_ns;	    /* monotonic; 0 = not held by hand */
 	uint64_t released_until_ns; /* monotonic; 0 = not released by hand */
 	bool dead;		    /* proven; refused only when the group is at risk as well */
+	bool mute;		    /* the open episode's reason: it greets nobody */
 };
 
 struct pile_snapshot_worker {

@@ -12,6 +12,9 @@
 /* the 64 episodes kept are ten minutes of these */
 #define FOREIGN_EVERY_NS (10 * NS_PER_SEC)
 
+/* when something was heard is known by the kernel's ticks (10 ms at most), and by when a sweep looked */
+#define HEARD_SLACK_NS (50 * NS_PER_MS)
+
 static const struct pile_sample_dependency nothing_seen;
 
 void pile_breakers_init(struct pile_breakers *breakers)
@@ -44,6 +47,14 @@ static bool is_exempt(const struct pile_policy_group *config, const struct pile_
 		if (pile_endpoint_matches(&config->exempt[i], endpoint))
 			return true;
 	return false;
+}
+
+static bool speaks_first(const struct pile_policy_group *config,
+			 const struct pile_endpoint *endpoint)
+{
+	return pile_endpoint_listed(config->server_speaks_first,
+				    MIN(config->n_server_speaks_first, PILE_SPEAKS_FIRST_MAX),
+				    endpoint);
 }
 
 enum pile_blocked pile_breaker_observing(const struct pile_decide_view *view)
@@ -131,6 +142,7 @@ static struct pile_intent *say(const struct pile_breaker *b, enum pile_intent_ki
 	intent->relapses = b->relapses;
 	intent->probe_every_ns = b->probe_every_ns;
 	intent->refuse_errno = b->refuse_errno;
+	intent->speaks_first = b->speaks_first;
 	intent->why = b->why;
 	return intent;
 }
@@ -172,6 +184,7 @@ static void finish(struct pile_breakers *breakers, struct pile_breaker *b, uint6
 		   enum pile_close_reason reason, struct pile_intents *out)
 {
 	struct pile_proof *proof = pile_proofs_find(&breakers->proofs, b->group, &b->endpoint);
+	struct pile_mute *mute = pile_mutes_find(&breakers->mutes, b->group, &b->endpoint);
 	struct pile_intent *intent = say(b, PILE_INTENT_BREAKER_CLOSE, out);
 
 	if (!intent)
@@ -185,6 +198,8 @@ static void finish(struct pile_breakers *breakers, struct pile_breaker *b, uint6
 		/* whatever the reason, opening again takes the same proof again */
 		if (proof && !b->orphan)
 			pile_proof_restart(proof, now_ns);
+		if (mute && !b->orphan)
+			pile_mute_restart(mute, now_ns);
 	}
 	memset(b, 0, sizeof(*b));
 }
@@ -262,13 +277,15 @@ static void move_virtual(struct pile_breakers *breakers, struct pile_breaker *b,
 {
 	const struct pile_proof *proof =
 		pile_proofs_find(&breakers->proofs, b->group, &b->endpoint);
+	const struct pile_mute *mute = pile_mutes_find(&breakers->mutes, b->group, &b->endpoint);
 	uint64_t now_ns = context->now_ns;
+	bool dead = (proof && proof->dead) || (mute && mute->proved);
 
 	if (succeeded)
 		finish(breakers, b, now_ns, PILE_CLOSE_ANSWERED, out);
 	else if (since(now_ns, b->pending_ns) > PILE_BREAKER_QUIET_NS)
 		finish(breakers, b, now_ns, PILE_CLOSE_QUIET, out);
-	else if (blocked == PILE_BLOCKED_NO && proof && proof->dead && !context->late)
+	else if (blocked == PILE_BLOCKED_NO && dead && !context->late)
 		finish(breakers, b, now_ns, PILE_CLOSE_SWITCHED, out);
 }
 
@@ -284,10 +301,28 @@ static enum pile_close_reason close_reason(enum pile_blocked blocked)
 	}
 }
 
+/*
+ * Where the server speaks first, what counts is not that its kernel establishes connections, but that something is
+ * heard: in an outage of the ordinary kind by one that was made since, since those from before may talk on.
+ */
+static void count_greetings(struct pile_breaker *b, struct pile_sample_dependency *dep)
+{
+	if (dep->last_heard_ns > b->heard_ns + HEARD_SLACK_NS &&
+	    (b->why.mute || (dep->last_established_ns > b->opened_ns &&
+			     dep->last_heard_ns + HEARD_SLACK_NS > dep->last_established_ns))) {
+		b->heard_ns = dep->last_heard_ns;
+		b->greetings++;
+	}
+	dep->established = b->greetings;
+	dep->connecting += dep->ungreeted;
+}
+
 static void move(struct pile_breakers *breakers, struct pile_breaker *b,
 		 const struct pile_breaker_context *context, struct pile_intents *out)
 {
 	const struct pile_sample_dependency *dep = seen(context->sample, b);
+	const struct pile_policy_group *config = &context->view->groups[b->group].config;
+	struct pile_sample_dependency greeted;
 	/* a network that is named keeps new episodes from opening; those that are open stay */
 	enum pile_blocked blocked =
 		pile_breaker_blocked(breakers, context->view, b->blocked ? context->network : NULL,
@@ -298,13 +333,22 @@ static void move(struct pile_breakers *breakers, struct pile_breaker *b,
 		finish(breakers, b, context->now_ns, PILE_CLOSE_GONE, out);
 		return;
 	}
+	if (b->why.mute && !b->by_hand && !speaks_first(config, &b->endpoint)) {
+		finish(breakers, b, context->now_ns, PILE_CLOSE_POLICY, out);
+		return;
+	}
 	if (!dep)
 		dep = &nothing_seen;
+	if (b->speaks_first && dep != &nothing_seen) {
+		greeted = *dep;
+		count_greetings(b, &greeted);
+		dep = &greeted;
+	}
 	succeeded = dep->established > b->established || dep->refused_by_peer > b->refused_by_peer;
 	if (dep != &nothing_seen)
 		pile_halfopen_follow(b, dep);
 	if (dep->connecting)
-		b->pending_ns = context->now_ns;
+		b->pending_ns = context->now_ns; /* or not greeted: see above */
 	if (b->blocked)
 		move_virtual(breakers, b, context, blocked, succeeded, out);
 	else if (blocked != PILE_BLOCKED_NO && blocked != PILE_BLOCKED_KERNEL)
@@ -385,7 +429,9 @@ static void open_episode(struct pile_breakers *breakers, const struct pile_break
 	};
 	breakers->n_places = MAX(breakers->n_places, (uint32_t)(b - breakers->table) + 1);
 	dep = seen(context->sample, b);
-	b->established = dep ? dep->established : 0;
+	b->speaks_first = speaks_first(config, endpoint);
+	b->heard_ns = context->now_ns;
+	b->established = dep && !b->speaks_first ? dep->established : 0;
 	b->refused_by_peer = dep ? dep->refused_by_peer : 0;
 	b->explain_id = take_explain_id(context);
 	b->probe_every_ns = pile_breaker_probe_period(config->probe_every_ns,
@@ -487,8 +533,9 @@ static void follow_loops(struct pile_breakers *breakers, const struct pile_break
 		bool ours = b && !b->blocked;
 		struct pile_why why;
 
-		if (!context->view->groups[loop->group].used || (ours && b->by_hand) ||
-		    (ours && loop->open))
+		/* what the loop takes for an answer, an established connection, is none of a mute one */
+		if (!context->view->groups[loop->group].used ||
+		    (ours && (b->by_hand || b->why.mute)) || (ours && loop->open))
 			continue;
 		if (ours) {
 			finish(breakers, b, context->now_ns, PILE_CLOSE_ANSWERED, out);
@@ -534,6 +581,20 @@ static struct pile_intent *say_probe(const struct pile_proof *p, enum pile_inten
 	return intent;
 }
 
+static struct pile_intent *say_greeting(const struct pile_mute *m, enum pile_intent_kind kind,
+					struct pile_intents *out)
+{
+	struct pile_intent *intent = pile_intents_add(out, kind, m->group);
+
+	if (!intent)
+		return NULL;
+	intent->endpoint = m->endpoint;
+	intent->speaks_first = true;
+	intent->why.mute = true;
+	intent->why.ungreeted = m->ungreeted;
+	return intent;
+}
+
 /* Where nothing would be opened, nobody is asked. */
 static void ask(const struct pile_breakers *breakers, const struct pile_breaker_context *context,
 		struct pile_proof *p, uint32_t *asked, struct pile_intents *out)
@@ -547,6 +608,7 @@ static void ask(const struct pile_breakers *breakers, const struct pile_breaker_
 	intent = say_probe(p, PILE_INTENT_PROBE, out);
 	if (!intent)
 		return;
+	intent->speaks_first = speaks_first(&context->view->groups[p->group].config, &p->endpoint);
 	intent->first = !p->asked;
 	p->asked = true;
 	++*asked;
@@ -575,10 +637,9 @@ static bool may_record(struct pile_breakers *breakers, enum pile_blocked blocked
 }
 
 static void follow_proofs(struct pile_breakers *breakers,
-			  const struct pile_breaker_context *context, struct pile_intents *out)
+			  const struct pile_breaker_context *context, uint32_t *asked,
+			  struct pile_intents *out)
 {
-	uint32_t asked = 0;
-
 	for (unsigned int i = 0; i < breakers->proofs.n_places; i++) {
 		struct pile_proof *p = &breakers->proofs.table[i];
 		const struct pile_policy_group *config = &context->view->groups[p->group].config;
@@ -593,7 +654,7 @@ static void follow_proofs(struct pile_breakers *breakers,
 		     !pile_risk_at_risk(&context->risk[p->group])))
 			continue;
 		if (p->lacks_syn)
-			ask(breakers, context, p, &asked, out);
+			ask(breakers, context, p, asked, out);
 		if (!p->dead)
 			continue;
 		/* others look dead too: their proofs are due, and then it is our own network */
@@ -612,9 +673,87 @@ static void follow_proofs(struct pile_breakers *breakers,
 	}
 }
 
+static void explain_mute(const struct pile_mute *m, const struct pile_breaker_context *context,
+			 struct pile_why *why)
+{
+	*why = (struct pile_why){
+		.mute = true,
+		.ungreeted = m->ungreeted,
+		.silent = m->silent,
+		.unacked = m->unacked,
+		.oldest_ns = m->quiet_ns,
+		.no_success_ns = m->unheard_ns,
+		.share_permille = m->share_permille,
+		.always = context->view->groups[m->group].config.fail_fast == PILE_FAIL_FAST_ALWAYS,
+		.own_probe = m->proved,
+	};
+	pile_risk_explain(&context->risk[m->group], context->sample->groups[m->group].waiting, why);
+}
+
+static void ask_greeting(struct pile_mute *m, uint32_t *asked, struct pile_intents *out)
+{
+	struct pile_intent *intent;
+
+	if (*asked >= PILE_SCOUTS_MAX)
+		return;
+	intent = say_greeting(m, PILE_INTENT_PROBE, out);
+	if (!intent)
+		return;
+	intent->first = !m->asked;
+	m->asked = true;
+	++*asked;
+}
+
+/*
+ * Where nothing may be done nobody is asked, and what would have been done is not known for sure: it is recorded when
+ * asking would have taken no longer.
+ */
+static void follow_mute(struct pile_breakers *breakers, const struct pile_breaker_context *context,
+			struct pile_mute *m, uint32_t *asked, struct pile_intents *out)
+{
+	struct pile_breaker *b = find(breakers, m->group, &m->endpoint);
+	enum pile_blocked blocked = pile_breaker_blocked(breakers, context->view, context->network,
+							 m->group, &m->endpoint, context->now_ns);
+	struct pile_why why;
+
+	if (b && !b->blocked) {
+		/* dead as far as connects could tell; now its connections are known to wait in vain as well */
+		if (m->proved && !b->by_hand && !b->why.mute && b->state == PILE_BREAKER_OPEN)
+			explain_mute(m, context, &b->why);
+		return;
+	}
+	if (blocked == PILE_BLOCKED_NO && m->doubt)
+		ask_greeting(m, asked, out);
+	if (b || !(blocked == PILE_BLOCKED_NO ? m->proved : m->unasked) ||
+	    !may_record(breakers, blocked, context->now_ns))
+		return;
+	explain_mute(m, context, &why);
+	open_episode(breakers, context, m->group, &m->endpoint, blocked, &why, context->now_ns,
+		     out);
+}
+
+static void follow_mutes(struct pile_breakers *breakers, const struct pile_breaker_context *context,
+			 uint32_t *asked, struct pile_intents *out)
+{
+	for (uint32_t i = 0; i < breakers->mutes.n_places; i++) {
+		struct pile_mute *m = &breakers->mutes.table[i];
+		const struct pile_policy_group *config = &context->view->groups[m->group].config;
+
+		if (m->used && m->asked && !m->doubt &&
+		    (!m->told || say_greeting(m, PILE_INTENT_PROBE_ANSWERED, out)))
+			m->asked = false;
+		if (m->used && m->doubt && context->sample->groups[m->group].present &&
+		    (config->fail_fast == PILE_FAIL_FAST_ALWAYS ||
+		     pile_risk_at_risk(&context->risk[m->group])))
+			follow_mute(breakers, context, m, asked, out);
+	}
+}
+
 void pile_breakers_update(struct pile_breakers *breakers,
 			  const struct pile_breaker_context *context, struct pile_intents *out)
 {
+	uint32_t asked = 0;
+
 	pile_hands_expire(&breakers->hands, context->now_ns);
 	if (context->view->disarmed)
 		pile_hands_open(&breakers->hands);
@@ -628,7 +767,8 @@ void pile_breakers_update(struct pile_breakers *breakers,
 	if (context->late)
 		return;
 	follow_hands(breakers, context, out);
-	follow_proofs(breakers, context, out);
+	follow_proofs(breakers, context, &asked, out);
+	follow_mutes(breakers, context, &asked, out);
 }
 
 void pile_breakers_renew(const struct pile_breakers *breakers, struct pile_intents *out)

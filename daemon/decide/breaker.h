@@ -5,6 +5,9 @@
  * entries. Pure: no clock, no allocation, never blocks, never logs. What must happen leaves as
  * intents.
  *
+ * Where the server speaks first (policy), "answered" and "established" below are: something was heard, and what is mute
+ * (mute.h) is treated as what is dead.
+ *
  * "Answered" includes RST: a peer that refuses costs nobody a wait, so users may ask it themselves.
  *
  *   closed --dead and (at risk or always)--> OPEN --probe answered--> HALF: 1, 2, 4, 8, 16 -->
@@ -21,6 +24,7 @@
 
 #include "decide/hand.h"
 #include "decide/intent.h"
+#include "decide/mute.h"
 #include "decide/network.h"
 #include "decide/proof.h"
 #include "decide/risk.h"
@@ -62,7 +66,10 @@ struct pile_breaker {
 	uint64_t step_admitted, step_established; /* totals at the last step */
 	/* totals at the last tick: growth is an answer, a refusal one too */
 	uint64_t established, refused_by_peer;
-	struct pile_why why; /* at the opening */
+	/* the policy's word at the opening; then `established` is `greetings`: how often something was heard anew */
+	bool speaks_first;
+	uint64_t heard_ns, greetings; /* the last of them */
+	struct pile_why why;	      /* at the opening */
 };
 
 /** What remains of a closed episode, for the flap count. */
@@ -77,6 +84,7 @@ struct pile_breakers {
 	uint32_t n_places; /* of the table, in use: highest + 1, or more until the next tick */
 	struct pile_breaker_memory closed[PILE_BREAKERS_MAX];
 	struct pile_proofs proofs;
+	struct pile_mutes mutes;
 	struct pile_hands hands;
 	uint64_t foreign_ns; /* when an episode of another manager's group was recorded last */
 	uint64_t opened, would_open, closed_total, flaps; /* totals; opened: carried out */
@@ -100,7 +108,7 @@ void pile_breakers_init(struct pile_breakers *breakers);
 
 /**
  * pile_breakers_update - one tick: move what is open, follow the hands, open what is dead
- * The proofs must be of this tick (pile_proofs_update first).
+ * The proofs must be of this tick (pile_proofs_update and pile_mutes_update first).
  */
 void pile_breakers_update(struct pile_breakers *breakers,
 			  const struct pile_breaker_context *context, struct pile_intents *out);

@@ -35,6 +35,7 @@ static void forget_group(struct pile_decide *state, uint32_t group)
 	pile_leak_init(&state->leak[group]);
 	memset(&state->sheds.shares[group], 0, sizeof(state->sheds.shares[group]));
 	pile_proofs_forget(&state->breakers.proofs, group);
+	pile_mutes_forget(&state->breakers.mutes, group);
 	pile_hands_forget(&state->breakers.hands, group);
 }
 
@@ -213,7 +214,8 @@ static void learn(struct pile_decide *state, const struct pile_sample *sample, u
 		.excess = v->now.excess,
 		.frozen = v->stage != PILE_STAGE_CALM ||
 			  pile_breakers_open_in(&state->breakers, group) ||
-			  pile_proofs_suspect(&state->breakers.proofs, group),
+			  pile_proofs_suspect(&state->breakers.proofs, group) ||
+			  pile_mutes_suspect(&state->breakers.mutes, group),
 	};
 
 	pile_baseline_learn(&state->baseline[group], &input);
@@ -251,7 +253,7 @@ void pile_decide_tick(struct pile_decide *state, const struct pile_decide_view *
 {
 	const struct pile_policy_group *config[PILE_GROUPS_MAX] = { NULL };
 	struct pile_intents out = { .list = ret };
-	uint64_t reserve_bytes = reserve_of(view, sample), gap_ns, dead_after_ns;
+	uint64_t reserve_bytes = reserve_of(view, sample), gap_ns, dead_after_ns, lost_ns;
 	bool late;
 
 	*ret_n = 0;
@@ -269,8 +271,9 @@ void pile_decide_tick(struct pile_decide *state, const struct pile_decide_view *
 
 	dead_after_ns = list_groups(view, sample, config);
 	update_risks(state, view->n_groups, config, reserve_bytes, sample, late);
-	pile_proofs_update(&state->breakers.proofs, config, state->risk, sample,
-			   late && gap_ns > PILE_TICK_NS ? gap_ns - PILE_TICK_NS : 0);
+	lost_ns = late && gap_ns > PILE_TICK_NS ? gap_ns - PILE_TICK_NS : 0;
+	pile_proofs_update(&state->breakers.proofs, config, state->risk, sample, lost_ns);
+	pile_mutes_update(&state->breakers.mutes, config, sample, lost_ns);
 	if (!late)
 		update_network(state, view, sample, dead_after_ns, &out);
 	pile_breakers_update(&state->breakers,

@@ -119,6 +119,14 @@ struct pile_why {
 	bool by_hand;		/* the operator's hold */
 	bool own_probe;		/* the guard's own connect was not answered either */
 	bool in_kernel;		/* decided by the loop in the kernel: the guard did not run */
+	/*
+	 * established, not greeted, though its server speaks first: then the clock is oldest_ns, and no_success_ns the
+	 * time since anything was heard of it
+	 */
+	bool mute;
+	uint32_t ungreeted;	       /* of mute: connections that wait for a greeting, */
+	uint32_t silent;	       /* ... for an answer, */
+	uint32_t unacked;	       /* ... and whose data is not even acknowledged */
 	uint32_t stage_from, stage_to; /* PILE_INTENT_STAGE: enum pile_stage */
 	uint32_t excess;	       /* waiting above the learned level */
 	uint32_t dead_destinations;    /* PILE_INTENT_NETWORK */
@@ -150,7 +158,9 @@ struct pile_intent {
 	uint32_t explain_id; /* same for open, renew, allow, close of one episode; 1.. */
 	uint32_t allow;	     /* RENEW, ALLOW: total of connects let through since half-open began */
 	bool first;	     /* PROBE: not a repetition; this one is told */
-	uint32_t relapses;   /* RENEW, ALLOW: how often half open failed in this episode */
+	/* OPEN, RENEW, ALLOW, PROBE: its server speaks first, so an answer is its first byte */
+	bool speaks_first;
+	uint32_t relapses;	 /* RENEW, ALLOW: how often half open failed in this episode */
 	uint64_t probe_every_ns; /* BREAKER_OPEN/RENEW: the guard's own probe period, jittered */
 	int refuse_errno;	 /* positive */
 	enum pile_close_reason close_reason;

@@ -47,6 +47,7 @@ bool pile_proof_is_life(const struct pile_sample_probe *probe)
 {
 	switch (probe->error) {
 	case ECONNREFUSED:
+	case ECONNRESET: /* hung up on, not left waiting */
 	case EMFILE:
 	case ENFILE:
 	case ENOBUFS:
@@ -236,7 +237,10 @@ static void follow_probe(struct pile_proof *p, const struct pile_sample *sample)
 		if (probe->group != p->group ||
 		    !pile_endpoint_equal(&probe->endpoint, &p->endpoint))
 			continue;
-		if (probe->pending_since_ns)
+		if (probe->ungreeted_since_ns)
+			p->alive_ns =
+				sample->now_ns; /* that SYN was answered; mute.h has the rest */
+		else if (probe->pending_since_ns)
 			p->probe_ns = probe->pending_since_ns;
 		else if (probe->answered || probe->error == ECONNREFUSED)
 			p->told = true;
@@ -283,6 +287,12 @@ static uint32_t share_of(uint32_t connecting, uint32_t requests)
 	return connecting >= requests ? 1000 : (uint32_t)((uint64_t)connecting * 1000 / requests);
 }
 
+uint32_t pile_proof_share(uint32_t waits, const struct pile_sample_group *g,
+			  const struct pile_policy_group *config)
+{
+	return share_of(waits, worked_on(g, config));
+}
+
 static void follow(struct pile_proofs *proofs, struct pile_proof *p,
 		   const struct pile_sample_dependency *dep, const struct pile_policy_group *config,
 		   const struct pile_sample *sample, bool hurry)
@@ -295,7 +305,7 @@ static void follow(struct pile_proofs *proofs, struct pile_proof *p,
 	p->connecting = dep->connecting;
 	p->stuck = MIN(dep->stuck, dep->connecting);
 	p->oldest_ns = dep->connecting ? MIN(dep->oldest_ns, now_ns) : 0;
-	p->share_permille = share_of(p->connecting, worked_on(&sample->groups[dep->group], config));
+	p->share_permille = pile_proof_share(p->connecting, &sample->groups[dep->group], config);
 	if (p->connecting)
 		p->seen_ns = now_ns;
 	if (now_ns - p->seen_ns > QUIET_NS)

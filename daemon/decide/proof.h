@@ -87,6 +87,13 @@ struct pile_proofs {
 bool pile_proof_is_life(const struct pile_sample_probe *probe);
 
 /**
+ * pile_proof_share - part of the group's waiting requests, permille, that @waits are
+ * Requests that somebody works on: those in the accept queue wait for a worker, not for a destination.
+ */
+uint32_t pile_proof_share(uint32_t waits, const struct pile_sample_group *g,
+			  const struct pile_policy_group *config);
+
+/**
  * pile_proof_key - hash of a group's destination: equal for equal ones (v4 and v4-mapped alike).
  */
 uint32_t pile_proof_key(uint32_t group, const struct pile_endpoint *endpoint);

@@ -253,11 +253,38 @@ static int check_shed_exempt(const struct pile_policy_group *g, struct fault *f)
 	return 0;
 }
 
+static int check_speaks_first(const struct pile_policy_group *g, struct fault *f)
+{
+	char text[PILE_ENDPOINT_TEXT_MAX];
+
+	f->key = "server_speaks_first";
+	for (uint32_t i = 0; i < g->n_server_speaks_first; i++) {
+		const struct pile_endpoint *ep = &g->server_speaks_first[i];
+
+		f->index = i + 1;
+		pile_endpoint_format(ep, text, sizeof(text));
+		if ((ep->family != AF_INET && ep->family != AF_INET6) || !ep->port)
+			return pile_error_set(
+				f->err, EINVAL,
+				"server_speaks_first: '%s' is not an IP address with a port: leave it out",
+				text);
+		for (uint32_t j = 0; j < i; j++)
+			if (pile_endpoint_equal(ep, &g->server_speaks_first[j]))
+				return pile_error_set(
+					f->err, EINVAL,
+					"server_speaks_first: '%s' is given twice: remove one",
+					text);
+	}
+	f->index = 0;
+	return 0;
+}
+
 typedef int (*group_rule)(const struct pile_policy_group *, struct fault *);
 
 static const group_rule group_rules[] = {
-	check_name,   check_place,  check_ranges,  check_deadline, check_pool,
-	check_memory, check_refuse, check_enforce, check_exempt,   check_shed_exempt,
+	check_name,   check_place,	  check_ranges,	     check_deadline,
+	check_pool,   check_memory,	  check_refuse,	     check_enforce,
+	check_exempt, check_speaks_first, check_shed_exempt,
 };
 
 static int check_twice(const struct pile_policy_group *a, const struct pile_policy_group *b,

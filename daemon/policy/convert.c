@@ -287,6 +287,27 @@ static int convert_shed_exempt(const char *text, struct pile_policy_group *group
 	return 0;
 }
 
+/* With a port: what else listens on that host need not speak first. */
+static int convert_speaks_first(const char *text, struct pile_policy_group *group,
+				struct pile_error *err)
+{
+	struct pile_endpoint *ep = &group->server_speaks_first[group->n_server_speaks_first];
+
+	if (text[0] == '/' || text[0] == '@')
+		return pile_error_set(
+			err, EINVAL,
+			"server_speaks_first: '%.128s' is a unix socket, which is never refused: leave it out",
+			text);
+	if (pile_endpoint_parse(text, false, ep) < 0)
+		return pile_error_set(
+			err, EINVAL,
+			"server_speaks_first: '%.128s' is not an address with a port: write "
+			"10.9.0.2:3306, \"[2001:db8::1]:3306\" or :25 (no names)",
+			text);
+	group->n_server_speaks_first++;
+	return 0;
+}
+
 typedef int (*entry_converter)(const char *, struct pile_policy_group *, struct pile_error *);
 
 static int convert_list(const char *key, char **entries, uint32_t n, entry_converter convert,
@@ -340,6 +361,10 @@ static int convert_group(const struct pile_schema_group *from, struct pile_polic
 	if (r == 0)
 		r = convert_list("shed_exempt", from->shed_exempt, from->n_shed_exempt,
 				 convert_shed_exempt, to, ret_key, size, err);
+	if (r == 0)
+		r = convert_list("server_speaks_first", from->server_speaks_first,
+				 from->n_server_speaks_first, convert_speaks_first, to, ret_key,
+				 size, err);
 	return r;
 }
 

@@ -278,6 +278,11 @@ static void value_connections_max(const struct pile_policy_group *g, char *buf, 
 	value_count(g->connections_max, "none", buf, size);
 }
 
+static void value_speaks_first(const struct pile_policy_group *g, char *buf, size_t size)
+{
+	value_endpoints(g->server_speaks_first, g->n_server_speaks_first, buf, size);
+}
+
 static void value_baseline_waiting(const struct pile_policy_group *g, char *buf, size_t size)
 {
 	value_count(g->baseline_waiting, "learn", buf, size);
@@ -298,6 +303,7 @@ const struct pile_format_key pile_format_keys[PILE_FORMAT_KEYS] = {
 	{ "connect_deadline", value_connect_deadline },
 	{ "refuse_with", value_refuse_with },
 	{ "exempt", value_exempt },
+	{ "server_speaks_first", value_speaks_first },
 	{ "baseline_waiting", value_baseline_waiting },
 	{ "connections_max", value_connections_max },
 	{ "shed_share", value_shed_share },

@@ -14,7 +14,7 @@
 #define PILE_FORMAT_VALUE_MAX \
 	1280 /* 16 exemptions of at most 48 characters, quoted, with commas \
 				    */
-#define PILE_FORMAT_KEYS 18
+#define PILE_FORMAT_KEYS 19
 
 /** One key of a group and how its value is written (YAML, on one line). */
 struct pile_format_key {

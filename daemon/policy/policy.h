@@ -67,6 +67,9 @@ struct pile_policy_group {
 	struct pile_endpoint shed_exempt[PILE_EXEMPT_MAX];
 	uint32_t n_exempt;
 	struct pile_endpoint exempt[PILE_EXEMPT_MAX]; /* never refused; port 0 = every port */
+	/* the server greets who connects (MySQL, SMTP, IMAP): where it does not, it hangs; with a port each */
+	uint32_t n_server_speaks_first;
+	struct pile_endpoint server_speaks_first[PILE_SPEAKS_FIRST_MAX];
 };
 
 #define PILE_POLICY_BUILT_IN "built in" /* the source of a policy that no file gave */

@@ -68,6 +68,7 @@ static const cyaml_schema_field_t group_fields[] = {
 	GROUP_TEXT(connect_deadline),
 	GROUP_ENUM(refuse_with, pile_schema_errnos),
 	GROUP_LIST(exempt),
+	GROUP_LIST(server_speaks_first),
 	GROUP_TEXT(baseline_waiting),
 	GROUP_TEXT(connections_max),
 	GROUP_TEXT(shed_share),

@@ -33,6 +33,8 @@ struct pile_schema_group {
 	uint32_t n_exempt;
 	char **shed_exempt;
 	uint32_t n_shed_exempt;
+	char **server_speaks_first;
+	uint32_t n_server_speaks_first;
 	enum pile_workers workers;
 	enum pile_fail_fast fail_fast;
 	int refuse_with;

@@ -52,6 +52,13 @@ static void put_line_open(struct pen *pen, const struct line *line)
 		    "%s: %s is dead (%u connecting, no success for %s; decided in the kernel, the guard did not run)",
 		    line->group, endpoint_of(&intent->endpoint).text, why->connecting,
 		    duration(why->no_success_ns).text);
+	} else if (why->mute) {
+		put(pen, "%s: %s is mute (", line->group, endpoint_of(&intent->endpoint).text);
+		put_count(pen, why->ungreeted, "connection");
+		put(pen, ", no greeting for %s; it acknowledges%s", duration(why->oldest_ns).text,
+		    why->own_probe ? "" : "; not asked");
+		put_line_risk(pen, why);
+		put(pen, ")");
 	} else {
 		put(pen, "%s: %s is dead (%u connecting, oldest %s, no success for %s", line->group,
 		    endpoint_of(&intent->endpoint).text, why->connecting,
@@ -109,6 +116,14 @@ static void put_line_close(struct pen *pen, const struct line *line)
 
 static void put_line_probe(struct pen *pen, const struct line *line)
 {
+	if (line->intent->why.mute) {
+		put(pen, "%s: ", line->group);
+		put_count(pen, line->intent->why.ungreeted, "connection");
+		put(pen,
+		    " to %s not greeted, and nothing heard from it: the guard connects there once by itself",
+		    endpoint_of(&line->intent->endpoint).text);
+		return;
+	}
 	put(pen,
 	    "%s: %u connect%s to %s stuck, and none sends a SYN that could tell: the guard connects "
 	    "there once by itself",
@@ -118,8 +133,10 @@ static void put_line_probe(struct pen *pen, const struct line *line)
 
 static void put_line_probe_answered(struct pen *pen, const struct line *line)
 {
-	put(pen, "%s: %s answered the guard's own connect: not dead, nothing is refused",
-	    line->group, endpoint_of(&line->intent->endpoint).text);
+	put(pen, "%s: %s %s, nothing is refused", line->group,
+	    endpoint_of(&line->intent->endpoint).text,
+	    line->intent->why.mute ? "greeted the guard's own connect: not mute"
+				   : "answered the guard's own connect: not dead");
 }
 
 static void put_line_stage(struct pen *pen, const struct line *line)

@@ -137,6 +137,27 @@ static void put_risk(struct pen *pen, const struct pile_why *why)
 		    bytes_of(why->free_bytes).text);
 }
 
+static void put_mute(struct pen *pen, const struct pile_explain *explain)
+{
+	const struct pile_why *why = &explain->why;
+
+	put(pen, "mute: ");
+	put_count(pen, why->ungreeted, "connection");
+	put(pen, " established and not greeted for %s", duration(why->oldest_ns).text);
+	if (why->silent)
+		put(pen, ", %u more without an answer", why->silent);
+	if (why->unacked)
+		put(pen, ", %u unacknowledged", why->unacked);
+	put(pen, "; nothing was heard from it for %s, though its server speaks first;",
+	    duration(why->no_success_ns).text);
+	put(pen,
+	    why->own_probe
+		    ? " it acknowledges, and did not greet the guard's own connect either;"
+		    : " it acknowledges; the guard's own connect, which would tell, was not made;");
+	put(pen, " %u.%u %% of %s's %u waiting requests.", why->share_permille / 10,
+	    why->share_permille % 10, explain->group, why->waiting);
+}
+
 static void put_why_breaker(struct pen *pen, const struct pile_explain *explain)
 {
 	const struct pile_why *why = &explain->why;
@@ -150,6 +171,8 @@ static void put_why_breaker(struct pen *pen, const struct pile_explain *explain)
 		    "kernel, the guard itself did not run; %u requests of %s's waited.",
 		    why->connecting, why->stuck, duration(why->no_success_ns).text, why->waiting,
 		    explain->group);
+	else if (why->mute)
+		put_mute(pen, explain);
 	else
 		put(pen,
 		    "dead: %u connecting (%u for longer than 500 ms, oldest %s), none established "
@@ -224,7 +247,12 @@ static void put_did_breaker(struct pen *pen, const struct pile_explain *explain)
 	if (explain->blocked) {
 		put(pen, "nothing: would have refused connects to %s and ended the ",
 		    endpoint_of(&explain->endpoint).text);
-		put_count(pen, explain->why.connecting, "pending one");
+		if (explain->why.mute)
+			put(pen, "%s connection%s that %s not greeted",
+			    count_of(explain->why.ungreeted).text, plural(explain->why.ungreeted),
+			    explain->why.ungreeted == 1 ? "is" : "are");
+		else
+			put_count(pen, explain->why.connecting, "pending one");
 		put(pen, " (%s)", pile_explain_text_blocked(explain->blocked));
 		return;
 	}
@@ -307,7 +335,7 @@ static void put_cost_breaker(struct pen *pen, const struct pile_explain *explain
 	    explain->refuse_errno > 0 && strerrorname_np((int)explain->refuse_errno)
 		    ? strerrorname_np((int)explain->refuse_errno)
 		    : "an error");
-	put_count(pen, explain->ended, "pending one");
+	put_count(pen, explain->ended, explain->why.mute ? "wait" : "pending one");
 	put(pen, " with ECONNABORTED, each sooner than its own time-out (taken to be 10 s)");
 }
 

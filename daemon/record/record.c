@@ -156,6 +156,8 @@ static void explain_follow(struct pile_record *r, const struct pile_intent *inte
 	case PILE_INTENT_BREAKER_RENEW:
 		if (!x)
 			break;
+		if (intent->why.mute && !x->why.mute) /* found out later */
+			x->why = intent->why;
 		x->why.by_hand = intent->why.by_hand; /* a hold may come on top of a proof */
 		if (intent->relapses > x->flips)
 			x->half_open_ns = 0; /* open again */

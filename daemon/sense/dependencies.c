@@ -101,6 +101,7 @@ static void totals_refresh(struct pile_kernel *k, struct pile_sample_dependency 
 	d->last_started_ns = c.last_started_ns;
 	d->last_established_ns = c.last_established_ns;
 	d->last_failed_ns = c.last_failed_ns;
+	d->last_heard_ns = MAX(d->last_heard_ns, c.last_heard_ns);
 }
 
 static struct pile_sample_dependency *known_get(struct pile_sense *s, struct pile_kernel *k,
@@ -129,7 +130,7 @@ struct sweep {
 };
 
 static void pending_add(struct pile_sense *s, const struct pile_bpf_record_connect *rec,
-			const struct pile_sample_dependency *d)
+			const struct pile_sample_dependency *d, uint32_t state, uint64_t started_ns)
 {
 	struct pile_sense_pending *p;
 
@@ -145,7 +146,56 @@ static void pending_add(struct pile_sense *s, const struct pile_bpf_record_conne
 	p->source_port = rec->source_port;
 	p->family = rec->family;
 	p->cookie = rec->cookie;
-	p->started_ns = rec->started_ns;
+	p->started_ns = started_ns;
+	p->state = state;
+	p->received = rec->received;
+}
+
+/* The longest first; what is shorter than all of them falls out. */
+static void mute_age_add(struct pile_sample_dependency *d, uint64_t age_ns)
+{
+	for (uint32_t i = 0; i < PILE_MUTE_CONNECTIONS; i++) {
+		uint64_t shorter_ns = d->mute_ns[i];
+
+		if (age_ns <= shorter_ns)
+			continue;
+		d->mute_ns[i] = age_ns;
+		age_ns = shorter_ns;
+	}
+}
+
+static uint64_t before(uint64_t now_ns, uint32_t ms)
+{
+	return now_ns - MIN(now_ns, ms * NS_PER_MS);
+}
+
+/* An established connection, with what it waits for. Where the server speaks first, that wait may have to be ended. */
+static void open_see(struct sweep *sweep, const struct pile_bpf_record_connect *rec,
+		     struct pile_sample_dependency *d)
+{
+	uint64_t quiet_ns = rec->quiet_ms * NS_PER_MS;
+	bool mute = !rec->received && quiet_ns >= STUCK_NS;
+
+	d->open++;
+	d->silent += rec->state == PILE_CONNECT_SILENT || rec->state == PILE_CONNECT_MUTE;
+	d->unacked += rec->state == PILE_CONNECT_UNACKED;
+	d->ungreeted += !rec->received;
+	d->mute += mute;
+	if (mute)
+		mute_age_add(d, quiet_ns);
+	if (rec->received)
+		d->last_heard_ns = MAX(d->last_heard_ns, before(sweep->now_ns, rec->quiet_ms));
+	if (!d->speaks_first || !sweep->s->named[rec->group])
+		return;
+	if (rec->state == PILE_CONNECT_UNACKED)
+		pending_add(sweep->s, rec, d, PILE_CONNECT_UNACKED,
+			    before(sweep->now_ns, rec->silent_ms));
+	else if (mute)
+		pending_add(sweep->s, rec, d, PILE_CONNECT_MUTE,
+			    before(sweep->now_ns, rec->quiet_ms));
+	else if (rec->state == PILE_CONNECT_SILENT && rec->awaited)
+		pending_add(sweep->s, rec, d, PILE_CONNECT_SILENT,
+			    before(sweep->now_ns, rec->silent_ms));
 }
 
 static void connect_see(const struct pile_bpf_record *record, void *arg)
@@ -165,9 +215,7 @@ static void connect_see(const struct pile_bpf_record *record, void *arg)
 	if (!d)
 		return;
 	if (rec->state != PILE_CONNECT_PENDING) {
-		d->open++;
-		d->silent += rec->state == PILE_CONNECT_SILENT || rec->state == PILE_CONNECT_MUTE;
-		d->unacked += rec->state == PILE_CONNECT_UNACKED;
+		open_see(sweep, rec, d);
 		return;
 	}
 	age = sweep->now_ns > rec->started_ns ? sweep->now_ns - rec->started_ns : 0;
@@ -175,7 +223,7 @@ static void connect_see(const struct pile_bpf_record *record, void *arg)
 	d->stuck += age >= STUCK_NS;
 	d->oldest_ns = MAX(d->oldest_ns, MAX(age, 1));
 	if (sweep->s->named[rec->group]) /* others are observed only: nobody will end these */
-		pending_add(sweep->s, rec, d);
+		pending_add(sweep->s, rec, d, PILE_CONNECT_PENDING, rec->started_ns);
 }
 
 static bool sweep_due(const struct pile_sense *s, const struct pile_kernel *k, uint64_t now_ns)
@@ -210,6 +258,8 @@ static void connects_sweep(struct pile_sense *s, struct pile_kernel *k, uint64_t
 		s->known[i].open = 0;
 		s->known[i].silent = 0;
 		s->known[i].unacked = 0;
+		s->known[i].ungreeted = s->known[i].mute = 0;
+		memset(s->known[i].mute_ns, 0, sizeof(s->known[i].mute_ns));
 	}
 	s->n_pending = 0;
 	s->n_connects = 0;
@@ -273,10 +323,23 @@ static void names_take(struct pile_sense *s, struct pile_kernel *k, const struct
 	pile_kernel_named_set(k, s->named);
 }
 
+static void speaks_first_take(struct pile_sense *s, const struct pile_groups *g)
+{
+	for (uint32_t i = 0; i < s->n_known; i++) {
+		struct pile_sample_dependency *d = &s->known[i];
+		const struct pile_policy_group *config = &g->groups[d->group].config;
+
+		d->speaks_first = g->groups[d->group].used &&
+				  pile_endpoint_listed(config->server_speaks_first,
+						       config->n_server_speaks_first, &d->endpoint);
+	}
+}
+
 void pile_dependencies_sample(struct pile_sense *s, struct pile_kernel *k,
 			      const struct pile_groups *g, uint64_t now_ns, struct pile_sample *ret)
 {
 	names_take(s, k, g);
+	speaks_first_take(s, g);
 	if (sweep_due(s, k, now_ns))
 		connects_sweep(s, k, now_ns);
 	if (s->tick % 10 == 5)

@@ -15,7 +15,9 @@
 #include "util/endpoint.h"
 
 #define PILE_SAMPLE_DEPENDENCIES_MAX 256
-#define PILE_SAMPLE_PROBES_MAX 64
+#define PILE_SAMPLE_PROBES_MAX 256 /* 3 for each gate, 8 scouts (act/act.h), and room */
+/* so many ungreeted connections make a server mute: as many as pending ones make it dead (decide/proof.h) */
+#define PILE_MUTE_CONNECTIONS 3
 #define PILE_SAMPLE_GROWERS_MAX 16 /* named one by one; all are counted */
 
 /** One group at this tick; its index is its slot in the group table (struct pile_groups). */
@@ -72,6 +74,13 @@ struct pile_sample_dependency {
 	uint32_t silent;
 	/* established, our data unacknowledged for >= 3 retransmission time-outs */
 	uint32_t unacked;
+	bool speaks_first;  /* the policy says so: who connects is greeted */
+	uint32_t ungreeted; /* established, and not a byte has come from the peer yet */
+	uint32_t mute;	    /* of those: for 500 ms or longer */
+	/* for how long the three longest of them have been: the longest first; 0 = there is none */
+	uint64_t mute_ns[PILE_MUTE_CONNECTIONS];
+	/* the last byte, end or RST on any connection, also one that is over; monotonic; 0 = none since it is followed */
+	uint64_t last_heard_ns;
 	uint64_t refused;  /* connects refused by our gate, total */
 	uint64_t admitted; /* connects let through a half-open gate, total */
 	uint64_t ended;	   /* pending connects that we ended, total */
@@ -81,10 +90,13 @@ struct pile_sample_dependency {
 struct pile_sample_probe {
 	uint32_t group;
 	struct pile_endpoint endpoint;
-	bool answered; /* connected; false: refused, timed out, unreachable */
-	int error;     /* positive errno when not answered */
+	/* connected, and greeted where the server speaks first; false: refused, timed out, unreachable */
+	bool answered;
+	int error; /* positive errno when not answered */
 	/* no answer yet (only those that PILE_INTENT_PROBE asked for): when its SYN left; else 0 */
 	uint64_t pending_since_ns;
+	/* where the server speaks first, of one that has no answer yet: since when it is established; else 0 */
+	uint64_t ungreeted_since_ns;
 };
 
 /** What the loop in the kernel did while the guard was late; seen once, by the first tick after that. */

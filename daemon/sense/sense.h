@@ -20,7 +20,10 @@
 #define PILE_SENSE_PENDING_MAX 2048
 #define PILE_SENSE_WORKERS_MAX 4096 /* workers seen in one sweep; open addressing, power of two */
 
-/** A connect that is waiting for its answer right now. */
+/**
+ * A connect that is waiting for its answer right now; where the server speaks first also an established connection
+ * that is: silent, mute or unacknowledged.
+ */
 struct pile_sense_pending {
 	uint32_t group;
 	uint32_t netns;
@@ -29,7 +32,9 @@ struct pile_sense_pending {
 	uint16_t source_port;
 	uint16_t family;
 	uint64_t cookie;
-	uint64_t started_ns;
+	uint64_t started_ns; /* since when it waits */
+	uint32_t state;	     /* enum pile_bpf_connect_state */
+	uint32_t received;   /* bytes, by then; of those that are established */
 };
 
 struct pile_sense_worker {

@@ -187,3 +187,12 @@ bool pile_endpoint_matches(const struct pile_endpoint *pattern, const struct pil
 		return is_mapped(ep->addr);
 	return !memcmp(pattern->addr, ep->addr, sizeof(ep->addr));
 }
+
+bool pile_endpoint_listed(const struct pile_endpoint *list, uint32_t n,
+			  const struct pile_endpoint *ep)
+{
+	for (uint32_t i = 0; i < n; i++)
+		if (pile_endpoint_matches(&list[i], ep))
+			return true;
+	return false;
+}

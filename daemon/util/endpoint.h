@@ -52,3 +52,7 @@ bool pile_endpoint_equal(const struct pile_endpoint *a, const struct pile_endpoi
  * nothing.
  */
 bool pile_endpoint_matches(const struct pile_endpoint *pattern, const struct pile_endpoint *ep);
+
+/** pile_endpoint_listed - one of @list's @n patterns covers @ep */
+bool pile_endpoint_listed(const struct pile_endpoint *list, uint32_t n,
+			  const struct pile_endpoint *ep);

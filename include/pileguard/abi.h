@@ -222,6 +222,8 @@ struct pile_bpf_destination_counts {
 	pile_u64 last_established_ns;
 	pile_u64 last_failed_ns;
 	pile_u64 last_refused_ns;
+	/* the last byte from it, or its RST, on a connection that is over; of those that are open a sweep knows */
+	pile_u64 last_heard_ns;
 };
 
 /** HASH "gates" by destination. User space writes. */
@@ -230,8 +232,11 @@ struct pile_bpf_gate {
 	pile_u64 allow;	       /* connects let through since it was shut (half open) */
 	pile_u32 refuse_errno; /* positive, 1..133 */
 	pile_u32 explain_id;
-	pile_u32
-		by_hand; /* a hold: ends with its lease, the kernel's loop does not go on with it */
+	/*
+	 * a hold, or shut for want of a greeting, which the kernel's loop cannot see: it ends with its lease, the loop
+	 * does not go on with it
+	 */
+	pile_u32 by_hand;
 	pile_u32 pad;
 };
 
@@ -370,6 +375,12 @@ struct pile_bpf_record_connect {
 	pile_u32 silent_ms; /* since our last word, for SILENT and UNACKED */
 	pile_u64 cookie;
 	pile_u64 started_ns;
+	pile_u32
+		received; /* bytes, of which the FIN is one; all ones = that or more; not of PENDING */
+	pile_u32
+		quiet_ms; /* since the last of them came, or without any since it was established */
+	pile_u32 awaited; /* a task sleeps for it: in recv(), in poll(); in an event loop always */
+	pile_u32 pad;
 };
 
 struct pile_bpf_record_worker {
@@ -399,7 +410,7 @@ _Static_assert(sizeof(struct pile_bpf_connect) == 32, "abi");
 _Static_assert(sizeof(struct pile_bpf_destination) == 24, "abi");
 _Static_assert(sizeof(struct pile_bpf_shard) % 64 == 0, "abi");
 _Static_assert(sizeof(struct pile_bpf_record_listener) == 192, "abi");
-_Static_assert(sizeof(struct pile_bpf_record_connect) == 72, "abi");
+_Static_assert(sizeof(struct pile_bpf_record_connect) == 88, "abi");
 _Static_assert(sizeof(struct pile_bpf_record_worker) == 56, "abi");
 _Static_assert(sizeof(struct pile_bpf_record_table) == 32, "abi");
 

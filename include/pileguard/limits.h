@@ -13,6 +13,7 @@
 #define PILE_UNIX_PATH_MAX 108	   /* sizeof(sockaddr_un.sun_path) */
 #define PILE_ENDPOINT_TEXT_MAX 128 /* "[v6]:port" or a unix path */
 #define PILE_EXEMPT_MAX 16	   /* destinations that a group never refuses */
+#define PILE_SPEAKS_FIRST_MAX 16   /* destinations of a group whose server speaks first */
 #define PILE_REVISION_MAX 64	   /* a commit's 40 digits, or a date and a number; with the NUL */
 #define PILE_FINGERPRINTS_MAX \
 	8 /* files whose hashes are shown: as many as the 500 series leave room for */

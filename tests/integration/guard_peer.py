@@ -3,7 +3,8 @@
 """guard_peer.py ADDRESS...: a host of databases, inside a network namespace; told what to do by lines of JSON on stdin.
 
 listen: a TCP and a UDP port (echo) on each address; tells the port. drop: SYNs to the port vanish (iptables INPUT), as
-when the host behind it is gone. delay: accepted at once, first byte after so long. packets: SYNs dropped so far.
+when the host behind it is gone; with "all" every packet. delay: accepted at once, first byte after so long. packets: SYNs
+dropped so far.
 """
 import asyncio
 import json
@@ -53,7 +54,7 @@ def tables(*args):
 
 
 def rule(q):
-    return ["INPUT", "-p", "tcp", "--dport", str(q["port"]), "--syn", "-j", "DROP"]
+    return ["INPUT", "-p", "tcp", "--dport", str(q["port"]), *([] if q.get("all") else ["--syn"]), "-j", "DROP"]
 
 
 async def do(q, servers):

@@ -78,6 +78,34 @@ def CONNECT(s, host, port):
 
 
 KEPT = []
+OPENED = []
+
+
+def query(q):
+    """As an application asks a server that speaks first; with "keep" the connection stays, and is used again.
+    [error or null, began, seconds, at which step]."""
+    step, error, began, start = "connect", None, time.time(), time.perf_counter()
+    s = OPENED.pop() if OPENED else socket.socket()
+    s.settimeout(q["timeout"])
+    try:
+        if not q.get("kept"):
+            s.connect((q["host"], q["port"]))
+            step = "greeting"
+            if not s.recv(100):
+                error = "EOF"
+        step = "answer"
+        if error is None and "sleep" in q:
+            s.sendall(f"{q['sleep']}\n".encode())
+            if not s.recv(100):
+                error = "EOF"
+    except OSError as e:
+        error = errno.errorcode.get(e.errno, "timeout")
+    took = time.perf_counter() - start
+    if q.get("keep") and error is None:
+        OPENED.append(s)
+    else:
+        s.close()
+    return [error, began, took, step]
 
 
 def leak(rate, seconds):
@@ -99,6 +127,8 @@ def answer(line):
                     pass
                 results[-1].append(time.time())
         return results
+    if q["op"] == "query":
+        return query(q)
     if q["op"] == "udp":
         with socket.socket(FAMILY[q["family"]], socket.SOCK_DGRAM) as s:
             s.settimeout(q["timeout"])

@@ -23,7 +23,7 @@ BEYOND = {
     "two keys": ["baseline-over-cap", "deadline-hides-proof", "enforce-shed", "workers-max-events"],
     "two groups": ["claim-cgroup", "claim-cgroup-listen", "claim-mixed", "claim-mixed-inside", "claim-one-listen", "claim-slice",
                    "claim-unit", "listen-twice", "name-twice"],
-    "two entries": ["exempt-twice", "fingerprint-twice", "shed-exempt-twice"],
+    "two entries": ["exempt-twice", "fingerprint-twice", "shed-exempt-twice", "speaks-first-twice"],
     "ranges": ["budget-tiny", "dead-after-long", "dead-after-short", "deadline-short", "duration-huge", "notice-short",
                "probe-every-long", "reserve-tiny", "shed-share-all"],
     "what an address covers": ["exempt-all", "exempt-all-v4", "shed-exempt-all"],

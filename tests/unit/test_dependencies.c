@@ -328,6 +328,65 @@ static void a_sweep_says_how_many_more_may_be_followed(void **state)
 	assert_int_equal(control.followed_max[PILE_FOLLOWED_SOCKETS + 1], 8);
 }
 
+/* An established connection that the sweep meets: @received bytes, the last one @quiet_ms ago. */
+static struct pile_bpf_record_connect *stands(uint16_t state, uint32_t received, uint32_t quiet_ms)
+{
+	struct pile_bpf_record_connect *rec = &met[n_met];
+
+	waits(database.addr, database.port, 100 * NS_PER_SEC);
+	rec->state = state;
+	rec->received = received;
+	rec->quiet_ms = rec->silent_ms = quiet_ms;
+	rec->awaited = 1;
+	return rec;
+}
+
+/* What nobody waits for is no wait, and where it is not declared none is to be ended. */
+static void where_the_server_speaks_first_established_ones_wait(void **state)
+{
+	struct pile_policy_group *config = &groups.groups[GROUP].config;
+
+	(void)state;
+	for (int declared = 0; declared < 2; declared++) {
+		config->n_server_speaks_first = (uint32_t)declared;
+		config->server_speaks_first[0] = pile_endpoint_of(database.addr, database.port);
+		counts(database.addr, database.port)->last_heard_ns = now_ns - 9 * NS_PER_SEC;
+		counts(database.addr, database.port)->last_established_ns = now_ns;
+		for (int i = 0; i < 10; i++)
+			tick();
+		stands(PILE_CONNECT_OPEN, 0, 100);
+		stands(PILE_CONNECT_MUTE, 0, 1000);
+		stands(PILE_CONNECT_MUTE, 0, 4000);
+		stands(PILE_CONNECT_MUTE, 0, 2000);
+		stands(PILE_CONNECT_MUTE, 0, 3000);
+		stands(PILE_CONNECT_SILENT, 0, 1500); /* it spoke first itself */
+		stands(PILE_CONNECT_SILENT, 80, 5000);
+		stands(PILE_CONNECT_SILENT, 80, 6000)->awaited = 0;
+		stands(PILE_CONNECT_UNACKED, 80, 7000);
+		stands(PILE_CONNECT_OPEN, 80, 8000);
+		tick();
+		assert_int_equal(sampled()->open, 10);
+		assert_int_equal(sampled()->speaks_first, declared);
+		assert_int_equal(sampled()->ungreeted, 6);
+		assert_int_equal(sampled()->mute, 5);
+		assert_int_equal(sampled()->mute_ns[0], 4 * NS_PER_SEC);
+		assert_int_equal(sampled()->mute_ns[1], 3 * NS_PER_SEC);
+		assert_int_equal(sampled()->mute_ns[2], 2 * NS_PER_SEC);
+		assert_int_equal(sampled()->last_heard_ns, now_ns - 5 * NS_PER_SEC);
+		assert_int_equal(sense.n_pending, declared ? 7 : 0);
+		for (uint32_t i = 0; i < sense.n_pending; i++)
+			assert_true(sense.pending[i].started_ns >= now_ns - 7 * NS_PER_SEC &&
+				    sense.pending[i].started_ns <= now_ns - NS_PER_SEC);
+		now_ns += 5 * NS_PER_SEC;
+		tick();
+		assert_int_equal(sampled()->mute, 0);
+		assert_int_equal(sampled()->mute_ns[0], 0);
+		assert_int_equal(sense.n_pending, 0);
+		fresh(NULL);
+	}
+	config->n_server_speaks_first = 0;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -336,6 +395,7 @@ int main(void)
 		cmocka_unit_test_setup(nor_what_several_wait_for, fresh),
 		cmocka_unit_test_setup(what_is_used_while_a_tick_works_is_kept, fresh),
 		cmocka_unit_test_setup(a_sweep_says_how_many_more_may_be_followed, fresh),
+		cmocka_unit_test_setup(where_the_server_speaks_first_established_ones_wait, fresh),
 		cmocka_unit_test_setup(a_newcomer_finds_a_place_among_what_is_idle, fresh),
 	};
 

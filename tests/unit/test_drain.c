@@ -38,6 +38,16 @@ int pile_kernel_destination_get(struct pile_kernel *k, const struct pile_bpf_des
 	return 0;
 }
 
+/* What the kernel says of an established connection when it is asked once more. */
+static bool still_waits;
+
+bool pile_recheck_is_waiting(int fd, const struct pile_sense_pending *pending)
+{
+	(void)fd;
+	assert_true(pending->state > PILE_CONNECT_PENDING);
+	return still_waits;
+}
+
 static int fresh(void **state)
 {
 	int pair[2];
@@ -55,6 +65,7 @@ static int fresh(void **state)
 	shards[GROUP].opened = 1;
 	sense.n_cpus = 2;
 	sense.connects_swept_ns = SWEPT_NS;
+	still_waits = true;
 	gate->used = true;
 	act.n_gates = 6;
 	gate->group = GROUP;
@@ -201,6 +212,71 @@ static void half_open_only_what_came_since(void **state)
 	assert_int_equal(asked(), 0);
 }
 
+/* Three established connections that wait: silent, mute, unacknowledged. */
+static void establish(void)
+{
+	for (uint16_t i = 0; i < 3; i++) {
+		waits(10 + i, (9 - i) * NS_PER_SEC);
+		sense.pending[i].state = PILE_CONNECT_SILENT + i;
+	}
+}
+
+static void established_where_the_server_is_mute(void **state)
+{
+	(void)state;
+	establish();
+	tick();
+	assert_int_equal(asked_in_all(), 0); /* not declared */
+	gate->speaks_first = gate->mute = true;
+	tick();
+	assert_int_equal(asked(), 10);
+	assert_int_equal(asked(), 11);
+	assert_int_equal(asked(), 12);
+	assert_int_equal(asked(), 0);
+}
+
+/* Shut because nobody can connect: an answer may still be on its way. */
+static void established_where_it_is_only_dead(void **state)
+{
+	(void)state;
+	establish();
+	gate->speaks_first = gate->by_hand = true;
+	tick();
+	assert_int_equal(asked_in_all(), 0); /* held: nothing is proved */
+	gate->by_hand = false;
+	tick();
+	assert_int_equal(asked(), 11);
+	assert_int_equal(asked(), 12);
+	assert_int_equal(asked(), 0);
+}
+
+static void established_is_left_alone(void **state)
+{
+	(void)state;
+	establish();
+	gate->speaks_first = gate->mute = true;
+	still_waits = false; /* it has got its answer meanwhile */
+	tick();
+	assert_int_equal(asked_in_all(), 0);
+	still_waits = true;
+	sense.connects_swept_ns++;
+	destination.last_heard_ns = sense.connects_swept_ns; /* somebody else has */
+	tick();
+	assert_int_equal(asked_in_all(), 0);
+	destination.last_heard_ns = 0;
+	gate->value.allow = 1; /* half open */
+	gate->half_ns = NOW_NS - 8 * NS_PER_SEC;
+	tick();
+	assert_int_equal(asked_in_all(), 0);
+	gate->value.allow = 0;
+	gate->lease_ns = NOW_NS;
+	tick();
+	assert_int_equal(asked_in_all(), 0);
+	gate->lease_ns = NOW_NS + 1;
+	tick();
+	assert_int_equal(asked_in_all(), 3);
+}
+
 static void out_of_reach_is_counted(void **state)
 {
 	(void)state;
@@ -274,6 +350,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(nobody_whose_destination_has_answered, fresh, over),
 		cmocka_unit_test_setup_teardown(nobody_by_an_old_sweep, fresh, over),
 		cmocka_unit_test_setup_teardown(half_open_only_what_came_since, fresh, over),
+		cmocka_unit_test_setup_teardown(established_where_the_server_is_mute, fresh, over),
+		cmocka_unit_test_setup_teardown(established_where_it_is_only_dead, fresh, over),
+		cmocka_unit_test_setup_teardown(established_is_left_alone, fresh, over),
 		cmocka_unit_test_setup_teardown(out_of_reach_is_counted, fresh, over),
 	};
 

@@ -66,6 +66,50 @@ static void test_open(void **state)
 			    "www: probing 10.9.0.2:3306 every 1.0 s. explain 17");
 }
 
+static void test_open_mute(void **state)
+{
+	struct pile_intent intent = intent_make(PILE_INTENT_BREAKER_OPEN),
+			   probe = intent_make(PILE_INTENT_PROBE),
+			   answered = intent_make(PILE_INTENT_PROBE_ANSWERED);
+	struct pile_explain x = fixture_explain();
+	char text[PILE_EXPLAIN_TEXT_MAX];
+
+	(void)state;
+	intent.why.mute = intent.why.own_probe = probe.why.mute = answered.why.mute = true;
+	intent.why.ungreeted = probe.why.ungreeted = 41;
+	intent.why.silent = 7;
+	x.why = intent.why;
+	assert_line(
+		&intent, "www", NULL,
+		"www: 10.9.0.2:3306 is mute (41 connections, no greeting for 2.4 s; it acknowledges; memory gone in "
+		"5 s): connects refused. explain 17; undo: pileguardctl release www 10.9.0.2:3306");
+	pile_explain_text_why(&x, text, sizeof(text));
+	assert_non_null(strstr(
+		text,
+		"mute: 41 connections established and not greeted for 2.4 s, 7 more without an "
+		"answer; nothing was heard from it for 2.5 s, though its server speaks first; it "
+		"acknowledges, and did not greet the guard's own connect either;"));
+	pile_explain_text_cost(&x, text, sizeof(text));
+	assert_non_null(strstr(text, " waits with ECONNABORTED"));
+	x.why.own_probe = intent.why.own_probe = false;
+	x.blocked = intent.blocked = PILE_BLOCKED_OBSERVE;
+	assert_line(
+		&intent, "www", NULL,
+		"www: 10.9.0.2:3306 is mute (41 connections, no greeting for 2.4 s; it acknowledges; not asked; memory "
+		"gone in 5 s): would have refused connects (mode: observe). explain 17");
+	pile_explain_text_why(&x, text, sizeof(text));
+	assert_non_null(strstr(text, "the guard's own connect, which would tell, was not made"));
+	pile_explain_text_did(&x, text, sizeof(text));
+	assert_non_null(strstr(text, "ended the 41 connections that are not greeted"));
+	assert_line(
+		&probe, "www", NULL,
+		"www: 41 connections to 10.9.0.2:3306 not greeted, and nothing heard from it: the guard connects "
+		"there once by itself");
+	assert_line(
+		&answered, "www", NULL,
+		"www: 10.9.0.2:3306 greeted the guard's own connect: not mute, nothing is refused");
+}
+
 /* Decided by the loop in the kernel: what it cannot know is not told, and nothing is to be undone that is over. */
 static void test_open_in_kernel(void **state)
 {
@@ -311,8 +355,8 @@ static void test_short_buffers_and_odd_values(void **state)
 		memset(&intent, fill ? 0x7f : 0, sizeof(intent));
 		memset(&x, fill ? 0x7f : 0, sizeof(x));
 		intent.endpoint = x.endpoint = fixture_endpoint("/run/x.sock");
-		memset(&intent.why.risk_memory, fill, 4);
-		memset(&x.why.risk_memory, fill, 4);
+		memset(&intent.why.risk_memory, fill, 7);
+		memset(&x.why.risk_memory, fill, 7);
 		x.group[PILE_NAME_MAX - 1] = '\0';
 		for (size_t size = 0; size < 64; size++) {
 			_cleanup_free_ char *buf = malloc(size + 1);
@@ -336,6 +380,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_open),
+		cmocka_unit_test(test_open_mute),
 		cmocka_unit_test(test_open_in_kernel),
 		cmocka_unit_test(test_open_with_long_names),
 		cmocka_unit_test(test_allow_and_close),

@@ -237,10 +237,12 @@ static void test_largest(void **state)
 		snprintf(g->cgroup + 2, 4, "%03u", i);
 		g->cgroup[5] = '-';
 		g->n_exempt = PILE_EXEMPT_MAX;
+		g->n_server_speaks_first = PILE_SPEAKS_FIRST_MAX;
 		for (uint32_t j = 0; j < PILE_EXEMPT_MAX; j++) {
 			snprintf(path, sizeof(path),
 				 "[2001:db8:ffff:ffff:ffff:ffff:ffff:fff%x]:65535", j);
 			assert_int_equal(pile_endpoint_parse(path, false, &g->exempt[j]), 0);
+			g->server_speaks_first[j] = g->exempt[j];
 		}
 	}
 	assert_int_equal(pile_check_policy(&loaded, path, sizeof(path), &err), 0);
@@ -278,6 +280,12 @@ static void break_exempt(struct pile_policy_group *g)
 	assert_int_equal(pile_endpoint_parse("/run/x", true, &g->exempt[1]), 0);
 }
 
+static void break_speaks_first(struct pile_policy_group *g)
+{
+	g->n_server_speaks_first = 1;
+	assert_int_equal(pile_endpoint_parse("10.0.0.1", true, &g->server_speaks_first[0]), 0);
+}
+
 /* What the loader cannot build is refused all the same: policies are also put together by code. */
 static void test_check(void **state)
 {
@@ -290,6 +298,7 @@ static void test_check(void **state)
 		{ break_enforce, "groups[1].enforce" },
 		{ break_errno, "groups[1].refuse_with" },
 		{ break_exempt, "groups[1].exempt[1]" },
+		{ break_speaks_first, "groups[1].server_speaks_first[0]" },
 	};
 	struct pile_error err;
 	char path[64];

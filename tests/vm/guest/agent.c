@@ -9,13 +9,15 @@
  * outage to see it or to end it.
  *
  * The faults are rules that wait in the database's network namespace (see
- * database-network); a write to the rule's address list switches one.
+ * database-network); a write to the rule's address list switches one. Or the
+ * database itself hangs: it is stopped, by a signal.
  */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,6 +32,7 @@
 #define NGINX_GROUP "/sys/fs/cgroup/system.slice/nginx.service/"
 #define SSH_GROUP "/sys/fs/cgroup/system.slice/ssh.service/"
 #define GUARD_GROUP "/sys/fs/cgroup/system.slice/pileguard.service/"
+#define DATABASE_PROCESSES "/sys/fs/cgroup/outside.slice/mariadb.service/cgroup.procs"
 #define FPM_SOCKET "/run/php/php8.2-fpm.sock"
 #define WORKERS_UID 33 /* www-data, in every Debian */
 #define APPLICATION "10.9.0.1"
@@ -205,6 +208,13 @@ static int list_set(int list, bool on)
 	return write(list, entry, strlen(entry)) < 0 ? errno : 0;
 }
 
+static int database_signal(int sig)
+{
+	pid_t pid = (pid_t)number_in(DATABASE_PROCESSES, "");
+
+	return pid <= 0 ? ESRCH : kill(pid, sig) ? errno : 0;
+}
+
 static void command(const char *word)
 {
 	int rc = -1;
@@ -215,6 +225,10 @@ static void command(const char *word)
 		rc = list_set(list_lost, false) ?: list_set(list_refused, true);
 	else if (!strcmp(word, "return"))
 		rc = list_set(list_lost, false) ?: list_set(list_refused, false);
+	else if (!strcmp(word, "hang"))
+		rc = database_signal(SIGSTOP);
+	else if (!strcmp(word, "wake"))
+		rc = database_signal(SIGCONT);
 	else if (!strcmp(word, "ping"))
 		rc = 0;
 	begin(word);

@@ -22,6 +22,7 @@ groups:
   - name: nginx
     unit: nginx.service
 """
+HANG_POLICY = POLICY.replace("enforce: [fail_fast]\n", "enforce: [fail_fast]\n    server_speaks_first: ['10.9.0.2:3306']\n")
 ASKED = ("status", "groups", "dependencies", "workers", "events")
 
 

@@ -237,8 +237,9 @@ def aim_at_most(value, limit, bearable):
     return aim(at_most(value, limit), at_most(value, bearable))
 
 
-def green_checks(data, figures, phases):
-    """What is asked of a run with the guard."""
+def green_checks(data, figures, phases, hang=False):
+    """What is asked of a run with the guard; hang: a hung database takes dead_after / 2 and then dead_after to prove."""
+    longer = 1.5 if hang else 0
     service, back = figures["service"], figures["recovery"]
     agrees = None if figures["explain_agrees_s"] is None else abs(figures["explain_agrees_s"])
     unlike = figures["auth_outage"] - figures["auth_good"] - figures["auth_own_errors"]
@@ -247,8 +248,10 @@ def green_checks(data, figures, phases):
          percent(figures["plain_share"])),
         (unlike == 0 and figures["auth_own_errors"] > 0, "authenticated ones get the application's own error",
          f"{figures['auth_own_errors']:,} do, {unlike} get something else"),
-        (aim_at_most(figures["auth_error_p99_s"], 2, 10), "that error's p99 < 2 s", seconds(figures["auth_error_p99_s"])),
-        (aim_at_most(service["peak_bytes"], PEAK_BYTES, 2 * PEAK_BYTES), "peak of the group's memory < 300 MB",
+        (aim_at_most(figures["auth_error_p99_s"], 2 + longer, 10), f"that error's p99 < {2 + longer:g} s",
+         seconds(figures["auth_error_p99_s"])),
+        (aim_at_most(service["peak_bytes"], PEAK_BYTES, (3 if hang else 2) * PEAK_BYTES),
+         "peak of the group's memory < 300 MB",
          f"{(service['peak_bytes'] or 0) / MEGABYTE:.0f} MB"),
         (service["alive"] and len(service["main_pids"]) == 1, "php-fpm's main process unchanged",
          f"pids {service['main_pids']}"),
@@ -256,7 +259,8 @@ def green_checks(data, figures, phases):
          f"{service['killed'] or 'none'} (pid, signal, sender), {service['oom_kills']} by the kernel; idle ones that php-fpm "
          f"ended itself: {service['killed_by_itself'] or 'none'}"),
         (figures["refused_clients"] == 0, "no client refused or left without an answer", figures["refused_clients"]),
-        (aim_at_most(figures["first_stuck_to_effect_s"], 3, 5), "first effect within 3 s of the first stuck request",
+        (aim_at_most(figures["first_stuck_to_effect_s"], 3 + longer, 5 + 2 * longer),
+         f"first effect within {3 + longer:g} s of the first stuck request",
          seconds(figures["first_stuck_to_effect_s"])),
         (aim_at_most(agrees, .1, 1), "explain's first effect agrees within 100 ms",
          seconds(figures["explain_agrees_s"])),
