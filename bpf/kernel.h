@@ -207,6 +207,7 @@ struct task_struct {
 	int pid;
 	int tgid;
 	u64 start_boottime;
+	struct task_struct *real_parent;
 	struct mm_struct *mm;
 	char comm[16];
 	struct signal_struct *signal;

@@ -99,6 +99,16 @@ static const char *cell_would(const json_t *g, char *buf, size_t size)
 	return buf;
 }
 
+static bool enforces(const json_t *g, const char *rung)
+{
+	const json_t *rungs = pile_value_get(g, "enforce");
+
+	for (size_t i = 0; i < json_array_size(rungs); i++)
+		if (strcmp(json_string_value(json_array_get(rungs, i)), rung) == 0)
+			return true;
+	return false;
+}
+
 static const char *cell_note(const json_t *g, char *buf, size_t size)
 {
 	const struct {
@@ -108,7 +118,8 @@ static const char *cell_note(const json_t *g, char *buf, size_t size)
 		{ !pile_value_is(g, "present"), "not running" },
 		{ pile_value_is(g, "foreign"), "another manager's: observed only" },
 		{ strcmp(pile_value_text(g, "stage"), "calm") != 0, pile_value_text(g, "stage") },
-		{ json_array_size(pile_value_get(g, "enforce")) > 0, "fail_fast on" },
+		{ enforces(g, "fail_fast"), "fail_fast on" },
+		{ enforces(g, "evict"), "evict on" },
 		{ pile_value_is(g, "learned_long_poll"), "long poll, learned" },
 		{ pile_value_number(g, "workers.count") == 1, "1 process" },
 	};

@@ -145,6 +145,8 @@ static void host_fill(const struct pile_guard *g, struct pile_snapshot_host *h)
 	h->ended_total = g->record.ended_total;
 	h->closed_total = g->record.closed_total;
 	h->would_open_total = g->record.would_open_total;
+	h->evicted_total = g->record.evicted_total;
+	h->would_evict_total = g->record.would_evict_total;
 	h->drift = 0;
 	for (uint32_t i = 0; i < g->groups.n_groups; i++)
 		if (g->groups.groups[i].used)
@@ -169,9 +171,12 @@ static void group_fill(const struct pile_guard *g, uint32_t slot, uint64_t now_n
 	to->foreign = group->foreign;
 	to->gate_ready = pile_act_gate_ready(&g->act, &g->groups, slot);
 	to->workers_kind = group->config.workers;
-	to->enforce = enforcing && to->gate_ready ? group->config.enforce : 0;
-	to->gate_missing = enforcing && group->config.enforce && group->present &&
-			   !group->foreign && !to->gate_ready;
+	if (enforcing && to->gate_ready)
+		to->enforce |= group->config.enforce & PILE_RUNG_FAIL_FAST;
+	if (enforcing && g->view.evict_ready && group->present && !group->foreign)
+		to->enforce |= group->config.enforce & PILE_RUNG_EVICT;
+	to->gate_missing = enforcing && (group->config.enforce & PILE_RUNG_FAIL_FAST) &&
+			   group->present && !group->foreign && !to->gate_ready;
 	to->stage = g->decide.verdict[slot].stage;
 	to->w99 = pile_baseline_waiting(&g->decide.baseline[slot], group->config.baseline_waiting);
 	to->risk_milli = risk->ratio_milli;

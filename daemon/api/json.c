@@ -42,6 +42,8 @@ static json_t *rungs_value(uint32_t enforce)
 
 	if (enforce & PILE_RUNG_FAIL_FAST)
 		json_array_append_new(list, json_string("fail_fast"));
+	if (enforce & PILE_RUNG_EVICT)
+		json_array_append_new(list, json_string("evict"));
 	return list;
 }
 

@@ -33,6 +33,7 @@ static void forget_group(struct pile_decide *state, uint32_t group)
 	pile_risk_init(&state->risk[group]);
 	pile_verdict_init(&state->verdict[group]);
 	pile_leak_init(&state->leak[group]);
+	pile_evicts_forget(&state->evicts, group);
 	pile_proofs_forget(&state->breakers.proofs, group);
 	pile_hands_forget(&state->breakers.hands, group);
 }
@@ -278,6 +279,16 @@ void pile_decide_tick(struct pile_decide *state, const struct pile_decide_view *
 			     },
 			     &out);
 	update_groups(state, view, config, reserve_bytes, sample, late, &out);
+	pile_evicts_update(&state->evicts,
+			   &(struct pile_evict_context){
+				   .view = view,
+				   .sample = sample,
+				   .risk = state->risk,
+				   .reserve_bytes = reserve_bytes,
+				   .late = late,
+				   .next_explain_id = &state->next_explain_id,
+			   },
+			   &out);
 	state->intents_lost += out.lost;
 	*ret_n = out.n;
 }

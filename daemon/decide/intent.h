@@ -15,15 +15,19 @@
 
 #define PILE_BREAKERS_MAX 64 /* episodes of rung 1 at once, virtual ones included */
 
+#define PILE_EVICTS_MAX 16     /* evictions under way at once, virtual ones included */
+#define PILE_CANDIDATES_MAX 10 /* workers that an eviction was chosen from, kept in its record */
+
 /* destinations that the guard may ask by itself at once, before anything is opened */
 #define PILE_SCOUTS_MAX 8
 
 /*
  * In one tick: close, open and renew or allow of every breaker, a stage and a leak of every group, the
- * network, probes and what they found, opening and close of what the loop in the kernel did.
+ * network, probes and what they found, opening and close of what the loop in the kernel did, evictions and their ends.
  */
-#define PILE_INTENTS_MAX \
-	(4 * PILE_BREAKERS_MAX + 2 * PILE_GROUPS_MAX + 2 + 2 * PILE_SCOUTS_MAX + 2 * PILE_LOOP_MAX)
+#define PILE_INTENTS_MAX                                                         \
+	(4 * PILE_BREAKERS_MAX + 2 * PILE_GROUPS_MAX + 2 + 2 * PILE_SCOUTS_MAX + \
+	 2 * PILE_LOOP_MAX + 2 * PILE_EVICTS_MAX)
 
 enum pile_intent_kind {
 	PILE_INTENT_NONE = 0,
@@ -52,13 +56,15 @@ enum pile_intent_kind {
 	/* workers whose memory grows without end: how long it lasts (record only) */
 	PILE_INTENT_LEAK,
 	PILE_INTENT_LEAK_OVER,
+	PILE_INTENT_EVICT, /* rung 4: end one worker, by pid and start time */
+	PILE_INTENT_EVICT_OVER, /* it is gone, could not be ended, or does not grow any more (record only) */
 };
 
 /** Which switch kept an intent from being carried out. */
 enum pile_blocked {
 	PILE_BLOCKED_NO = 0,   /* carried out */
 	PILE_BLOCKED_OBSERVE,  /* mode: observe */
-	PILE_BLOCKED_RUNG,     /* the group's enforce list does not name fail_fast */
+	PILE_BLOCKED_RUNG,     /* the group's enforce list does not name the rung */
 	PILE_BLOCKED_EXEMPT,   /* the destination is exempt */
 	PILE_BLOCKED_RELEASED, /* released by hand */
 	PILE_BLOCKED_NETWORK,  /* own network */
@@ -88,6 +94,61 @@ enum pile_close_reason {
 	PILE_CLOSE_HOLD_OVER, /* the time of a hold ran out */
 	PILE_CLOSE_QUIET,     /* a virtual episode that nobody tries any more */
 	PILE_CLOSE_DISARMED,  /* by hand, with everything else */
+	PILE_CLOSE_ENDED,     /* EVICT: the worker is gone */
+	PILE_CLOSE_NOT_ENDED, /* EVICT: it could not be ended */
+};
+
+enum pile_evict_cause {
+	PILE_EVICT_NONE = 0,
+	PILE_EVICT_HOG,	 /* memory is gone within seconds, by this worker's growth */
+	PILE_EVICT_LEAK, /* ... within minutes, by one that grows without end */
+};
+
+/** What would be used up. */
+enum pile_evict_bound {
+	PILE_EVICT_HOST = 0, /* the host's memory, but for its reserve */
+	PILE_EVICT_BUDGET,   /* the policy's memory_budget */
+	PILE_EVICT_LIMIT,    /* memory.max of the cgroup, or of one above it */
+};
+
+/** A worker that might be ended, with every term; ranked by what it took of late. */
+struct pile_candidate {
+	uint32_t pid, parent;
+	uint64_t start_ns; /* since boot */
+	uint64_t private_bytes;
+	uint64_t growth_bytes;	 /* a second */
+	uint32_t share_permille; /* of all that the group's workers grew */
+	uint32_t waiting;	 /* requests that it has not answered */
+	uint64_t oldest_ns;	 /* age of the oldest of them; 0 = none */
+	uint64_t rising_ns;	 /* for so long without a pause */
+	bool connecting;	 /* waits on a dependency: never ended */
+	bool home;		 /* in the group's own cgroup, as who forked it; else never ended */
+	bool master;		 /* other workers are its children: never ended */
+	bool alone;		 /* no other worker has its parent: never ended */
+	char comm[16];
+};
+
+struct pile_candidates {
+	uint32_t n;
+	struct pile_candidate list[PILE_CANDIDATES_MAX];
+};
+
+/** Terms of an eviction beside those of pile_why, and what came of it (EVICT_OVER). */
+struct pile_why_evict {
+	uint32_t cause, bound; /* enum pile_evict_cause, pile_evict_bound */
+	uint32_t workers;      /* of the group that were looked at */
+	uint32_t few;	       /* so many take what share_permille says */
+	uint64_t start_ns, private_bytes;
+	uint64_t rising_ns;	     /* it has grown for so long without a pause */
+	uint64_t others_bytes;	     /* what the others hold, on average */
+	uint64_t bound_growth_bytes; /* a second: of the host or the group as a whole */
+	uint64_t after_ns; /* how long memory lasts without it; UINT64_MAX = nothing else grows */
+	bool idle;	   /* no request waited on it */
+	/* EVICT_OVER */
+	uint32_t signal;  /* the last that was sent; 0 = none */
+	int error;	  /* positive errno: why it could not be ended */
+	uint64_t gone_ns; /* after the decision; 0 = it is not gone */
+	uint64_t freed_bytes;
 };
 
 /** All terms of a decision, frozen at the moment it was taken. */
@@ -117,6 +178,7 @@ struct pile_why {
 	/* PILE_INTENT_LEAK: workers that grow, the fastest of them, and by how much in which time */
 	uint32_t growing, pid;
 	uint64_t grown_bytes, grown_over_ns;
+	struct pile_why_evict evict; /* PILE_INTENT_EVICT */
 };
 
 struct pile_intent {
@@ -134,6 +196,7 @@ struct pile_intent {
 	uint64_t outage_ns; /* CLOSE: how long it was open */
 	uint64_t
 		at_ns; /* OPEN, CLOSE: when it happened, monotonic, where that is not now; 0 = now */
+	uint64_t grace_ns; /* EVICT: from SIGTERM to SIGKILL */
 	/* OPEN, CLOSE: it is over already, in the kernel: nothing is left to be done (record only) */
 	bool over;
 	struct pile_why why;

@@ -35,7 +35,7 @@
  * - memory_budget one form, >= 1MiB; memory_reserve auto or >= 1MiB; leak_notice none or 24min..720h
  * - fingerprints: full paths, each once, none below /proc, /sys, /dev and /run
  * - exempt: IP addresses, each once, none that covers every destination
- * - enforce: only rungs that are built
+ * - enforce: only rungs that are built; evict only with workers: prefork
  */
 int pile_check_policy(const struct pile_policy *policy, char *ret_path, size_t size,
 		      struct pile_error *err);

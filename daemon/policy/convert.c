@@ -31,11 +31,8 @@ struct rung {
 };
 
 static const struct rung rungs[] = {
-	{ "fail_fast", PILE_RUNG_FAIL_FAST },
-	{ "shed", 0 },
-	{ "throttle", 0 },
-	{ "evict", 0 },
-	{ "stop", 0 },
+	{ "fail_fast", PILE_RUNG_FAIL_FAST }, { "shed", 0 }, { "throttle", 0 },
+	{ "evict", PILE_RUNG_EVICT },	      { "stop", 0 },
 };
 
 static int fail_quantity(const char *key, const char *text, int r, const char *what,
@@ -225,14 +222,15 @@ static int convert_rung(const char *text, struct pile_policy_group *group, struc
 			return 0;
 		return pile_error_set(
 			err, EINVAL,
-			"enforce: '%s' is not in this version, which has only fail_fast: "
-			"write [fail_fast] or []",
+			"enforce: '%s' is not in this version, which has fail_fast and evict: "
+			"write [fail_fast], [evict], both or []",
 			text);
 	}
 	near = pile_hint_nearest(text, next_rung, NULL);
-	return pile_error_set(err, EINVAL,
-			      "enforce: '%.64s' is not a rung%s%s: write [fail_fast] or []", text,
-			      near ? ", did you mean " : "", near ? near : "");
+	return pile_error_set(
+		err, EINVAL,
+		"enforce: '%.64s' is not a rung%s%s: write [fail_fast], [evict], both or []", text,
+		near ? ", did you mean " : "", near ? near : "");
 }
 
 /* Port 0 is every port. A unix path is never refused anyway: what is written must mean something.

@@ -178,9 +178,21 @@ static void value_memory_budget(const struct pile_policy_group *g, char *buf, si
 		snprintf(buf, size, "host");
 }
 
+const struct pile_format_rung pile_format_rungs[PILE_FORMAT_RUNGS] = {
+	{ "fail_fast", PILE_RUNG_FAIL_FAST },
+	{ "evict", PILE_RUNG_EVICT },
+};
+
 static void value_enforce(const struct pile_policy_group *g, char *buf, size_t size)
 {
-	snprintf(buf, size, "%s", g->enforce & PILE_RUNG_FAIL_FAST ? "[fail_fast]" : "[]");
+	size_t len = 0;
+
+	for (size_t i = 0; i < PILE_FORMAT_RUNGS && len < size; i++)
+		if (g->enforce & pile_format_rungs[i].bit)
+			len += (size_t)snprintf(buf + len, size - len, "%s%s", len ? ", " : "[",
+						pile_format_rungs[i].name);
+	if (len < size)
+		snprintf(buf + len, size - len, "%s", len ? "]" : "[]");
 }
 
 static void value_fail_fast(const struct pile_policy_group *g, char *buf, size_t size)

@@ -23,6 +23,7 @@ enum pile_mode {
 /** Rungs of the ladder, as bits of pile_policy_group.enforce. Only the ones built are accepted. */
 enum pile_rung {
 	PILE_RUNG_FAIL_FAST = 1u << 0,
+	PILE_RUNG_EVICT = 1u << 3,
 };
 
 enum pile_workers {

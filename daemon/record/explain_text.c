@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "record/explain_evict.h"
 #include "record/explain_pen.h"
 
 #define MINUTE_NS (60 * NS_PER_SEC)
@@ -217,7 +218,7 @@ static void put_did_not_breaker(struct pen *pen, const struct pile_explain *expl
 	if (explain->blocked)
 		put(pen, "refuse connects or end waits (%s); ",
 		    pile_explain_text_blocked(explain->blocked));
-	put(pen, "refuse clients, kill workers or restart the service (this version cannot)");
+	put(pen, "refuse clients or restart the service (this version cannot)");
 }
 
 static void put_did_not_stage(struct pen *pen, const struct pile_explain *explain)
@@ -266,6 +267,10 @@ static void put_undo(struct pen *pen, const struct pile_explain *explain)
 {
 	struct word command;
 
+	if (explain->kind == PILE_INTENT_EVICT) {
+		pile_explain_evict_undo(pen, explain);
+		return;
+	}
 	if (explain->closed_ns && explain->kind == PILE_INTENT_BREAKER_OPEN) {
 		put(pen, "nothing to undo: closed after %s (%s)",
 		    duration(explain->closed_ns > explain->opened_ns
@@ -302,7 +307,12 @@ static const struct sentences *sentences_of(uint32_t kind)
 						put_cost_none };
 	static const struct sentences network = { put_why_network, put_did_record,
 						  put_did_not_network, put_cost_none };
+	static const struct sentences evict = { pile_explain_evict_why, pile_explain_evict_did,
+						pile_explain_evict_did_not,
+						pile_explain_evict_cost };
 
+	if (kind == PILE_INTENT_EVICT)
+		return &evict;
 	if (kind == PILE_INTENT_STAGE)
 		return &stage;
 	return kind == PILE_INTENT_NETWORK ? &network : &breaker;

@@ -79,7 +79,8 @@ static void group_sample(struct pile_sense *s, const struct pile_group *group, u
 		return;
 	}
 	if (!is_turn(&sg->memory_stat_ns, now_ns,
-		     ret->waiting < BUSY_WAITING ? CALM_EVERY_NS : PILE_TICK_NS / 2, slot))
+		     ret->waiting < BUSY_WAITING && !s->look.on ? CALM_EVERY_NS : PILE_TICK_NS / 2,
+		     slot))
 		return;
 	ret->memory_bytes = 0;
 	if (group->memory_stat_fd >= 0 &&

@@ -212,8 +212,7 @@ static void test_explain_that_acts(void **state)
 		 "refused 1,204 connects, ended 41 waits; saved about 12,380 s of waiting and 1.9 "
 		 "GiB of memory; "
 		 "probed 49 times; first effect 3 ms after the decision");
-	SENTENCE(did_not, &x,
-		 "refuse clients, kill workers or restart the service (this version cannot)");
+	SENTENCE(did_not, &x, "refuse clients or restart the service (this version cannot)");
 	SENTENCE(
 		cost, &x,
 		"1,204 connects failed with ECONNREFUSED at once, 41 pending ones with ECONNABORTED, each "
@@ -246,7 +245,7 @@ static void test_explain_that_only_watched(void **state)
 		 "(the group's enforce list does not name fail_fast)");
 	SENTENCE(did_not, &x,
 		 "refuse connects or end waits (the group's enforce list does not name fail_fast); "
-		 "refuse clients, kill workers or restart the service (this version cannot)");
+		 "refuse clients or restart the service (this version cannot)");
 	SENTENCE(cost, &x, "none: no connect failed because of this");
 	SENTENCE(undo, &x, "nothing to undo: nothing was changed");
 	assert_string_equal(pile_explain_text_state(&x), "would be open");
