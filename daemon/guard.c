@@ -201,6 +201,10 @@ static int start(struct pile_guard *g, struct pile_error *err)
 	missing_collect(g, diag);
 	if (pile_act_evicts_open(&g->evicts) < 0)
 		missing_add(g, "processes cannot be held by a pidfd: no worker is evicted");
+	else if (g->evicts.reaper_fd < 0)
+		missing_add(
+			g,
+			"no thread for it: the memory of a worker that is killed is free only when it has ended");
 	r = pile_sense_init(&g->sense);
 	if (r < 0)
 		return pile_error_set(err, r, "cannot read /proc/meminfo: %s", strerror(-r));

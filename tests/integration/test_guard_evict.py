@@ -172,6 +172,22 @@ class Evict(Fixture):
         until(lambda: got, 10, "its connect is over")
 
 
+class Leak(Fixture):
+    def policy(self):
+        return "leak_notice: 24min\n" + super().policy()      # its window is 10 s
+
+    def test_leak(self):
+        """20 MiB/s without end, by one that is idle now and then: ended before it comes to seconds."""
+        pids = self.pids()
+        pid = self.www.ask(op="leak", rate=20 * MIB, seconds=60)
+        x = until(lambda: next((x for x in self.evictions() if x["state"] == "closed"), None), 60, "it is ended")
+        self.assertEqual([p for p in pids if not alive(p)], [pid])
+        self.assertEqual((x["acted"], x["evict"]["cause"], x["evict"]["pid"], x["evict"]["idle"]), (True, "leak", pid, True))
+        self.assertGreater(x["why"]["exhausted_in_seconds"], 3)
+        self.assertLess(x["why"]["exhausted_in_seconds"], 9)
+        self.assertEqual(x["cost_text"], "no request: none was seen to wait on it")
+
+
 class Host(Fixture):
     """No budget: what runs out is the host's memory, of which all but 2 GiB are its reserve here."""
     FREE = 2048 * MIB

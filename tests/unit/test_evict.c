@@ -489,6 +489,63 @@ static void test_leak_not(void **state)
 	assert_non_null(ended(f, 30));
 }
 
+static void words(const struct pile_explain *x,
+		  const char *(*format)(const struct pile_explain *, char *, size_t),
+		  const char *wanted)
+{
+	char text[PILE_EXPLAIN_TEXT_MAX];
+
+	assert_string_equal(format(x, text, sizeof(text)), wanted);
+}
+
+static void test_words(void **state)
+{
+	struct fixture *f = *state;
+	struct pile_explain x = { .id = 17, .kind = PILE_INTENT_EVICT, .group = "www" };
+	struct pile_intent over = { .kind = PILE_INTENT_EVICT_OVER, .explain_id = 17 };
+	struct pile_intent *intent;
+	char text[256];
+
+	f->sample.workers[7].waiting = 1;
+	f->sample.workers[7].oldest_ns = 700 * MS;
+	f->state.next_explain_id = 17;
+	rate[7] = GIB;
+	intent = ended(f, 20);
+	assert_non_null(intent);
+	assert_string_equal(
+		pile_explain_text_intent(intent, "www", NULL, text, sizeof(text)),
+		"www: worker 107 grows by 1024 MiB/s and holds 439 MiB: the host's memory is gone in 669 ms: "
+		"sent SIGTERM. explain 17");
+	x.why = intent->why;
+	words(&x, pile_explain_text_why,
+	      "the host's memory (685 MiB left) is gone in 669 ms: worker 107 grows by 1024 MiB/s, 100.0 % of what "
+	      "www's 20 workers take, for 400 ms without a pause; it holds 439 MiB, the others 30 MiB on average; "
+	      "without it memory lasts for hours; busy with a request for 700 ms");
+	words(&x, pile_explain_text_did, "sent SIGTERM to worker 107; it is not gone yet");
+	words(&x, pile_explain_text_cost,
+	      "1 request lost, the oldest after 700 ms: its client sees the connection closed");
+	assert_string_equal(pile_explain_text_state(&x), "going on");
+	x.closed_ns = 1;
+	x.close_reason = PILE_CLOSE_ENDED;
+	x.why.evict.signal = SIGKILL;
+	x.why.evict.gone_ns = 200 * MS;
+	x.why.evict.freed_bytes = 450 * MIB;
+	words(&x, pile_explain_text_did,
+	      "sent SIGTERM, then SIGKILL to worker 107: gone 200 ms after the decision; it held 450 MiB");
+	x.close_reason = PILE_CLOSE_NOT_ENDED;
+	x.why.evict.signal = 0;
+	x.why.evict.error = ESTALE;
+	words(&x, pile_explain_text_did,
+	      "nothing was sent to worker 107: another process has its number by now");
+	words(&x, pile_explain_text_cost, "none: nothing was changed");
+	words(&x, pile_explain_text_command, "");
+	over.why = x.why;
+	over.close_reason = PILE_CLOSE_NOT_ENDED;
+	assert_string_equal(
+		pile_explain_text_intent(&over, "www", NULL, text, sizeof(text)),
+		"www: worker 107 could not be ended: another process has its number by now. explain 17 closed");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -498,7 +555,7 @@ int main(void)
 		E(test_no_outlier), E(test_never),     E(test_one_process),
 		E(test_late),	    E(test_pid_reuse), E(test_switches),
 		E(test_virtual),    E(test_budgets),   E(test_leak),
-		E(test_leak_busy),  E(test_leak_not),
+		E(test_leak_busy),  E(test_leak_not),  E(test_words),
 	};
 
 	return cmocka_run_group_tests_name("evict", tests, NULL, NULL);
