@@ -81,9 +81,10 @@ def CONNECT(s, host, port):
 KEPT = []
 
 
-def leak(rate, seconds):
+def leak(rate, seconds, most=1 << 40):
     until = time.monotonic() + seconds
-    while time.monotonic() < until:
+    while time.monotonic() < until and most > 0:
+        most -= rate // 20
         KEPT.append(b"x" * (rate // 20))
         time.sleep(0.05)
 
@@ -122,13 +123,13 @@ def answer(line):
     if q["op"] == "breathe":        # a request's memory, given back before the answer
         del bytearray(b"x" * q["bytes"])[:]
     if q["op"] == "hog":            # so much a second, and no answer before that is over
-        leak(q["rate"], q["seconds"])
+        leak(q["rate"], q["seconds"], q.get("most", 1 << 40))
     if q["op"] == "devour":         # as fast as the kernel gives it, up to so much
         for _ in range(q["bytes"] >> 25):
             KEPT.append(mmap.mmap(-1, 1 << 25, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE))
         time.sleep(q["seconds"])
     if q["op"] == "leak":           # from now on, beside whatever it is asked: so much a second, for so long
-        threading.Thread(target=leak, args=(q["rate"], q["seconds"]), daemon=True).start()
+        threading.Thread(target=leak, args=(q["rate"], q["seconds"], q.get("most", 1 << 40)), daemon=True).start()
     return os.getpid()
 
 

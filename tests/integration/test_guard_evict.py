@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 """test_guard_evict.py: one worker of a pool uses up its memory_budget: that one is ended, and nobody else, ever."""
+import contextlib
 import os
 import subprocess
 import sys
@@ -16,6 +17,7 @@ WORKERS = 10
 MIB = 1 << 20
 BUDGET = 700 * MIB  # of www; ten workers of Python hold about 80 MiB
 RATE = 150 * MIB
+MOST = BUDGET + 300 * MIB     # where nobody is ended
 
 
 def setUpModule():
@@ -58,13 +60,13 @@ class Fixture(unittest.TestCase):
     def evictions(self):
         return [x for x in self.guard.explains() if x["kind"] == "evict"]
 
-    def hog(self, rate=RATE, seconds=10, op="hog", **q):
+    def hog(self, rate=RATE, seconds=40, op="hog", **q):
         """One worker grows; the request, its answer or error, and when it began."""
         result = {"began": time.time()}
 
         def run():
             try:
-                result["answer"] = self.www.ask(op=op, rate=rate, seconds=seconds, **q)
+                result["answer"] = self.www.ask(op=op, rate=rate, seconds=seconds, **{"most": MOST, **q})
             except (OSError, AssertionError) as e:
                 result["answer"] = e
         thread = threading.Thread(target=run, daemon=True)
@@ -75,11 +77,11 @@ class Fixture(unittest.TestCase):
     def held(self):
         return sum(w["private_bytes"] or 0 for w in self.workers())
 
-    def nobody(self, pids, seconds, what):
-        """Nobody is ended for so long, and not for want of reason: more than the budget is used by then."""
-        self.guard_ticks(seconds)
+    def nobody(self, pids, what):
+        """Nobody is ended, and not for want of reason: until more than the budget is used, and for a second after that."""
+        until(lambda: [p for p in pids if not alive(p)] or self.held() > BUDGET, 60, f"{what}: a reason")
+        self.guard_ticks(1)
         self.assertEqual([p for p in pids if not alive(p)], [], what)
-        self.assertGreater(self.held(), BUDGET, f"{what}: was there a reason?")
 
     def guard_ticks(self, seconds):
         wanted = self.guard.get("status")["guard"]["ticks_total"] + 10 * seconds
@@ -95,7 +97,7 @@ class Evict(Fixture):
         """It is ended before the budget is used up; the others, their main process and the neighbours live."""
         pids, others = self.pids(), self.pids("other")
         hog = self.hog()
-        x = until(lambda: next((x for x in self.evictions() if x["state"] == "closed"), None), 15, "one is ended")
+        x = until(lambda: next((x for x in self.evictions() if x["state"] == "closed"), None), 40, "one is ended")
         dead = [p for p in pids if not alive(p)]
         self.assertEqual(dead, [x["evict"]["pid"]])
         self.assertEqual((x["acted"], x["evict"]["cause"], x["evict"]["bound"], x["evict"]["signal"]),
@@ -126,7 +128,7 @@ class Evict(Fixture):
         """Who does not hear SIGTERM is killed after the grace."""
         pids = self.pids()
         self.hog(deaf=True)
-        x = until(lambda: next((x for x in self.evictions() if x["state"] == "closed"), None), 15, "one is ended")
+        x = until(lambda: next((x for x in self.evictions() if x["state"] == "closed"), None), 40, "one is ended")
         self.assertEqual([p for p in pids if not alive(p)], [x["evict"]["pid"]])
         self.assertEqual(x["evict"]["signal"], "SIGKILL")
         FIGURES["deaf to SIGTERM: gone after the decision, s"] = x["evict"]["gone_after_seconds"]
@@ -136,28 +138,28 @@ class Evict(Fixture):
         """All of them grow: a pile-up is for other rungs."""
         pids = self.pids()
         for _ in range(4 * WORKERS):
-            self.www.ask(op="leak", rate=RATE // 4 // WORKERS, seconds=8)
-        self.nobody(pids, 8, "an even growth")
+            self.www.ask(op="leak", rate=RATE // 4 // WORKERS, seconds=60, most=MOST // 4 // WORKERS)
+        self.nobody(pids, "an even growth")
         self.assertEqual(self.evictions(), [])
 
     def test_budget_outlives_the_guard(self):
         """One of ten in 30 s, also when the guard was started anew between the two."""
         pids = self.pids()
         self.hog()
-        first = until(lambda: next((x for x in self.evictions() if x["state"] == "closed"), None), 15, "one is ended")
+        first = until(lambda: next((x for x in self.evictions() if x["state"] == "closed"), None), 40, "one is ended")
         until(lambda: os.path.exists(f"{self.guard.state}/evicted"), 2, "kept")
         self.guard.stop()
         self.guard = self.world.guard(self.policy())
         until(lambda: len(self.pids()) >= WORKERS - 1 and all(w["private_bytes"] for w in self.workers()), 20, "they are known")
         self.hog()
-        self.nobody([p for p in pids if p != first["evict"]["pid"]], 6, "a second within 30 s")
+        self.nobody([p for p in pids if p != first["evict"]["pid"]], "a second within 30 s")
         self.assertEqual(self.evictions(), [])
 
     def test_moved(self):
         """A worker that is in another cgroup by now is not the group's to end, whatever it reads."""
         pids = self.pids()
         self.hog(move=self.world.cgroup("else"))
-        self.nobody(pids, 7, "another cgroup's")
+        self.nobody(pids, "another cgroup's")
         self.assertEqual(self.evictions(), [])
 
     def test_connecting(self):
@@ -166,10 +168,14 @@ class Evict(Fixture):
         port = peer.tell("listen")
         peer.drop(port, True)
         pids, got = self.pids(), []
-        threading.Thread(target=lambda: got.append(self.www.connect(peer.v4, port, seconds=8, grow=[RATE, 8])), daemon=True).start()
-        self.nobody(pids, 6, "it waits on a dependency")
+
+        def connect():
+            with contextlib.suppress(OSError, AssertionError):  # the test is over before it is
+                got.append(self.www.connect(peer.v4, port, seconds=35, grow=[RATE, 35, MOST]))
+        threading.Thread(target=connect, daemon=True).start()
+        self.nobody(pids, "it waits on a dependency")
         self.assertEqual(self.evictions(), [])
-        until(lambda: got, 10, "its connect is over")
+        self.assertEqual(got, [], "its connect was pending all the while")
 
 
 class Leak(Fixture):
@@ -205,7 +211,7 @@ class Host(Fixture):
         """As fast as one processor can: 1 to 2 GiB/s. The host's reserve is not touched."""
         pids = self.pids()
         hog = self.hog(op="devour", bytes=self.FREE + 512 * MIB)
-        x = until(lambda: next((x for x in self.evictions() if x["state"] == "closed"), None), 10, "one is ended")
+        x = until(lambda: next((x for x in self.evictions() if x["state"] == "closed"), None), 40, "one is ended")
         self.assertEqual([p for p in pids if not alive(p)], [x["evict"]["pid"]])
         self.assertEqual((x["evict"]["cause"], x["evict"]["bound"]), ("hog", "host"))
         grew = x["candidates"][0]["growth_bytes_per_second"] / MIB
@@ -222,9 +228,9 @@ class Observe(Fixture):
 
     def test_would_have(self):
         pids = self.pids()
-        self.hog(seconds=6)
-        x = until(lambda: next(iter(self.evictions()), None), 10, "told")
-        self.nobody(pids, 4, "observe mode")
+        self.hog()
+        x = until(lambda: next(iter(self.evictions()), None), 40, "told")
+        self.nobody(pids, "observe mode")
         self.assertEqual((x["acted"], x["blocked"], x["evict"]["cause"]), (False, "mode: observe", "hog"))
         self.assertEqual(x["did_text"], f"nothing: would have sent SIGTERM to worker {x['evict']['pid']} (mode: observe)")
         until(lambda: self.evictions()[0]["state"] == "closed", 20, "over when it grows no more")
@@ -237,9 +243,9 @@ class NotNamed(Fixture):
 
     def test_rung(self):
         pids = self.pids()
-        self.hog(seconds=7)
-        x = until(lambda: next(iter(self.evictions()), None), 10, "told")
-        self.nobody(pids, 5, "without evict in enforce")
+        self.hog()
+        x = until(lambda: next(iter(self.evictions()), None), 40, "told")
+        self.nobody(pids, "without evict in enforce")
         self.assertEqual((x["acted"], x["blocked"]), (False, "the group's enforce list does not name evict"))
 
 
@@ -249,8 +255,8 @@ class Alone(Fixture):
     def test_alone(self):
         """A pool of one: ended, nobody would serve."""
         pids = self.pids()
-        self.www.ask(op="leak", rate=RATE, seconds=10)
-        self.nobody(pids, 9, "the only worker")
+        self.www.ask(op="leak", rate=RATE, seconds=60, most=MOST)
+        self.nobody(pids, "the only worker")
         self.assertEqual(self.evictions(), [])
 
 
