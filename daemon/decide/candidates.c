@@ -5,14 +5,17 @@
 
 #include "util/macro.h"
 
+#define GROWTH_MAX (1ULL << 42) /* bytes a second: 2,048 of them, times 1000, are a number */
+
 static uint64_t growth_of(const struct pile_sample *sample, const struct pile_sample_worker *w,
 			  bool leak)
 {
 	if (leak)
-		return w->rate_bytes;
+		return MIN(w->rate_bytes, GROWTH_MAX);
 	if (!sample->recent_ns)
 		return 0;
-	return (uint64_t)((unsigned __int128)w->recent_bytes * NS_PER_SEC / sample->recent_ns);
+	return (uint64_t)MIN((unsigned __int128)w->recent_bytes * NS_PER_SEC / sample->recent_ns,
+			     (unsigned __int128)GROWTH_MAX);
 }
 
 /* The fastest first; the slowest are left out where there are too many. */
@@ -56,7 +59,7 @@ static void kin_fill(const struct pile_sample *sample, uint32_t group, struct pi
 
 static uint32_t share_of(uint64_t part, uint64_t whole)
 {
-	return whole ? (uint32_t)((unsigned __int128)part * 1000 / whole) : 0;
+	return whole ? (uint32_t)(part * 1000 / whole) : 0;
 }
 
 void pile_candidates_rank(const struct pile_sample *sample, uint32_t group, bool leak,
