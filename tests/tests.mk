@@ -24,6 +24,7 @@ UNIT_sense := daemon/sense/sense.c daemon/sense/requests.c daemon/kernel/counter
 UNIT_memory := daemon/sense/memory.c daemon/groups/groups.c daemon/groups/proc.c $(wildcard daemon/util/*.c)
 UNIT_proc := daemon/groups/proc.c
 UNIT_growth := daemon/sense/growth.c
+UNIT_act_evict := daemon/act/evict.c
 UNIT_look := daemon/sense/look.c daemon/groups/proc.c
 UNIT_leak := $(DECIDE_SRC) tests/unit/breaker_fixture.c daemon/record/explain_text.c daemon/record/explain_line.c daemon/record/explain_evict.c
 UNIT_evict := $(DECIDE_SRC) tests/unit/breaker_fixture.c daemon/record/explain_text.c daemon/record/explain_line.c daemon/record/explain_evict.c

@@ -415,6 +415,9 @@ static json_t *status_value(const struct pile_snapshot_half *half, const struct 
 	json_object_set_new(value, "policy", pile_json_policy_value(h));
 	json_object_set_new(value, "guard", status_guard(h));
 	json_object_set_new(value, "fail_fast", status_fail_fast(h));
+	json_object_set_new(value, "evict",
+			    json_pack("{s:I,s:I}", "workers_evicted_total", BIG(h->evicted_total),
+				      "would_have_evicted_total", BIG(h->would_evict_total)));
 	return value;
 }
 

@@ -121,6 +121,7 @@ class Evict(Fixture):
         self.assertRegex(x["cost_text"], r"^1 request lost|^no request")
         self.assertRegex(self.guard.events("evict", "www")[0]["text"],
                          rf"^www: worker {dead[0]} grows by \d+ MiB/s and holds \d+ MiB: its memory_budget is gone in .*: sent SIGTERM")
+        self.assertEqual(self.guard.get("status")["evict"], {"workers_evicted_total": 1, "would_have_evicted_total": 0})
         self.assertIn("\npileguard_workers_evicted_total 1\n", self.guard.http("GET", "/metrics")[1])
         self.assertIn(f"\nof       {dead[0]} ", self.ctl("explain", str(x["id"])))
 
