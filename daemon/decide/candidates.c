@@ -73,8 +73,9 @@ void pile_candidates_rank(const struct pile_sample *sample, uint32_t group, bool
 
 		if (w->group != group)
 			continue;
-		ret_sum->workers++;
-		ret_sum->private_bytes += w->private_bytes;
+		/* one of another cgroup takes memory, too, but makes the pool no larger: whoever reads is a worker */
+		ret_sum->workers += w->home;
+		ret_sum->private_bytes += w->home ? w->private_bytes : 0;
 		ret_sum->growth_bytes += growth;
 		if (growth)
 			candidate_add(ret, w, growth);

@@ -9,9 +9,10 @@
 #include "sense/sample.h"
 
 struct pile_candidates_sum {
+	/* of those in the group's own cgroup */
 	uint32_t workers;
 	uint64_t private_bytes;
-	uint64_t growth_bytes; /* a second, of those that grow */
+	uint64_t growth_bytes; /* a second, of all that grow */
 };
 
 /**

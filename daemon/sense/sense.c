@@ -119,7 +119,8 @@ void pile_sense_tick(struct pile_sense *s, struct pile_kernel *k, struct pile_gr
 	s->growth.look = pile_look_sample(&s->look, g, now_ns, ret);
 	s->growth.hurry |= s->look.blind;
 	pile_growth_sample(&s->growth, k, now_ns, ret);
-	if (s->growth.walked_ns == now_ns && s->growth.whole)
+	/* of a part of the workers nobody can say who takes most */
+	if (s->growth.walked_ns == now_ns && s->growth.whole && !s->growth.lost)
 		pile_workers_sample(s, g, now_ns, ret);
 	s->tick++;
 }

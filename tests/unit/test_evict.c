@@ -268,6 +268,39 @@ static void test_never(void **state)
 	assert_non_null(ended(f, 15));
 }
 
+static void tell_gone(struct fixture *f, uint32_t id)
+{
+	f->sample.evicted[0] = (struct pile_sample_evicted){ .explain_id = id,
+							     .signal = SIGTERM,
+							     .gone_ns = now(f) };
+	f->sample.n_evicted = 1;
+	look(f);
+	f->sample.n_evicted = 0;
+}
+
+/* Somebody's processes that read from the group's sockets, too: the pool is no larger for them. */
+static void test_readers(void **state)
+{
+	struct fixture *f = *state;
+
+	workers = 300;
+	rate[3] = rate[4] = rate[5] = 200 * MIB;
+	assert_null(ended(f, 40));
+	available = 1000 * (int64_t)MIB;
+	rate[4] = rate[5] = 0;
+	assert_non_null(ended(f, 40));
+	assert_int_equal(said(f, PILE_INTENT_EVICT)->why.evict.workers, POOL);
+	tell_gone(f, said(f, PILE_INTENT_EVICT)->explain_id);
+	/* and one of theirs is no reason to end one of ours */
+	f->state.evicts.past_next = 0;
+	memset(f->state.evicts.past, 0, sizeof(f->state.evicts.past));
+	available = 1200 * (int64_t)MIB;
+	rate[3] = 0;
+	rate[200] = 400 * MIB;
+	rate[6] = 20 * MIB;
+	assert_null(ended(f, 40));
+}
+
 static void test_one_process(void **state)
 {
 	struct fixture *f = *state;
@@ -366,16 +399,6 @@ static void test_virtual(void **state)
 	assert_non_null(said(f, PILE_INTENT_EVICT_OVER));
 	assert_int_equal(said(f, PILE_INTENT_EVICT_OVER)->blocked, PILE_BLOCKED_OBSERVE);
 	assert_int_equal(said(f, PILE_INTENT_EVICT_OVER)->close_reason, PILE_CLOSE_GONE);
-}
-
-static void tell_gone(struct fixture *f, uint32_t id)
-{
-	f->sample.evicted[0] = (struct pile_sample_evicted){ .explain_id = id,
-							     .signal = SIGTERM,
-							     .gone_ns = now(f) };
-	f->sample.n_evicted = 1;
-	look(f);
-	f->sample.n_evicted = 0;
 }
 
 /* One a second; of twenty two in 30 s; also by an earlier guard. */
@@ -553,9 +576,10 @@ int main(void)
 		E(test_hog),	    E(test_slow_hog),  E(test_large_request),
 		E(test_even),	    E(test_few),       E(test_not_the_cause),
 		E(test_no_outlier), E(test_never),     E(test_one_process),
-		E(test_late),	    E(test_pid_reuse), E(test_switches),
-		E(test_virtual),    E(test_budgets),   E(test_leak),
-		E(test_leak_busy),  E(test_leak_not),  E(test_words),
+		E(test_readers),    E(test_late),      E(test_pid_reuse),
+		E(test_switches),   E(test_virtual),   E(test_budgets),
+		E(test_leak),	    E(test_leak_busy), E(test_leak_not),
+		E(test_words),
 	};
 
 	return cmocka_run_group_tests_name("evict", tests, NULL, NULL);
