@@ -28,7 +28,7 @@
 /* budgets (design.md): one a second on this host, a tenth of a group's workers (at least one) in 30 s */
 #define PILE_EVICT_EVERY_NS NS_PER_SEC
 #define PILE_EVICT_SPAN_NS (30 * NS_PER_SEC)
-#define PILE_EVICT_PAST_MAX 32 /* one a second for 30 s */
+#define PILE_EVICT_PAST_MAX 64 /* one a second for 30 s, and as many that were blocked */
 
 /** One eviction under way. */
 struct pile_evict_episode {
