@@ -165,7 +165,7 @@ static __always_inline void used_note(struct sock *sk, __u32 group, struct pile_
 }
 
 /* A connection of a worker to a destination, just started or older than the guard. */
-static __always_inline void connect_follow(struct sock *sk, __u32 group)
+static __always_inline void connect_follow(struct sock *sk, __u32 group, __u32 worker)
 {
 	struct pile_bpf_destination key = { .group = group };
 	struct pile_bpf_destination_counts *counts;
@@ -187,6 +187,7 @@ static __always_inline void connect_follow(struct sock *sk, __u32 group)
 	__builtin_memcpy(st->addr, key.addr, 16);
 	st->group = key.group;
 	st->port = key.port;
+	st->worker = worker;
 	st->established = sk->__sk_common.skc_state == TCP_ESTABLISHED;
 	st->started_ns = bpf_ktime_get_ns();
 	if (st->established)

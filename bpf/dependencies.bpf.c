@@ -49,7 +49,7 @@ int BPF_PROG(tcp_state, struct sock *sk, int oldstate, int newstate)
 	if (newstate == TCP_SYN_SENT) {
 		group = current_group();
 		if (group < PILE_GROUPS_MAX)
-			connect_follow(sk, group);
+			connect_follow(sk, group, bpf_get_current_pid_tgid() >> 32);
 		return 0;
 	}
 	if (oldstate == TCP_SYN_SENT) {

@@ -167,7 +167,7 @@ static __always_inline void connection_adopt(struct task_struct *task, struct so
 	if (sk->__sk_common.skc_state != TCP_SYN_SENT &&
 	    sk->__sk_common.skc_state != TCP_ESTABLISHED)
 		return;
-	connect_follow(sk, cg->group);
+	connect_follow(sk, cg->group, task->tgid);
 }
 
 SEC("iter/task_file")

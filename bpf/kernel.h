@@ -238,6 +238,7 @@ struct task_struct {
 	struct task_struct *group_leader;
 	struct files_struct *files;
 	u64 start_boottime;
+	struct task_struct *real_parent;
 	struct mm_struct *mm;
 	char comm[16];
 	struct signal_struct *signal;

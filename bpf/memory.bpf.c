@@ -39,11 +39,17 @@ static __always_inline __u64 bytes_of(__s64 pages, const struct pile_bpf_control
 	return pages > 0 ? (__u64)pages * ctl->page_bytes : 0;
 }
 
+/* Of the v2 hierarchy. */
+static __always_inline __u64 cgroup_of(struct task_struct *task)
+{
+	return task->cgroups->dfl_cgrp->kn->id;
+}
+
 SEC("iter/task")
 int walk_workers(struct bpf_iter__task *ctx)
 {
 	struct pile_bpf_record_worker rec = { .head = { PILE_RECORD_WORKER, sizeof(rec) } };
-	struct task_struct *task = ctx->task;
+	struct task_struct *task = ctx->task, *parent;
 	struct pile_bpf_control *ctl = control_get();
 	struct pile_bpf_worker *worker;
 	struct mm_struct *mm;
@@ -57,6 +63,10 @@ int walk_workers(struct bpf_iter__task *ctx)
 		return 0;
 	rec.group = worker->group;
 	rec.start_ns = task->start_boottime;
+	rec.cgroup_id = cgroup_of(task);
+	parent = task->real_parent;
+	rec.parent = parent->tgid;
+	rec.parent_cgroup_id = cgroup_of(parent);
 	rec.private_bytes = bytes_of(PAGES_OF(mm, MM_ANONPAGES), ctl);
 	rec.resident_bytes = rec.private_bytes + bytes_of(PAGES_OF(mm, MM_FILEPAGES), ctl) +
 			     bytes_of(PAGES_OF(mm, MM_SHMEMPAGES), ctl);

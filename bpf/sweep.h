@@ -258,6 +258,7 @@ static __always_inline void connect_sweep(struct seq_file *seq, struct sock *sk)
 	rec.port = st->port;
 	rec.cookie = bpf_get_socket_cookie(sk);
 	rec.started_ns = st->started_ns;
+	rec.worker = st->worker;
 	rec.netns = sk->__sk_common.skc_net.net->ns.inum;
 	source_read(&rec, sk);
 	if (bpf_seq_write(seq, &rec, sizeof(rec)) == 0)

@@ -44,8 +44,12 @@ static const char *g_enforce(const json_t *row, char *buf, size_t size)
 {
 	const json_t *rungs = pile_value_get(row, "enforce");
 
-	snprintf(buf, size, "%s",
-		 json_array_size(rungs) ? json_string_value(json_array_get(rungs, 0)) : "-");
+	size_t len = 0;
+
+	snprintf(buf, size, "-");
+	for (size_t i = 0; i < json_array_size(rungs) && len < size; i++)
+		len += (size_t)snprintf(buf + len, size - len, "%s%s", len ? "," : "",
+					json_string_value(json_array_get(rungs, i)));
 	return buf;
 }
 

@@ -121,6 +121,7 @@ static const char *cell_note(const json_t *g, char *buf, size_t size)
 		{ strcmp(pile_value_text(g, "stage"), "calm") != 0, pile_value_text(g, "stage") },
 		{ enforces(g, "fail_fast"), "fail_fast on" },
 		{ enforces(g, "shed"), "shed on" },
+		{ enforces(g, "evict"), "evict on" },
 		{ pile_value_is(g, "learned_long_poll"), "long poll, learned" },
 		{ pile_value_number(g, "workers.count") == 1, "1 process" },
 	};

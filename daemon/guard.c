@@ -199,6 +199,12 @@ static int start(struct pile_guard *g, struct pile_error *err)
 	pile_groups_init(&g->groups, &hierarchy);
 	diag = pile_act_open(&g->act);
 	missing_collect(g, diag);
+	if (pile_act_evicts_open(&g->evicts) < 0)
+		missing_add(g, "processes cannot be held by a pidfd: no worker is evicted");
+	else if (g->evicts.reaper_fd < 0)
+		missing_add(
+			g,
+			"no thread for it: the memory of a worker that is killed is free only when it has ended");
 	r = pile_sense_init(&g->sense);
 	if (r < 0)
 		return pile_error_set(err, r, "cannot read /proc/meminfo: %s", strerror(-r));
@@ -209,6 +215,7 @@ static int start(struct pile_guard *g, struct pile_error *err)
 	pile_slow_motd(&g->slow, ""); /* of a guard that was killed */
 	g->n_learned = pile_keep_learned_load(g->options.state_dir, g->learned, PILE_GROUPS_MAX);
 	pile_command_recall(g);
+	pile_evicted_recall(g);
 	pile_reload_start(g, &policy);
 	r = pile_publish_open(g);
 	if (r < 0)
@@ -251,6 +258,7 @@ static void stop(struct pile_guard *g)
 			       "pileguard stops: everything is open");
 		pile_slow_motd(&g->slow, "");
 	}
+	pile_act_evicts_close(&g->evicts);
 	pile_child_stop(g);
 	if (g->child.listen_fd >= 0) {
 		close(g->child.listen_fd);

@@ -11,6 +11,7 @@
 #include <systemd/sd-event.h>
 
 #include "act/act.h"
+#include "act/evict.h"
 #include "act/selftest.h"
 #include "api/snapshot.h"
 #include "pileguard/api.h"
@@ -84,6 +85,7 @@ struct pile_guard {
 	struct pile_decide decide;
 	struct pile_decide_view view;
 	struct pile_act act;
+	struct pile_act_evicts evicts;
 	struct pile_record record;
 	struct pile_slow slow;
 	struct pile_child child;
@@ -125,6 +127,7 @@ struct pile_guard {
 	uint64_t losses_said; /* sum of all that was counted as lost when it was last told */
 	int store_error_said, motd_error_said;
 	uint32_t explain_next_kept;
+	uint64_t evicted_kept; /* evictions that were handed over to be kept */
 	uint32_t host_seed;
 	uint32_t
 		host_share_permille; /* where it stands for enforce_share: 0..999; 1000 = nowhere */
@@ -195,6 +198,12 @@ void pile_learned_save(struct pile_guard *g, uint64_t now_ns);
 void pile_selftest_tick(struct pile_guard *g, uint64_t now_ns);
 /** pile_selftest_again - in the next tick. */
 void pile_selftest_again(struct pile_guard *g);
+
+/* evicted.c */
+/** pile_evicted_recall - start only: evictions of an earlier guard count against the budgets. */
+void pile_evicted_recall(struct pile_guard *g);
+/** pile_evicted_keep - hand over to be kept what has changed. */
+void pile_evicted_keep(struct pile_guard *g, uint64_t now_ns);
 
 /* motd.c */
 /** pile_motd_tick - hand over the line for logins when it has changed. */

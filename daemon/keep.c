@@ -10,7 +10,8 @@
 #define LEARNED_FILE "learned"
 #define DISARM_FILE "disarmed"
 #define EXPLAIN_FILE "explain.next" /* a number: the next episode's */
-#define RUNNING_FILE "running"	    /* there while a guard runs; empty */
+#define EVICTED_FILE "evicted"
+#define RUNNING_FILE "running" /* there while a guard runs; empty */
 #define UNCLEAN_FILE "unclean" /* when guards ended without taking it away: seconds, a line each */
 #define SAFE_FILE "safe-mode"  /* until when the last one was, and how long: seconds */
 #define KEEP_PATH_MAX 280
@@ -112,6 +113,22 @@ int pile_keep_disarmed_load(const char *state_dir, char *ret, size_t size)
 {
 	char path[KEEP_PATH_MAX];
 	ssize_t n = file_read(path_in(state_dir, DISARM_FILE, path), ret, size - 1);
+
+	ret[MAX(n, 0)] = '\0';
+	return n < 0 ? (int)n : 0;
+}
+
+int pile_keep_evicted(const char *state_dir, const char *text)
+{
+	char path[KEEP_PATH_MAX];
+
+	return file_write(path_in(state_dir, EVICTED_FILE, path), text, strlen(text), 0600, true);
+}
+
+int pile_keep_evicted_load(const char *state_dir, char *ret, size_t size)
+{
+	char path[KEEP_PATH_MAX];
+	ssize_t n = file_read(path_in(state_dir, EVICTED_FILE, path), ret, size - 1);
 
 	ret[MAX(n, 0)] = '\0';
 	return n < 0 ? (int)n : 0;

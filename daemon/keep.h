@@ -38,6 +38,15 @@ int pile_keep_disarmed(const char *state_dir, const char *text);
  */
 int pile_keep_disarmed_load(const char *state_dir, char *ret, size_t size);
 
+#define PILE_KEEP_EVICTED_MAX \
+	4096 /* lines of evictions that count still: 31 of 20 digits and a name */
+
+/** pile_keep_evicted - this text: evictions that count against the budgets. Returns 0 or negative errno. */
+int pile_keep_evicted(const char *state_dir, const char *text);
+
+/** pile_keep_evicted_load - Returns 0, or negative errno, when there is none: then @ret is "". */
+int pile_keep_evicted_load(const char *state_dir, char *ret, size_t size);
+
 #define PILE_KEEP_UNCLEAN_MAX 3 /* product.md, safe mode: so many unclean ends ... */
 #define PILE_KEEP_UNCLEAN_S 600 /* ... within so many seconds */
 

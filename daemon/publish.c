@@ -147,6 +147,8 @@ static void host_fill(const struct pile_guard *g, struct pile_snapshot_host *h)
 	h->closed_total = g->record.closed_total;
 	h->would_open_total = g->record.would_open_total;
 	h->shed_total = g->decide.sheds.refused;
+	h->evicted_total = g->record.evicted_total;
+	h->would_evict_total = g->record.would_evict_total;
 	h->drift = 0;
 	for (uint32_t i = 0; i < g->groups.n_groups; i++)
 		if (g->groups.groups[i].used)
@@ -185,6 +187,8 @@ static void group_fill(const struct pile_guard *g, uint32_t slot, uint64_t now_n
 	to->gate_ready = pile_act_gate_ready(&g->act, &g->groups, slot);
 	to->workers_kind = group->config.workers;
 	to->enforce = enforcing ? enforced(g, slot, to->gate_ready) : 0;
+	if (enforcing && g->view.evict_ready && group->present && !group->foreign)
+		to->enforce |= group->config.enforce & PILE_RUNG_EVICT;
 	to->gate_missing = enforcing && (group->config.enforce & PILE_RUNG_FAIL_FAST) &&
 			   group->present && !group->foreign && !to->gate_ready;
 	to->stage = g->decide.verdict[slot].stage;

@@ -183,6 +183,16 @@ static void explain_run(struct pile_slow *s)
 	s->explain_error = pile_keep_explain_next(s->state_dir, next);
 }
 
+static void evicted_run(struct pile_slow *s)
+{
+	char text[PILE_KEEP_EVICTED_MAX];
+
+	s->evicted_wanted = false;
+	memcpy(text, s->evicted_text, sizeof(text));
+	pthread_mutex_unlock(&s->lock);
+	s->evicted_error = pile_keep_evicted(s->state_dir, text);
+}
+
 /* In this order: first what somebody waits for, then what is told. */
 static void (*job_next(const struct pile_slow *s))(struct pile_slow *)
 {
@@ -190,10 +200,15 @@ static void (*job_next(const struct pile_slow *s))(struct pile_slow *)
 		bool wanted;
 		void (*run)(struct pile_slow *);
 	} jobs[] = {
-		{ s->disarm_wanted, disarm_run },   { s->commit_wanted, commit_run },
-		{ s->motd_wanted, motd_run },	    { s->n > 0, line_run },
-		{ s->load_wanted, load_run },	    { s->watch_wanted, watch_run },
-		{ s->learned_wanted, learned_run }, { s->explain_next_wanted, explain_run },
+		{ s->disarm_wanted, disarm_run },
+		{ s->commit_wanted, commit_run },
+		{ s->evicted_wanted, evicted_run },
+		{ s->motd_wanted, motd_run },
+		{ s->n > 0, line_run },
+		{ s->load_wanted, load_run },
+		{ s->watch_wanted, watch_run },
+		{ s->learned_wanted, learned_run },
+		{ s->explain_next_wanted, explain_run },
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(jobs); i++)
@@ -286,6 +301,10 @@ static bool line_allowed(struct pile_slow *s, const struct pile_event *event)
 	case PILE_EVENT_CLOSE:
 		common = event->notice == PILE_NOTICE_WOULD_REFUSE ||
 			 event->notice == PILE_NOTICE_WOULD_ALLOW;
+		break;
+	case PILE_EVENT_EVICT:
+		common = event->notice == PILE_NOTICE_WOULD_EVICT ||
+			 event->notice == PILE_NOTICE_WOULD_EVICT_OVER;
 		break;
 	case PILE_EVENT_HALF_OPEN:
 	case PILE_EVENT_NETWORK:
@@ -410,6 +429,7 @@ void pile_slow_again(struct pile_slow *s)
 	s->commit_wanted |= s->commit_done.error != 0;
 	s->disarm_wanted |= s->disarm_done.error != 0;
 	s->learned_wanted |= s->learned_error != 0;
+	s->evicted_wanted |= s->evicted_error != 0;
 	s->explain_next_wanted |= s->explain_error != 0;
 	s->motd_wanted |= s->motd_error != 0;
 	if (job_next(s))
@@ -426,6 +446,8 @@ int pile_slow_trouble(struct pile_slow *s)
 	pthread_mutex_unlock(&s->lock);
 	if (!error)
 		error = s->learned_error ? s->learned_error : s->explain_error;
+	if (!error)
+		error = s->evicted_error;
 	return error;
 }
 
@@ -444,6 +466,15 @@ void pile_slow_learned(struct pile_slow *s, const struct pile_baseline_record *r
 	s->n_learned = MIN(n, PILE_GROUPS_MAX);
 	memcpy(s->learned, records, s->n_learned * sizeof(records[0]));
 	s->learned_wanted = true;
+	pthread_cond_signal(&s->wake);
+	pthread_mutex_unlock(&s->lock);
+}
+
+void pile_slow_evicted(struct pile_slow *s, const char *text)
+{
+	pthread_mutex_lock(&s->lock);
+	snprintf(s->evicted_text, sizeof(s->evicted_text), "%s", text);
+	s->evicted_wanted = true;
 	pthread_cond_signal(&s->wake);
 	pthread_mutex_unlock(&s->lock);
 }

@@ -12,6 +12,7 @@
 
 #include "decide/baseline.h"
 #include "decide/disarm.h"
+#include "keep.h"
 #include "policy/policy.h"
 #include "record/record.h"
 #include "watch.h"
@@ -72,6 +73,8 @@ struct pile_slow {
 	bool learned_wanted;
 	uint32_t n_learned;
 	struct pile_baseline_record learned[PILE_GROUPS_MAX];
+	bool evicted_wanted;
+	char evicted_text[PILE_KEEP_EVICTED_MAX];
 	bool explain_next_wanted;
 	uint32_t explain_next;
 	bool disarm_wanted;
@@ -83,7 +86,8 @@ struct pile_slow {
 	bool motd_wanted;
 	char motd_text[PILE_MOTD_TEXT_MAX]; /* "" = no such file */
 	int motd_error;
-	int learned_error, explain_error; /* of the last write: negative errno; 0 = fine */
+	int learned_error, explain_error,
+		evicted_error; /* of the last write: negative errno; 0 = fine */
 };
 
 /**
@@ -149,6 +153,9 @@ void pile_slow_learned(struct pile_slow *s, const struct pile_baseline_record *r
  * old journal line, means another one.
  */
 void pile_slow_explain_next(struct pile_slow *s, uint32_t next);
+
+/** pile_slow_evicted - keep this text: evictions that count against the budgets also after a restart. */
+void pile_slow_evicted(struct pile_slow *s, const char *text);
 
 /** pile_slow_again - what could not be written is tried once more. */
 void pile_slow_again(struct pile_slow *s);

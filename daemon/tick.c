@@ -151,6 +151,7 @@ void pile_tick_group(enum pile_groups_event event, uint32_t slot, void *arg)
 /* What decide must know of each group; the large part only when something changed. */
 void pile_tick_view(struct pile_guard *g, bool whole)
 {
+	g->view.evict_ready = g->evicts.ready && g->kernel.iter_workers;
 	/* those of the last tick, too: what is gone must be seen to be */
 	g->view.n_groups = MAX(g->view.n_groups, g->groups.n_groups);
 	for (uint32_t i = 0; i < g->view.n_groups; i++) {
@@ -347,6 +348,9 @@ void pile_tick_record(struct pile_guard *g, uint64_t now_ns)
 		const char *name = host ? "" : config->name, *unit = host ? "" : config->unit;
 
 		event_say(g, pile_record_intent(&g->record, intent, name, unit, now_ns, real));
+		if (intent->kind == PILE_INTENT_EVICT)
+			pile_record_candidates(&g->record, intent->explain_id,
+					       &g->decide.evicts.candidates);
 		if (intent->kind != PILE_INTENT_BREAKER_OPEN || intent->blocked != PILE_BLOCKED_NO)
 			continue;
 		if (intent->over) {
@@ -488,9 +492,12 @@ void pile_tick(struct pile_guard *g)
 	pile_act_sample(&g->act, &g->kernel, &g->sample);
 	pile_act_probe_tick(&g->act, now_ns, &g->sample);
 	pile_act_loop_sample(&g->act, &g->kernel, &g->sample);
+	pile_act_evicts_sample(&g->evicts, &g->sample, now_ns);
 	pile_tick_view(g, false);
 	pile_decide_tick(&g->decide, &g->view, &g->sample, g->intents, &g->n_intents);
+	pile_act_evicts_carry_out(&g->evicts, &g->groups, g->intents, g->n_intents, now_ns);
 	explain_next_keep(g);
+	pile_evicted_keep(g, now_ns);
 	effects_update(g); /* before a close drops the gate's counts */
 	pile_act_carry_out(&g->act, &g->kernel, g->intents, g->n_intents, &g->sense,
 			   g->groups.own_netns, now_ns);

@@ -44,6 +44,8 @@ static json_t *rungs_value(uint32_t enforce)
 		json_array_append_new(list, json_string("fail_fast"));
 	if (enforce & PILE_RUNG_SHED)
 		json_array_append_new(list, json_string("shed"));
+	if (enforce & PILE_RUNG_EVICT)
+		json_array_append_new(list, json_string("evict"));
 	return list;
 }
 
@@ -437,6 +439,9 @@ static json_t *status_value(const struct pile_snapshot_half *half, const struct 
 	json_object_set_new(value, "fail_fast", status_fail_fast(h));
 	json_object_set_new(value, "shed",
 			    json_pack("{s:I}", "connections_refused_total", BIG(h->shed_total)));
+	json_object_set_new(value, "evict",
+			    json_pack("{s:I,s:I}", "workers_evicted_total", BIG(h->evicted_total),
+				      "would_have_evicted_total", BIG(h->would_evict_total)));
 	return value;
 }
 

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* Events, explain records and the policy as JSON: the past; json.c shows the present. */
 #include <inttypes.h>
+#include <signal.h>
 #include <string.h>
 
 #include "api/json.h"
 #include "api/json_value.h"
+#include "record/explain_evict.h"
 #include "record/explain_text.h"
 
 #define OK 200
@@ -23,6 +25,7 @@ static const char *event_kind_name(uint32_t kind)
 		[PILE_EVENT_DISARM] = "disarm",	      [PILE_EVENT_ARM] = "arm",
 		[PILE_EVENT_DROPPED] = "dropped",     [PILE_EVENT_FILES] = "files",
 		[PILE_EVENT_LEAK] = "leak",	      [PILE_EVENT_SHED] = "shed",
+		[PILE_EVENT_EVICT] = "evict",
 	};
 
 	return kind < ARRAY_LEN(names) && names[kind] ? names[kind] : "unknown";
@@ -72,6 +75,7 @@ static const char *explain_kind_name(uint32_t kind)
 		[PILE_INTENT_STAGE] = "stage",
 		[PILE_INTENT_NETWORK] = "network",
 		[PILE_INTENT_SHED_OPEN] = "shed",
+		[PILE_INTENT_EVICT] = "evict",
 	};
 
 	return kind < ARRAY_LEN(names) && names[kind] ? names[kind] : "unknown";
@@ -154,6 +158,61 @@ static void sentences_set(json_t *value, const struct pile_explain *x)
 			pile_json_value_text_or_null(sentences[i].format(x, text, sizeof(text))));
 }
 
+static json_t *candidate_value(const struct pile_candidate *c)
+{
+	json_t *value =
+		json_pack("{s:I,s:o,s:I,s:I,s:I,s:o,s:I,s:o}", "pid", BIG(c->pid), "comm",
+			  pile_json_value_text(c->comm), "parent", BIG(c->parent), "private_bytes",
+			  BIG(c->private_bytes), "growth_bytes_per_second", BIG(c->growth_bytes),
+			  "share_ratio", pile_json_value_milli(c->share_permille), "waiting",
+			  BIG(c->waiting), "oldest_seconds", pile_json_value_seconds(c->oldest_ns));
+
+	json_object_update_new(
+		value, json_pack("{s:o,s:o,s:b,s:b,s:b,s:b}", "started_seconds_after_boot",
+				 pile_json_value_seconds(c->start_ns), "rising_seconds",
+				 pile_json_value_seconds(c->rising_ns), "connecting", c->connecting,
+				 "in_own_cgroup", c->home, "master", c->master, "alone", c->alone));
+	return value;
+}
+
+/* Terms, result and candidates of an eviction. */
+static void evict_set(json_t *value, const struct pile_explain *x)
+{
+	static const char *const causes[] = {
+		[PILE_EVICT_HOG] = "hog", [PILE_EVICT_LEAK] = "leak"
+	};
+	static const char *const bounds[] = { [PILE_EVICT_HOST] = "host",
+					      [PILE_EVICT_BUDGET] = "memory_budget",
+					      [PILE_EVICT_LIMIT] = "cgroup" };
+	static const char *const signals[] = { [SIGKILL] = "SIGKILL", [SIGTERM] = "SIGTERM" };
+	const struct pile_why_evict *e = &x->why.evict;
+	json_t *list = json_array(), *terms;
+
+	terms = json_pack(
+		"{s:I,s:o,s:o,s:I,s:I,s:o,s:o,s:o,s:o,s:b}", "pid", BIG(x->why.pid), "cause",
+		e->cause < ARRAY_LEN(causes) && causes[e->cause] ? json_string(causes[e->cause])
+								 : json_null(),
+		"bound", e->bound < ARRAY_LEN(bounds) ? json_string(bounds[e->bound]) : json_null(),
+		"workers", BIG(e->workers), "private_bytes", BIG(e->private_bytes),
+		"others_mean_bytes", json_integer(BIG(e->others_bytes)), "rising_seconds",
+		pile_json_value_seconds(e->rising_ns), "bound_growth_bytes_per_second",
+		json_integer(BIG(e->bound_growth_bytes)), "lasts_without_it_seconds",
+		pile_json_value_seconds(e->after_ns), "idle", e->idle);
+	json_object_update_new(
+		terms, json_pack("{s:o,s:o,s:o,s:o}", "signal",
+				 e->signal < ARRAY_LEN(signals) && signals[e->signal]
+					 ? json_string(signals[e->signal])
+					 : json_null(),
+				 "gone_after_seconds",
+				 e->gone_ns ? pile_json_value_seconds(e->gone_ns) : json_null(),
+				 "freed_bytes", pile_json_value_known(e->freed_bytes), "errno",
+				 pile_json_value_known((uint64_t)MAX(e->error, 0))));
+	json_object_set_new(value, "evict", terms);
+	for (uint32_t i = 0; i < MIN(x->candidates.n, PILE_CANDIDATES_MAX); i++)
+		json_array_append_new(list, candidate_value(&x->candidates.list[i]));
+	json_object_set_new(value, "candidates", list);
+}
+
 /** When a monotonic moment was, by the wall clock at the episode's start. */
 static json_t *moment_value(const struct pile_explain *x, uint64_t t_ns)
 {
@@ -165,15 +224,17 @@ static json_t *moment_value(const struct pile_explain *x, uint64_t t_ns)
 static json_t *explain_value(const struct pile_explain *x, uint64_t now_ns)
 {
 	uint64_t end_ns = x->closed_ns ? x->closed_ns : now_ns;
-	bool breaker = x->kind == PILE_INTENT_BREAKER_OPEN || x->kind == PILE_INTENT_SHED_OPEN;
+	bool breaker = x->kind == PILE_INTENT_BREAKER_OPEN || x->kind == PILE_INTENT_SHED_OPEN,
+	     evict = x->kind == PILE_INTENT_EVICT;
 	json_t *value = json_pack(
 		"{s:I,s:s,s:o,s:o,s:o,s:s,s:b,s:o,s:o,s:o,s:o,s:o,s:o}", "id", BIG(x->id), "kind",
 		explain_kind_name(x->kind), "group", pile_json_value_text_or_null(x->group), "unit",
 		pile_json_value_text_or_null(x->unit), "endpoint",
 		breaker ? pile_json_value_endpoint(&x->endpoint) : json_null(), "state",
-		pile_explain_text_state(x), "acted", breaker && !x->blocked, "blocked",
-		pile_json_value_text_or_null(pile_explain_text_blocked(x->blocked)), "opened_at",
-		pile_json_value_time(x->opened_realtime_ns), "half_open_at",
+		pile_explain_text_state(x), "acted", (breaker || evict) && !x->blocked, "blocked",
+		pile_json_value_text_or_null(evict ? pile_explain_evict_switch(x->blocked)
+						   : pile_explain_text_blocked(x->blocked)),
+		"opened_at", pile_json_value_time(x->opened_realtime_ns), "half_open_at",
 		moment_value(x, x->half_open_ns), "closed_at", moment_value(x, x->closed_ns),
 		"lasted_seconds",
 		pile_json_value_seconds(end_ns > x->opened_ns ? end_ns - x->opened_ns : 0),
@@ -181,6 +242,8 @@ static json_t *explain_value(const struct pile_explain *x, uint64_t now_ns)
 
 	json_object_set_new(value, "why", why_value(&x->why));
 	json_object_set_new(value, "did", did_value(x));
+	if (evict)
+		evict_set(value, x);
 	sentences_set(value, x);
 	return value;
 }

@@ -123,6 +123,15 @@ static void group_sanitize(struct pile_snapshot_group *group)
 	bool_clamp(&group->sample.present);
 }
 
+static void candidate_sanitize(struct pile_candidate *candidate)
+{
+	TERMINATE(candidate->comm);
+	bool_clamp(&candidate->connecting);
+	bool_clamp(&candidate->home);
+	bool_clamp(&candidate->master);
+	bool_clamp(&candidate->alone);
+}
+
 static void explain_sanitize(struct pile_explain *explain)
 {
 	TERMINATE(explain->group);
@@ -137,6 +146,10 @@ static void explain_sanitize(struct pile_explain *explain)
 	bool_clamp(&explain->why.in_kernel);
 	bool_clamp(&explain->why.by_share);
 	bool_clamp(&explain->why.mute);
+	bool_clamp(&explain->why.evict.idle);
+	explain->candidates.n = MIN(explain->candidates.n, (uint32_t)PILE_CANDIDATES_MAX);
+	for (uint32_t i = 0; i < explain->candidates.n; i++)
+		candidate_sanitize(&explain->candidates.list[i]);
 }
 
 static void half_sanitize(struct pile_snapshot_half *half)

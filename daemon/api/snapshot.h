@@ -159,7 +159,8 @@ struct pile_snapshot_host {
 	bool network_suspect;
 	uint64_t opened_total, refused_total, ended_total, closed_total; /* rung 1, carried out */
 	uint64_t would_open_total;
-	uint64_t shed_total; /* rung 2: connections refused */
+	uint64_t shed_total;			   /* rung 2: connections refused */
+	uint64_t evicted_total, would_evict_total; /* rung 4 */
 	/* BPF cost, only when the kernel's statistics are on; else 0 */
 	uint64_t bpf_run_ns, bpf_run_count;
 };

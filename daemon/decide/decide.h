@@ -5,12 +5,14 @@
  * Compiled for the host with sanitizers and fed hand-made and recorded traces
  * (tests/unit/test_decide.c). Parts: baseline.c (what is normal), risk.c (time to exhaustion, risk
  * ratio), verdict.c (stages S1-S3, recorded only), proof.c (is it dead?), network.c (own network),
- * hand.c (hold, release), disarm.c (hands off), breaker.c (rung 1), shed.c (rung 2), leak.c (told only).
+ * hand.c (hold, release), disarm.c (hands off), breaker.c (rung 1), shed.c (rung 2), leak.c (told only),
+ * candidates.c, evict.c (rung 4).
  */
 #pragma once
 
 #include "decide/baseline.h"
 #include "decide/breaker.h"
+#include "decide/evict.h"
 #include "decide/intent.h"
 #include "decide/leak.h"
 #include "decide/network.h"
@@ -41,6 +43,7 @@ struct pile_decide_view {
 	uint32_t host_seed;	/* hash of the machine id: jitter */
 	bool disarmed;		/* by hand: what is open closes, nothing opens, holds end */
 	bool shed_tcp_ready, shed_unix_ready; /* this kernel can refuse connections, and lets us */
+	bool evict_ready; /* workers can be looked at and ended on this host: rung 4 works */
 	uint32_t
 		n_groups; /* none is used from here on; a slot that was given away is among them once more */
 	struct pile_decide_group groups[PILE_GROUPS_MAX];
@@ -54,6 +57,7 @@ struct pile_decide {
 	struct pile_network network;
 	struct pile_leak leak[PILE_GROUPS_MAX];
 	struct pile_sheds sheds;
+	struct pile_evicts evicts;
 	/* starts at 1, or where the recorder left off; 0 is skipped when it wraps */
 	uint32_t next_explain_id;
 	uint64_t last_tick_ns;	       /* 0 = none yet */

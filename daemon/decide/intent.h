@@ -15,16 +15,20 @@
 
 #define PILE_BREAKERS_MAX 64 /* episodes of rung 1 at once, virtual ones included */
 
+#define PILE_EVICTS_MAX 16     /* evictions under way at once, virtual ones included */
+#define PILE_CANDIDATES_MAX 10 /* workers that an eviction was chosen from, kept in its record */
+
 /* destinations that the guard may ask by itself at once, before anything is opened */
 #define PILE_SCOUTS_MAX 8
 
 /*
  * In one tick: close, open and renew or allow of every breaker, a stage and a leak of every group, the
- * network, probes and what they found, opening and close of what the loop in the kernel did, and of doors.
+ * network, probes and what they found, opening and close of what the loop in the kernel did, and of doors,
+ * evictions and their ends.
  */
 #define PILE_INTENTS_MAX                                                         \
 	(4 * PILE_BREAKERS_MAX + 2 * PILE_GROUPS_MAX + 2 + 2 * PILE_SCOUTS_MAX + \
-	 2 * PILE_LOOP_MAX + 2 * PILE_DOORS_MAX)
+	 2 * PILE_LOOP_MAX + 2 * PILE_DOORS_MAX + 2 * PILE_EVICTS_MAX)
 
 enum pile_intent_kind {
 	PILE_INTENT_NONE = 0,
@@ -56,6 +60,8 @@ enum pile_intent_kind {
 	/* connections to a listener (`endpoint`) are refused at its limit, or would be; until CLOSE (record only) */
 	PILE_INTENT_SHED_OPEN,
 	PILE_INTENT_SHED_CLOSE,
+	PILE_INTENT_EVICT, /* rung 4: end one worker, by pid and start time */
+	PILE_INTENT_EVICT_OVER, /* it is gone, could not be ended, or does not grow any more (record only) */
 };
 
 /** Which switch kept an intent from being carried out. */
@@ -96,6 +102,61 @@ enum pile_close_reason {
 	PILE_CLOSE_QUIET,     /* a virtual episode that nobody tries any more */
 	PILE_CLOSE_DISARMED,  /* by hand, with everything else */
 	PILE_CLOSE_CALM,      /* nothing was refused for a while */
+	PILE_CLOSE_ENDED,     /* EVICT: the worker is gone */
+	PILE_CLOSE_NOT_ENDED, /* EVICT: it could not be ended */
+};
+
+enum pile_evict_cause {
+	PILE_EVICT_NONE = 0,
+	PILE_EVICT_HOG,	 /* memory is gone within seconds, by this worker's growth */
+	PILE_EVICT_LEAK, /* ... within minutes, by one that grows without end */
+};
+
+/** What would be used up. */
+enum pile_evict_bound {
+	PILE_EVICT_HOST = 0, /* the host's memory, but for its reserve */
+	PILE_EVICT_BUDGET,   /* the policy's memory_budget */
+	PILE_EVICT_LIMIT,    /* memory.max of the cgroup, or of one above it */
+};
+
+/** A worker that might be ended, with every term; ranked by what it took of late. */
+struct pile_candidate {
+	uint32_t pid, parent;
+	uint64_t start_ns; /* since boot */
+	uint64_t private_bytes;
+	uint64_t growth_bytes;	 /* a second */
+	uint32_t share_permille; /* of all that the group's workers grew */
+	uint32_t waiting;	 /* requests that it has not answered */
+	uint64_t oldest_ns;	 /* age of the oldest of them; 0 = none */
+	uint64_t rising_ns;	 /* for so long without a pause */
+	bool connecting;	 /* waits on a dependency: never ended */
+	bool home;		 /* in the group's own cgroup, as who forked it; else never ended */
+	bool master;		 /* other workers are its children: never ended */
+	bool alone;		 /* no other worker has its parent: never ended */
+	char comm[16];
+};
+
+struct pile_candidates {
+	uint32_t n;
+	struct pile_candidate list[PILE_CANDIDATES_MAX];
+};
+
+/** Terms of an eviction beside those of pile_why, and what came of it (EVICT_OVER). */
+struct pile_why_evict {
+	uint32_t cause, bound; /* enum pile_evict_cause, pile_evict_bound */
+	uint32_t workers;      /* of the group that were looked at */
+	uint32_t few;	       /* so many take what share_permille says */
+	uint64_t start_ns, private_bytes;
+	uint64_t rising_ns;	     /* it has grown for so long without a pause */
+	uint64_t others_bytes;	     /* what the others hold, on average */
+	uint64_t bound_growth_bytes; /* a second: of the host or the group as a whole */
+	uint64_t after_ns; /* how long memory lasts without it; UINT64_MAX = nothing else grows */
+	bool idle;	   /* no request waited on it */
+	/* EVICT_OVER */
+	uint32_t signal;  /* the last that was sent; 0 = none */
+	int error;	  /* positive errno: why it could not be ended */
+	uint64_t gone_ns; /* after the decision; 0 = it is not gone */
+	uint64_t freed_bytes;
 };
 
 /** All terms of a decision, frozen at the moment it was taken. */
@@ -141,6 +202,7 @@ struct pile_why {
 	/* ... the destination that most of the group's connections wait for, and how many; family 0: none does */
 	struct pile_endpoint waits_for;
 	uint32_t waits;
+	struct pile_why_evict evict; /* PILE_INTENT_EVICT */
 };
 
 /** What one door may do, each tick. */
@@ -167,6 +229,7 @@ struct pile_intent {
 	uint64_t outage_ns; /* CLOSE: how long it was open */
 	uint64_t
 		at_ns; /* OPEN, CLOSE: when it happened, monotonic, where that is not now; 0 = now */
+	uint64_t grace_ns; /* EVICT: from SIGTERM to SIGKILL */
 	/* OPEN, CLOSE: it is over already, in the kernel: nothing is left to be done (record only) */
 	bool over;
 	struct pile_why why;

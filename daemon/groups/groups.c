@@ -108,14 +108,15 @@ void pile_table_files_clear(struct pile_group *group)
 {
 	group->events_fd = -1;
 	group->memory_stat_fd = -1;
+	group->memory_current_fd = -1;
 	group->pids_fd = -1;
 	group->pressure_fd = -1;
 }
 
 static void files_close(struct pile_group *group)
 {
-	int *fds[] = { &group->events_fd, &group->memory_stat_fd, &group->pids_fd,
-		       &group->pressure_fd };
+	int *fds[] = { &group->events_fd, &group->memory_stat_fd, &group->memory_current_fd,
+		       &group->pids_fd, &group->pressure_fd };
 
 	for (size_t i = 0; i < ARRAY_LEN(fds); i++)
 		if (*fds[i] >= 0)
@@ -132,6 +133,7 @@ void pile_groups_files_again(struct pile_groups *g, uint32_t slot)
 	} files[] = {
 		{ &group->events_fd, "cgroup.events" },
 		{ &group->memory_stat_fd, "memory.stat" },
+		{ &group->memory_current_fd, "memory.current" },
 		{ &group->pids_fd, "pids.current" },
 		{ &group->pressure_fd, "memory.pressure" },
 	};

@@ -39,7 +39,8 @@ struct pile_group {
 	uint32_t restarts;	      /* how often the cgroup was made anew while we followed it */
 	uint32_t n_listeners;
 	uint64_t seen_ns; /* last time a listener or the cgroup was seen */
-	int events_fd, memory_stat_fd, pids_fd, pressure_fd; /* kept open; -1 = not there */
+	/* kept open; -1 = not there */
+	int events_fd, memory_stat_fd, memory_current_fd, pids_fd, pressure_fd;
 	uint64_t memory_limit_bytes;
 	uint32_t pids_limit;
 };

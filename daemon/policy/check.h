@@ -36,7 +36,7 @@
  * - fingerprints: full paths, each once, none below /proc, /sys, /dev and /run
  * - exempt: IP addresses, each once, none that covers every destination
  * - server_speaks_first: IP addresses with a port, each once
- * - enforce: only rungs that are built
+ * - enforce: only rungs that are built; evict only with workers: prefork
  */
 int pile_check_policy(const struct pile_policy *policy, char *ret_path, size_t size,
 		      struct pile_error *err);

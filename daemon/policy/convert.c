@@ -37,7 +37,7 @@ static const struct rung rungs[] = {
 	{ "fail_fast", PILE_RUNG_FAIL_FAST },
 	{ "shed", PILE_RUNG_SHED },
 	{ "throttle", 0 },
-	{ "evict", 0 },
+	{ "evict", PILE_RUNG_EVICT },
 	{ "stop", 0 },
 };
 
@@ -242,14 +242,15 @@ static int convert_rung(const char *text, struct pile_policy_group *group, struc
 			return 0;
 		return pile_error_set(
 			err, EINVAL,
-			"enforce: '%s' is not in this version, which has " PILE_RUNGS_TEXT
-			": write [fail_fast] or []",
+			"enforce: '%s' is not in this version, which has fail_fast, shed and evict: "
+			"write [fail_fast], or more of them, or []",
 			text);
 	}
 	near = pile_hint_nearest(text, next_rung, NULL);
-	return pile_error_set(err, EINVAL,
-			      "enforce: '%.64s' is not a rung%s%s: write [fail_fast] or []", text,
-			      near ? ", did you mean " : "", near ? near : "");
+	return pile_error_set(
+		err, EINVAL,
+		"enforce: '%.64s' is not a rung%s%s: write [fail_fast], [evict], both or []", text,
+		near ? ", did you mean " : "", near ? near : "");
 }
 
 /* Port 0 is every port. A unix path is never refused anyway: what is written must mean something.

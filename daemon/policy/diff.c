@@ -69,30 +69,51 @@ static void diff_top(struct sentence *s, const struct pile_policy *from,
 	}
 }
 
+/* How many groups of @in have the rung that @out's do not, and what those enforce there, all together. */
+static unsigned int rung_count(const struct pile_policy *in, const struct pile_policy *out,
+			       uint32_t rung, uint32_t *ret_other)
+{
+	unsigned int n = 0;
+
+	*ret_other = 0;
+	for (uint32_t i = 0; i < in->n_groups; i++) {
+		uint32_t other = rungs_of(out, in->groups[i].name);
+
+		if (!(in->groups[i].enforce & rung) || other & rung)
+			continue;
+		*ret_other |= other;
+		n++;
+	}
+	return n;
+}
+
+static void diff_rung(struct sentence *s, const struct pile_policy *from,
+		      const struct pile_policy *to, const struct pile_format_rung *rung)
+{
+	uint32_t before, after;
+	unsigned int gained = rung_count(to, from, rung->bit, &before),
+		     lost = rung_count(from, to, rung->bit, &after);
+
+	if (gained) {
+		begin(s);
+		append(s, "%u group%s %s (was: %s)", gained,
+		       gained == 1 ? " enforces" : "s enforce", rung->name,
+		       before ? "not" : "none");
+	}
+	if (lost) {
+		begin(s);
+		append(s, "%u group%s %s (was: %s)", lost, lost == 1 ? " enforces" : "s enforce",
+		       after ? "it no more" : "nothing", rung->name);
+	}
+}
+
 /* The line that matters most comes first, and is one for all groups: who may act now that might not
  * before. */
 static void diff_enforce(struct sentence *s, const struct pile_policy *from,
 			 const struct pile_policy *to)
 {
-	const uint32_t rung = PILE_RUNG_FAIL_FAST;
-	unsigned int gained = 0, lost = 0;
-
-	for (uint32_t i = 0; i < to->n_groups; i++)
-		gained += to->groups[i].enforce & rung &&
-			  !(rungs_of(from, to->groups[i].name) & rung);
-	for (uint32_t i = 0; i < from->n_groups; i++)
-		lost += from->groups[i].enforce & rung &&
-			!(rungs_of(to, from->groups[i].name) & rung);
-	if (gained) {
-		begin(s);
-		append(s, "%u group%s fail_fast (was: none)", gained,
-		       gained == 1 ? " enforces" : "s enforce");
-	}
-	if (lost) {
-		begin(s);
-		append(s, "%u group%s nothing (was: fail_fast)", lost,
-		       lost == 1 ? " enforces" : "s enforce");
-	}
+	for (size_t i = 0; i < PILE_FORMAT_RUNGS; i++)
+		diff_rung(s, from, to, &pile_format_rungs[i]);
 }
 
 /* Groups of @policy that @other does not have. */

@@ -195,21 +195,22 @@ static void list_end(char *buf, size_t size, size_t used)
 		snprintf(buf + used, size - used, "%s", used ? "]" : "[]");
 }
 
+const struct pile_format_rung pile_format_rungs[PILE_FORMAT_RUNGS] = {
+	{ "fail_fast", PILE_RUNG_FAIL_FAST },
+	{ "shed", PILE_RUNG_SHED },
+	{ "evict", PILE_RUNG_EVICT },
+};
+
 static void value_enforce(const struct pile_policy_group *g, char *buf, size_t size)
 {
-	static const struct {
-		uint32_t bit;
-		const char *name;
-	} rungs[] = {
-		{ PILE_RUNG_FAIL_FAST, "fail_fast" },
-		{ PILE_RUNG_SHED, "shed" },
-	};
-	size_t used = 0;
+	size_t len = 0;
 
-	for (size_t i = 0; i < ARRAY_LEN(rungs); i++)
-		if (g->enforce & rungs[i].bit)
-			used = list_add(rungs[i].name, buf, size, used);
-	list_end(buf, size, used);
+	for (size_t i = 0; i < PILE_FORMAT_RUNGS && len < size; i++)
+		if (g->enforce & pile_format_rungs[i].bit)
+			len += (size_t)snprintf(buf + len, size - len, "%s%s", len ? ", " : "[",
+						pile_format_rungs[i].name);
+	if (len < size)
+		snprintf(buf + len, size - len, "%s", len ? "]" : "[]");
 }
 
 static void value_fail_fast(const struct pile_policy_group *g, char *buf, size_t size)

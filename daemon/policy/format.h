@@ -14,6 +14,15 @@
 #define PILE_FORMAT_VALUE_MAX \
 	1280 /* 16 exemptions of at most 48 characters, quoted, with commas \
 				    */
+/** A rung that is built, by the word for it, mildest first. */
+struct pile_format_rung {
+	const char *name;
+	uint32_t bit; /* of enum pile_rung */
+};
+
+#define PILE_FORMAT_RUNGS 3
+extern const struct pile_format_rung pile_format_rungs[PILE_FORMAT_RUNGS];
+
 #define PILE_FORMAT_KEYS 19
 
 /** One key of a group and how its value is written (YAML, on one line). */

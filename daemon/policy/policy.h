@@ -24,6 +24,7 @@ enum pile_mode {
 enum pile_rung {
 	PILE_RUNG_FAIL_FAST = 1u << 0,
 	PILE_RUNG_SHED = 1u << 1,
+	PILE_RUNG_EVICT = 1u << 3,
 };
 
 enum pile_workers {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* The one-line journal text of each kind of intent. */
+#include "record/explain_evict.h"
 #include "record/explain_pen.h"
 
 /** What an intent's line needs to know. */
@@ -237,6 +238,16 @@ static void put_line_shed_over(struct pen *pen, const struct line *line)
 	put(pen, ". explain %u closed", intent->explain_id);
 }
 
+static void put_line_evict(struct pen *pen, const struct line *line)
+{
+	pile_explain_evict_line(pen, line->intent, line->group);
+}
+
+static void put_line_evict_over(struct pen *pen, const struct line *line)
+{
+	pile_explain_evict_line_over(pen, line->intent, line->group);
+}
+
 const char *pile_explain_text_intent(const struct pile_intent *intent, const char *group,
 				     const struct pile_explain *explain, char *buf, size_t size)
 {
@@ -253,6 +264,8 @@ const char *pile_explain_text_intent(const struct pile_intent *intent, const cha
 		[PILE_INTENT_LEAK_OVER] = put_line_leak_over,
 		[PILE_INTENT_SHED_OPEN] = put_line_shed,
 		[PILE_INTENT_SHED_CLOSE] = put_line_shed_over,
+		[PILE_INTENT_EVICT] = put_line_evict,
+		[PILE_INTENT_EVICT_OVER] = put_line_evict_over,
 	};
 	struct line line = { intent, group && group[0] ? group : "host", explain };
 	struct pen pen = pen_start(buf, size);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * explain_pen.h: words into a caller's buffer; shared by explain_text.c and explain_line.c only.
+ * explain_pen.h: words into a caller's buffer; shared by explain_text.c, explain_line.c and explain_evict.c only.
  * Pure: no clock, no allocation. Cuts what does not fit; the buffer is always terminated.
  */
 #pragma once
@@ -113,6 +113,8 @@ static inline const char *close_reason_text(uint32_t reason)
 		[PILE_CLOSE_QUIET] = "nobody tried it any more",
 		[PILE_CLOSE_DISARMED] = "disarmed by hand",
 		[PILE_CLOSE_CALM] = "nobody too many",
+		[PILE_CLOSE_ENDED] = "the worker is gone",
+		[PILE_CLOSE_NOT_ENDED] = "the worker could not be ended",
 	};
 
 	return reason < ARRAY_LEN(texts) ? texts[reason] : texts[PILE_CLOSE_NONE];

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "record/explain_evict.h"
 #include "record/explain_pen.h"
 
 #define MINUTE_NS (60 * NS_PER_SEC)
@@ -366,6 +367,10 @@ static void put_undo(struct pen *pen, const struct pile_explain *explain)
 {
 	struct word command;
 
+	if (explain->kind == PILE_INTENT_EVICT) {
+		pile_explain_evict_undo(pen, explain);
+		return;
+	}
 	if (explain->closed_ns &&
 	    (explain->kind == PILE_INTENT_BREAKER_OPEN || explain->kind == PILE_INTENT_SHED_OPEN)) {
 		put(pen, "nothing to undo: closed after %s (%s)",
@@ -406,12 +411,17 @@ static const struct sentences *sentences_of(uint32_t kind)
 						put_cost_none };
 	static const struct sentences network = { put_why_network, put_did_record,
 						  put_did_not_network, put_cost_none };
+	static const struct sentences evict = { pile_explain_evict_why, pile_explain_evict_did,
+						pile_explain_evict_did_not,
+						pile_explain_evict_cost };
 
 	static const struct sentences shed = { put_why_shed, put_did_shed, put_did_not_shed,
 					       put_cost_shed };
 
 	if (kind == PILE_INTENT_SHED_OPEN)
 		return &shed;
+	if (kind == PILE_INTENT_EVICT)
+		return &evict;
 	if (kind == PILE_INTENT_STAGE)
 		return &stage;
 	return kind == PILE_INTENT_NETWORK ? &network : &breaker;

@@ -128,6 +128,28 @@ static void explain_close(struct pile_record *r, struct pile_explain *x,
 		r->closed_total++;
 }
 
+/* What came of it: the terms of the decision stay. */
+static void evicted_take(struct pile_explain *x, const struct pile_intent *intent)
+{
+	const struct pile_why_evict *from = &intent->why.evict;
+
+	if (!x)
+		return;
+	x->why.evict.signal = from->signal;
+	x->why.evict.error = intent->close_reason == PILE_CLOSE_NOT_ENDED ? from->error : 0;
+	x->why.evict.gone_ns = from->gone_ns;
+	x->why.evict.freed_bytes = from->freed_bytes;
+}
+
+/* It is no breaker that closes, and not counted as one. */
+static void evict_close(struct pile_explain *x, const struct pile_intent *intent, uint64_t now_ns)
+{
+	if (!x || x->closed_ns)
+		return;
+	x->closed_ns = now_ns;
+	x->close_reason = intent->close_reason;
+}
+
 static void explain_follow(struct pile_record *r, const struct pile_intent *intent,
 			   const char *group, const char *unit, uint64_t now_ns,
 			   uint64_t realtime_ns)
@@ -145,6 +167,15 @@ static void explain_follow(struct pile_record *r, const struct pile_intent *inte
 	case PILE_INTENT_NETWORK:
 	case PILE_INTENT_SHED_OPEN:
 		explain_open(r, intent, group, unit, now_ns, realtime_ns);
+		break;
+	case PILE_INTENT_EVICT:
+		r->would_evict_total += intent->blocked != PILE_BLOCKED_NO;
+		explain_open(r, intent, group, unit, now_ns, realtime_ns);
+		break;
+	case PILE_INTENT_EVICT_OVER:
+		r->evicted_total += intent->close_reason == PILE_CLOSE_ENDED;
+		evicted_take(x, intent);
+		evict_close(x, intent, now_ns);
 		break;
 	case PILE_INTENT_STAGE:
 		/* stages have an event; an episode of their own only when the intent names one */
@@ -209,6 +240,10 @@ static enum pile_notice intent_notice(const struct pile_intent *intent)
 		return PILE_NOTICE_SHED;
 	case PILE_INTENT_SHED_CLOSE:
 		return PILE_NOTICE_SHED_OVER;
+	case PILE_INTENT_EVICT:
+		return acted ? PILE_NOTICE_EVICT : PILE_NOTICE_WOULD_EVICT;
+	case PILE_INTENT_EVICT_OVER:
+		return acted ? PILE_NOTICE_EVICT_OVER : PILE_NOTICE_WOULD_EVICT_OVER;
 	default:
 		return PILE_NOTICE_NONE;
 	}
@@ -235,6 +270,8 @@ static enum pile_event_kind event_kind(const struct pile_intent *intent)
 		[PILE_INTENT_LEAK_OVER] = PILE_EVENT_LEAK,
 		[PILE_INTENT_SHED_OPEN] = PILE_EVENT_SHED,
 		[PILE_INTENT_SHED_CLOSE] = PILE_EVENT_SHED,
+		[PILE_INTENT_EVICT] = PILE_EVENT_EVICT,
+		[PILE_INTENT_EVICT_OVER] = PILE_EVENT_EVICT,
 	};
 
 	return (size_t)intent->kind < ARRAY_LEN(kinds) ? kinds[intent->kind] : 0;
@@ -279,6 +316,15 @@ const struct pile_event *pile_record_probing(struct pile_record *r,
 	destination_set(e, &intent->endpoint);
 	pile_explain_text_probing(intent, group, e->text, sizeof(e->text));
 	return e;
+}
+
+void pile_record_candidates(struct pile_record *r, uint32_t explain_id,
+			    const struct pile_candidates *candidates)
+{
+	struct pile_explain *x = pile_record_explain(r, explain_id);
+
+	if (x)
+		x->candidates = *candidates;
 }
 
 void pile_record_effects(struct pile_record *r, uint32_t explain_id,

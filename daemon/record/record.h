@@ -31,6 +31,7 @@ enum pile_event_kind {
 	PILE_EVENT_FILES,   /* the policy's files are not what is in force, or are it again */
 	PILE_EVENT_LEAK,    /* workers whose memory grows without end, or no longer */
 	PILE_EVENT_SHED, /* connections are refused at a listener's limit, or would be; or no longer */
+	PILE_EVENT_EVICT, /* rung 4: a worker is ended, or would be; it is gone */
 };
 
 /** What the event means, for the journal's message catalog; the ids are in daemon/notice.c. */
@@ -60,6 +61,10 @@ enum pile_notice {
 	PILE_NOTICE_LEAK_OVER,
 	PILE_NOTICE_SHED, /* connections are refused from now on, or would be */
 	PILE_NOTICE_SHED_OVER,
+	PILE_NOTICE_EVICT, /* a worker is sent SIGTERM */
+	PILE_NOTICE_EVICT_OVER,
+	PILE_NOTICE_WOULD_EVICT,
+	PILE_NOTICE_WOULD_EVICT_OVER,
 	PILE_NOTICES,
 };
 
@@ -79,7 +84,7 @@ struct pile_event {
 /** One episode of rung 1 (or a stage, or own network): the answer to `pileguardctl explain ID`. */
 struct pile_explain {
 	uint32_t id;
-	/* enum pile_intent_kind that opened it: BREAKER_OPEN, SHED_OPEN, STAGE, NETWORK */
+	/* enum pile_intent_kind that opened it: BREAKER_OPEN, SHED_OPEN, STAGE, NETWORK, EVICT */
 	uint32_t kind;
 	char group[PILE_NAME_MAX];
 	char unit[PILE_UNIT_MAX];
@@ -96,10 +101,11 @@ struct pile_explain {
 	uint64_t admitted;     /* connects let through while half open */
 	/* monotonic time of the first refused or ended connect; 0 = none yet */
 	uint64_t first_effect_ns;
-	uint64_t saved_wait_ns; /* (refused + ended) x what a wait lasts: see record.c */
-	uint64_t saved_bytes;	/* memory those waits would have held at once */
-	uint32_t refuse_errno;	/* what the refused connects saw, positive */
-	uint64_t flips;		/* half-open steps that failed */
+	uint64_t saved_wait_ns;		   /* (refused + ended) x what a wait lasts: see record.c */
+	uint64_t saved_bytes;		   /* memory those waits would have held at once */
+	uint32_t refuse_errno;		   /* what the refused connects saw, positive */
+	uint64_t flips;			   /* half-open steps that failed */
+	struct pile_candidates candidates; /* EVICT: those it was chosen from, the first of them */
 };
 
 #define PILE_RECORD_EVENTS PILE_SNAPSHOT_EVENTS
@@ -115,6 +121,7 @@ struct pile_record {
 
 	uint64_t opened_total, refused_total, ended_total, closed_total, would_open_total;
 	uint64_t shed_total; /* connections refused (rung 2) */
+	uint64_t evicted_total, would_evict_total;
 };
 
 /** What the gate of an episode has counted so far; zero for episodes that did not act. */
@@ -146,6 +153,10 @@ const struct pile_event *pile_record_probing(struct pile_record *r,
 					     const struct pile_intent *intent, const char *group,
 					     const char *unit, uint64_t now_ns,
 					     uint64_t realtime_ns);
+
+/** pile_record_candidates - from whom the worker of an eviction was chosen. */
+void pile_record_candidates(struct pile_record *r, uint32_t explain_id,
+			    const struct pile_candidates *candidates);
 
 /** pile_record_effects - bring an open episode's counts up to date. */
 void pile_record_effects(struct pile_record *r, uint32_t explain_id,

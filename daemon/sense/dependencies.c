@@ -17,6 +17,9 @@
 #define LARGE_SWEEP 2000
 /* a destination that nobody uses is forgotten after five minutes */
 #define FORGET_NS (300 * NS_PER_SEC)
+/* our word was the last for so long: a log or a counter takes it, and never answers */
+#define ONE_WAY_MS 30000
+#define WAITS_MAX (PILE_SENSE_WORKERS_MAX / 2)
 
 static struct pile_sample_dependency *known_find(struct pile_sense *s, uint32_t group,
 						 const uint8_t *addr, uint16_t port)
@@ -198,6 +201,43 @@ static void open_see(struct sweep *sweep, const struct pile_bpf_record_connect *
 			    before(sweep->now_ns, rec->silent_ms));
 }
 
+/* A worker whose connect is pending, or that spoke last and has no answer. After so long nobody will answer. */
+static bool is_awaited(const struct pile_bpf_record_connect *rec)
+{
+	if (rec->state == PILE_CONNECT_PENDING)
+		return true;
+	return rec->silent_ms < ONE_WAY_MS &&
+	       (rec->state == PILE_CONNECT_SILENT || rec->state == PILE_CONNECT_MUTE ||
+		rec->state == PILE_CONNECT_UNACKED);
+}
+
+static uint32_t *waits_place(struct pile_sense *s, uint32_t pid)
+{
+	uint32_t at = (pid * 2654435761u) % PILE_SENSE_WORKERS_MAX;
+
+	while (s->waits[at] && s->waits[at] != pid)
+		at = (at + 1) % PILE_SENSE_WORKERS_MAX;
+	return &s->waits[at];
+}
+
+/* The table keeps free places, so that a look for a pid ends; what does not fit is told by n_waits. */
+static void waits_add(struct pile_sense *s, uint32_t pid)
+{
+	uint32_t *place;
+
+	if (!pid || s->n_waits > WAITS_MAX)
+		return;
+	place = waits_place(s, pid);
+	if (*place == pid || ++s->n_waits > WAITS_MAX)
+		return;
+	*place = pid;
+}
+
+bool pile_dependencies_awaited(const struct pile_sense *s, uint32_t pid)
+{
+	return s->n_waits > WAITS_MAX || *waits_place((struct pile_sense *)s, pid) == pid;
+}
+
 static void connect_see(const struct pile_bpf_record *record, void *arg)
 {
 	const struct pile_bpf_record_connect *rec = (const void *)record;
@@ -211,6 +251,8 @@ static void connect_see(const struct pile_bpf_record *record, void *arg)
 	if (rec->state == PILE_CONNECT_OVER)
 		return;
 	sweep->s->n_connects++;
+	if (sweep->s->named[rec->group] && is_awaited(rec))
+		waits_add(sweep->s, rec->worker);
 	d = known_get(sweep->s, sweep->k, rec->group, rec->addr, rec->port);
 	if (!d)
 		return;
@@ -242,7 +284,8 @@ static bool sweep_due(const struct pile_sense *s, const struct pile_kernel *k, u
 		return since >= QUIET_SWEEP_NS;
 	if (s->n_connects > LARGE_SWEEP)
 		return since >= (pending ? LARGE_SWEEP_NS : CALM_SWEEP_NS);
-	return pending || since >= CALM_SWEEP_NS;
+	/* somebody may be ended for his memory: not one who waits */
+	return pending || s->look.on || since >= CALM_SWEEP_NS;
 }
 
 static void connects_sweep(struct pile_sense *s, struct pile_kernel *k, uint64_t now_ns)
@@ -263,6 +306,8 @@ static void connects_sweep(struct pile_sense *s, struct pile_kernel *k, uint64_t
 	}
 	s->n_pending = 0;
 	s->n_connects = 0;
+	s->n_waits = 0;
+	memset(s->waits, 0, sizeof(s->waits));
 	s->connects_swept_ns = now_ns;
 	s->connects_started_swept = __atomic_load_n(&k->totals->connects_started, __ATOMIC_RELAXED);
 	from = pile_clock_ns(CLOCK_MONOTONIC);

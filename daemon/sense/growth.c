@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "util/clock.h"
 #include "util/macro.h"
 
 #define SLACK_KIB 256
@@ -13,6 +14,9 @@
 #define WALK_MIN_NS (200 * NS_PER_MS)
 #define WALK_MAX_NS (10 * NS_PER_SEC)
 #define HURRY_NS NS_PER_SEC
+/* Of a rise without a pause, between two walks: what the kernel's own counters are off by comes in such lots. */
+#define RISE_STEP_BYTES (256ULL << 10)
+#define LOOK_SHARE 10 /* of the time, at most, that walks each tick may take */
 
 /* ---- one track ---- */
 
@@ -111,6 +115,47 @@ static struct pile_growth_worker *take(struct pile_growth *g, uint32_t pid)
 	return w;
 }
 
+/* ---- a rise of the last moments ---- */
+
+static void recent_note(const struct pile_growth *g, struct pile_growth_worker *w, uint64_t bytes)
+{
+	uint32_t now = g->walk % PILE_GROWTH_RECENT, before = (g->walk - 1) % PILE_GROWTH_RECENT;
+	bool again = w->met && w->walk == g->walk - 1;
+	bool close = again && g->times[now] - g->times[before] <= PILE_GROWTH_RECENT_NS;
+
+	w->met = again ? MIN(w->met + 1, PILE_GROWTH_RECENT) : 1;
+	if (!close || bytes < w->recent[before] + RISE_STEP_BYTES) {
+		w->rising_ns = g->times[now];
+		w->risen_from = bytes;
+	}
+	w->recent[now] = bytes;
+}
+
+uint32_t pile_growth_recent(const struct pile_growth *g, uint64_t *ret_ns)
+{
+	uint64_t now_ns = g->times[g->walk % PILE_GROWTH_RECENT], then_ns;
+	uint32_t back = 0;
+
+	*ret_ns = 0;
+	while (back + 1 < PILE_GROWTH_RECENT && back + 1 < g->walk) {
+		then_ns = g->times[(g->walk - back - 1) % PILE_GROWTH_RECENT];
+		if (now_ns - then_ns > PILE_GROWTH_RECENT_NS)
+			break;
+		back++;
+		*ret_ns = now_ns - then_ns;
+	}
+	return back;
+}
+
+uint64_t pile_growth_risen(const struct pile_growth *g, const struct pile_growth_worker *w,
+			   uint32_t back)
+{
+	uint64_t now = w->recent[g->walk % PILE_GROWTH_RECENT],
+		 then = w->recent[(g->walk - back) % PILE_GROWTH_RECENT];
+
+	return back && back < w->met && now > then ? now - then : 0;
+}
+
 static void worker_see(const struct pile_bpf_record *record, void *arg)
 {
 	const struct pile_bpf_record_worker *rec = (const void *)record;
@@ -126,9 +171,14 @@ static void worker_see(const struct pile_bpf_record *record, void *arg)
 		w->start_ns = rec->start_ns;
 		w->group = rec->group;
 		w->rate_bytes = w->grown_bytes = 0;
+		w->met = 0;
 		track_init(&w->track);
 	}
+	recent_note(g, w, rec->private_bytes);
 	w->walk = g->walk;
+	w->parent = rec->parent;
+	w->cgroup_id = rec->cgroup_id;
+	w->parent_cgroup_id = rec->parent_cgroup_id;
 	w->private_bytes = rec->private_bytes;
 	w->resident_bytes = rec->resident_bytes;
 	memcpy(w->comm, rec->comm, sizeof(w->comm) - 1);
@@ -197,7 +247,11 @@ static bool is_time(const struct pile_growth *g, uint64_t now_ns)
 	uint64_t every = g->notice_ns ? CLAMP(span_of(g) / WALKS_A_SPAN, WALK_MIN_NS, WALK_MAX_NS)
 				      : WALK_MAX_NS;
 
-	return !g->walked_ns || now_ns - g->walked_ns >= (g->hurry ? MIN(every, HURRY_NS) : every);
+	if (g->look)
+		every = MAX(PILE_TICK_NS / 2, LOOK_SHARE * g->cost_ns);
+	else if (g->hurry)
+		every = MIN(every, HURRY_NS);
+	return !g->walked_ns || now_ns - g->walked_ns >= every;
 }
 
 /* The fastest first; of more than there is room for the slowest are left out. */
@@ -238,13 +292,18 @@ static void fill(const struct pile_growth *g, struct pile_sample *ret)
 void pile_growth_sample(struct pile_growth *g, struct pile_kernel *k, uint64_t now_ns,
 			struct pile_sample *ret)
 {
+	uint64_t from_ns = pile_clock_ns(CLOCK_MONOTONIC);
+
 	if (!is_time(g, now_ns))
 		return;
 	g->walked_ns = now_ns;
 	g->hurry = false;
 	g->walk++;
+	g->times[g->walk % PILE_GROWTH_RECENT] = now_ns;
 	g->lost = 0;
-	if (pile_kernel_workers_walk(k, worker_see, g) == 0)
+	g->whole = pile_kernel_workers_walk(k, worker_see, g) == 0;
+	g->cost_ns = pile_clock_ns(CLOCK_MONOTONIC) - from_ns;
+	if (g->whole)
 		forget(g);
 	spans_turn(g, now_ns);
 	fill(g, ret);

@@ -18,6 +18,8 @@
 #define PILE_GROWTH_SPANS 10	      /* floors in a window */
 #define PILE_GROWTH_NOTICE_WINDOW 144 /* windows in the policy's leak_notice: 10 min of 24 h */
 #define PILE_GROWTH_INDEX 4096	      /* a power of two, twice the workers */
+#define PILE_GROWTH_RECENT 5	      /* walks that a recent rise is told from: 400 ms of ticks */
+#define PILE_GROWTH_RECENT_NS (600 * NS_PER_MS) /* ... where they are close to each other */
 
 /** The floors of one worker, the newest last. */
 struct pile_growth_track {
@@ -34,6 +36,13 @@ struct pile_growth_worker {
 	uint64_t grown_bytes; /* in that window */
 	struct pile_growth_track track;
 	uint32_t walk; /* that met it last */
+	uint32_t parent;
+	uint64_t cgroup_id, parent_cgroup_id;
+	/* what it held at the last walks, by their number; met: how many in a row */
+	uint64_t recent[PILE_GROWTH_RECENT];
+	uint32_t met;
+	uint64_t rising_ns,
+		risen_from; /* monotonic: since when it rises at each walk, and from what; 0 = not */
 	char comm[16];
 };
 
@@ -42,6 +51,10 @@ struct pile_growth {
 		notice_ns; /* of the policy; 0 = nothing is told, the walks go on for what is shown */
 	uint64_t walked_ns, turned_ns;
 	uint32_t walk;
+	uint64_t times[PILE_GROWTH_RECENT]; /* of the last walks, by their number */
+	uint64_t cost_ns;		    /* of the last one */
+	bool look;			    /* of look.c: walk each tick */
+	bool whole;			    /* the last walk came to its end */
 	uint32_t n;
 	uint64_t lost; /* workers that did not fit, in the last walk */
 	bool hurry;    /* somebody asked for a worker that no walk has met yet */
@@ -72,6 +85,16 @@ void pile_growth_policy(struct pile_growth *g, uint64_t notice_ns);
  */
 void pile_growth_sample(struct pile_growth *g, struct pile_kernel *k, uint64_t now_ns,
 			struct pile_sample *ret);
+
+/**
+ * pile_growth_recent - how many walks the recent rise can look back, at most PILE_GROWTH_RECENT - 1
+ * @ret_ns: over how long that is; 0 = not at all: the last walks are not close to each other.
+ */
+uint32_t pile_growth_recent(const struct pile_growth *g, uint64_t *ret_ns);
+
+/** pile_growth_risen - by how much a worker rose in the last @back walks (1..); 0: it did not, or is newer than that. */
+uint64_t pile_growth_risen(const struct pile_growth *g, const struct pile_growth_worker *w,
+			   uint32_t back);
 
 /** pile_growth_find - what the last walk saw of a worker; NULL: nothing yet, and the next comes soon. */
 const struct pile_growth_worker *pile_growth_find(struct pile_growth *g, uint32_t pid);

@@ -71,6 +71,7 @@ static void group_sample(struct pile_sense *s, const struct pile_group *group, u
 {
 	struct pile_sense_group *sg = &s->groups[slot];
 	char text[8192];
+	bool busy;
 	uint64_t v;
 
 	if (!group->present) {
@@ -78,8 +79,8 @@ static void group_sample(struct pile_sense *s, const struct pile_group *group, u
 		ret->workers = 0;
 		return;
 	}
-	if (!is_turn(&sg->memory_stat_ns, now_ns,
-		     ret->waiting < BUSY_WAITING ? CALM_EVERY_NS : PILE_TICK_NS / 2, slot))
+	busy = ret->waiting >= BUSY_WAITING || (s->look.on && pile_look_group(group));
+	if (!is_turn(&sg->memory_stat_ns, now_ns, busy ? PILE_TICK_NS / 2 : CALM_EVERY_NS, slot))
 		return;
 	ret->memory_bytes = 0;
 	if (group->memory_stat_fd >= 0 &&

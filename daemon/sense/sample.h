@@ -19,6 +19,8 @@
 /* so many ungreeted connections make a server mute: as many as pending ones make it dead (decide/proof.h) */
 #define PILE_MUTE_CONNECTIONS 3
 #define PILE_SAMPLE_GROWERS_MAX 16 /* named one by one; all are counted */
+#define PILE_SAMPLE_WORKERS_MAX PILE_SNAPSHOT_WORKERS
+#define PILE_SAMPLE_EVICTED_MAX 8
 
 /** One group at this tick; its index is its slot in the group table (struct pile_groups). */
 struct pile_sample_group {
@@ -53,6 +55,31 @@ struct pile_sample_grower {
 	uint32_t group, pid;
 	uint64_t rate_bytes;  /* a second */
 	uint64_t grown_bytes; /* over pile_sample.grown_over_ns */
+};
+
+/** A worker of a group that the policy names with workers: prefork, as of sample.looked_ns. */
+struct pile_sample_worker {
+	uint32_t group, pid, parent;
+	uint32_t waiting;   /* requests that it has read and not answered, by the last sweep */
+	uint64_t start_ns;  /* since boot: tells a pid that is used again */
+	uint64_t oldest_ns; /* age of the oldest of its requests; 0 = none */
+	uint64_t private_bytes;
+	/* over sample.recent_ns; 0: not known, or it does not rise. risen: since it rises without a pause */
+	uint64_t recent_bytes, risen_bytes, rising_ns;
+	uint64_t
+		rate_bytes; /* a second, when it grows without end (struct pile_sample_grower); else 0 */
+	bool home;	    /* it, and who forked it, are in the group's own cgroup */
+	bool connecting; /* waits on a dependency: a connect of its own is pending, or not answered */
+	char comm[16];
+};
+
+/** What became of an eviction; seen once. */
+struct pile_sample_evicted {
+	uint32_t explain_id, pid;
+	uint32_t signal; /* the last one that was sent; 0 = none */
+	int error; /* positive errno: nothing was sent, for this; or it was not gone in time */
+	uint64_t gone_ns;     /* monotonic: when it was seen to be gone; 0 = it is not */
+	uint64_t freed_bytes; /* what it held when it was looked at last */
 };
 
 /** One destination of one group's connects (TCP). */
@@ -146,4 +173,10 @@ struct pile_sample {
 	uint32_t n_growers;
 	struct pile_sample_grower growers[PILE_SAMPLE_GROWERS_MAX]; /* the fastest first */
 	uint64_t grown_over_ns;
+	/* the last walk over the workers; this tick's when it is now_ns. recent: how far it looks back; 0 = not at all */
+	uint64_t looked_ns, recent_ns;
+	uint32_t n_workers;
+	struct pile_sample_worker workers[PILE_SAMPLE_WORKERS_MAX];
+	uint32_t n_evicted;
+	struct pile_sample_evicted evicted[PILE_SAMPLE_EVICTED_MAX];
 };

@@ -31,6 +31,7 @@ void pile_sense_group_reset(struct pile_sense *s, uint32_t group)
 {
 	memset(&s->groups[group], 0, sizeof(s->groups[group]));
 	s->busy[group] = 0;
+	pile_look_group_reset(&s->look, group);
 	/* whoever is new is looked at at once */
 	s->flipped_ns = s->connects_swept_ns = 0;
 	for (uint32_t i = 0; i < s->n_known;) {
@@ -120,9 +121,14 @@ void pile_sense_tick(struct pile_sense *s, struct pile_kernel *k, struct pile_gr
 	pile_requests_sample(s, k, g, now_ns, ret);
 	pile_dependencies_sample(s, k, g, now_ns, ret);
 	pile_memory_sample(s, g, now_ns, ret);
+	s->growth.look = pile_look_sample(&s->look, g, now_ns, ret);
+	s->growth.hurry |= s->look.blind;
 	pile_growth_sample(&s->growth, k, now_ns, ret);
 	if (!s->settled_ns)
 		s->settled_ns = now_ns;
 	pile_doors_sample(s, k, g, ret);
+	/* of a part of the workers nobody can say who takes most */
+	if (s->growth.walked_ns == now_ns && s->growth.whole && !s->growth.lost)
+		pile_workers_sample(s, g, now_ns, ret);
 	s->tick++;
 }

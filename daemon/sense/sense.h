@@ -13,6 +13,7 @@
 #include "groups/groups.h"
 #include "kernel/kernel.h"
 #include "sense/growth.h"
+#include "sense/look.h"
 #include "sense/sample.h"
 
 #define PILE_SENSE_WINDOW_S 10 /* first-byte quantiles look back this far */
@@ -89,6 +90,10 @@ struct pile_sense {
 	uint32_t n_connects;		 /* connections to dependencies seen by the last sweep */
 	uint64_t destinations_lost;
 	struct pile_growth growth;
+	struct pile_look look;
+	uint32_t waits
+		[PILE_SENSE_WORKERS_MAX]; /* pids that wait on a dependency, by the last sweep; 0 = free */
+	uint32_t n_waits;
 	/* what is kept of each destination between ticks */
 	uint32_t n_known;
 	struct pile_sample_dependency known[PILE_SAMPLE_DEPENDENCIES_MAX];
@@ -120,6 +125,12 @@ void pile_dependencies_sample(struct pile_sense *s, struct pile_kernel *k,
 			      struct pile_sample *ret);
 void pile_memory_sample(struct pile_sense *s, struct pile_groups *g, uint64_t now_ns,
 			struct pile_sample *ret);
+/** pile_workers_sample - what the last walk met, and what is known of each otherwise: for rung 4. */
+void pile_workers_sample(struct pile_sense *s, const struct pile_groups *g, uint64_t now_ns,
+			 struct pile_sample *ret);
+
+/** pile_dependencies_awaited - a worker waits on a dependency: by the last sweep, or there were too many to tell. */
+bool pile_dependencies_awaited(const struct pile_sense *s, uint32_t pid);
 
 void pile_doors_sample(const struct pile_sense *s, const struct pile_kernel *k,
 		       const struct pile_groups *g, struct pile_sample *ret);

@@ -108,6 +108,8 @@ struct pile_bpf_connect {
 	pile_u8 swept; /* low byte of control.sweep of the last sweep that met it */
 	pile_u8 established;
 	pile_u64 started_ns;
+	pile_u32 worker; /* tgid of who began it; 0 = not known */
+	pile_u32 pad;
 };
 
 /** The two storages, and whose: the place in `followed` and `followed_max`. */
@@ -380,17 +382,19 @@ struct pile_bpf_record_connect {
 	pile_u32
 		quiet_ms; /* since the last of them came, or without any since it was established */
 	pile_u32 awaited; /* a task sleeps for it: in recv(), in poll(); in an event loop always */
-	pile_u32 pad;
+	pile_u32 worker;  /* 0 = not known */
 };
 
 struct pile_bpf_record_worker {
 	struct pile_bpf_record head;
 	pile_u32 tgid;
 	pile_u32 group;
-	pile_u32 pad;
+	pile_u32 parent;
 	pile_u64 start_ns;	 /* since boot: tells a pid that is used again */
 	pile_u64 private_bytes;	 /* anonymous */
 	pile_u64 resident_bytes; /* ... with files and shared memory */
+	pile_u64 cgroup_id;	 /* v2 */
+	pile_u64 parent_cgroup_id;
 	pile_u8 comm[16];
 };
 
@@ -406,12 +410,12 @@ struct pile_bpf_record_table {
 _Static_assert(PILE_GROUPS_MAX == 128, "group_bit in bpf/maps.h masks by 3");
 _Static_assert(PILE_DOORS_MAX == 64, "doors_gone has a bit for each");
 _Static_assert(sizeof(struct pile_bpf_socket) == 32, "abi");
-_Static_assert(sizeof(struct pile_bpf_connect) == 32, "abi");
+_Static_assert(sizeof(struct pile_bpf_connect) == 40, "abi");
 _Static_assert(sizeof(struct pile_bpf_destination) == 24, "abi");
 _Static_assert(sizeof(struct pile_bpf_shard) % 64 == 0, "abi");
 _Static_assert(sizeof(struct pile_bpf_record_listener) == 192, "abi");
 _Static_assert(sizeof(struct pile_bpf_record_connect) == 88, "abi");
-_Static_assert(sizeof(struct pile_bpf_record_worker) == 56, "abi");
+_Static_assert(sizeof(struct pile_bpf_record_worker) == 72, "abi");
 _Static_assert(sizeof(struct pile_bpf_record_table) == 32, "abi");
 
 #endif

@@ -9,6 +9,7 @@ Nothing is printed but "ready". Runs until it is killed; its workers die with it
 import ctypes
 import errno
 import json
+import mmap
 import os
 import select
 import signal
@@ -108,15 +109,23 @@ def query(q):
     return [error, began, took, step]
 
 
-def leak(rate, seconds):
+def leak(rate, seconds, most=1 << 40):
     until = time.monotonic() + seconds
-    while time.monotonic() < until:
+    while time.monotonic() < until and most > 0:
+        most -= rate // 20
         KEPT.append(b"x" * (rate // 20))
         time.sleep(0.05)
 
 
 def answer(line):
     q = json.loads(line)
+    if "deaf" in q:                 # to SIGTERM, from now on
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if "move" in q:                 # to another cgroup
+        with open(os.path.join(q["move"], "cgroup.procs"), "w", encoding="ascii") as f:
+            f.write("0")
+    if "grow" in q:                 # so much a second, for so many seconds, beside what it is asked
+        threading.Thread(target=leak, args=q["grow"], daemon=True).start()
     if q["op"] == "connect":
         results = []
         for _ in range(q.get("n", 1)):
@@ -143,8 +152,14 @@ def answer(line):
                 s.connect_ex((q["host"], q["port"]))
     if q["op"] == "breathe":        # a request's memory, given back before the answer
         del bytearray(b"x" * q["bytes"])[:]
+    if q["op"] == "hog":            # so much a second, and no answer before that is over
+        leak(q["rate"], q["seconds"], q.get("most", 1 << 40))
+    if q["op"] == "devour":         # as fast as the kernel gives it, up to so much
+        for _ in range(q["bytes"] >> 25):
+            KEPT.append(mmap.mmap(-1, 1 << 25, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE))
+        time.sleep(q["seconds"])
     if q["op"] == "leak":           # from now on, beside whatever it is asked: so much a second, for so long
-        threading.Thread(target=leak, args=(q["rate"], q["seconds"]), daemon=True).start()
+        threading.Thread(target=leak, args=(q["rate"], q["seconds"], q.get("most", 1 << 40)), daemon=True).start()
     return os.getpid()
 
 

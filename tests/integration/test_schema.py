@@ -20,7 +20,7 @@ GROUP = SCHEMA["properties"]["groups"]["items"]
 
 # What a schema cannot say: two keys or two groups against each other, ranges of quantities, how YAML itself is written.
 BEYOND = {
-    "two keys": ["baseline-over-cap", "deadline-hides-proof", "enforce-shed", "workers-max-events"],
+    "two keys": ["baseline-over-cap", "deadline-hides-proof", "enforce-evict", "enforce-shed", "workers-max-events"],
     "two groups": ["claim-cgroup", "claim-cgroup-listen", "claim-mixed", "claim-mixed-inside", "claim-one-listen", "claim-slice",
                    "claim-unit", "listen-twice", "name-twice"],
     "two entries": ["exempt-twice", "fingerprint-twice", "shed-exempt-twice", "speaks-first-twice"],

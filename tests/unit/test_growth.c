@@ -304,6 +304,50 @@ static void bad_records(void **state)
 	assert_int_equal(strlen(pile_growth_find(&growth, 8)->comm), 15);
 }
 
+/* Looked at each tick: what was taken in the last 400 ms, and for how long without a pause. */
+static void looked_at(void **state)
+{
+	const struct pile_growth_worker *w;
+	uint64_t recent_ns;
+	uint32_t back;
+
+	(void)state;
+	worker(7, 30 * MIB);
+	worker(8, 30 * MIB);
+	seconds(20, leaks);
+	assert_in_range(n_walks, 2, 4);
+	back = pile_growth_recent(&growth, &recent_ns);
+	assert_int_equal(back, 0);
+	assert_int_equal(recent_ns, 0);
+	growth.look = true;
+	n_walks = 0;
+	for (int i = 0; i < 8; i++) {
+		met[0].private_bytes += 20 * MIB;
+		tick();
+	}
+	assert_int_equal(n_walks, 8);
+	back = pile_growth_recent(&growth, &recent_ns);
+	assert_int_equal(back, 4);
+	assert_int_equal(recent_ns, 400 * NS_PER_MS);
+	w = pile_growth_find(&growth, 7);
+	assert_int_equal(pile_growth_risen(&growth, w, back), 80 * MIB);
+	assert_int_equal(now_ns - PILE_TICK_NS - w->rising_ns, 700 * NS_PER_MS);
+	assert_int_equal(w->private_bytes - w->risen_from, 140 * MIB);
+	assert_int_equal(pile_growth_risen(&growth, pile_growth_find(&growth, 8), back), 0);
+	/* a pause: what the kernel's counters are off by is one */
+	met[0].private_bytes += 100 * 1024;
+	tick();
+	assert_int_equal(now_ns - PILE_TICK_NS - w->rising_ns, 0);
+	/* another process by this number: nothing is known of it */
+	met[0].start_ns++;
+	met[0].private_bytes += 500 * MIB;
+	tick();
+	w = pile_growth_find(&growth, 7);
+	assert_int_equal(pile_growth_risen(&growth, w, back), 0);
+	assert_int_equal(pile_growth_risen(&growth, w, 1), 0);
+	assert_int_equal(w->rising_ns, now_ns - PILE_TICK_NS);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -316,6 +360,7 @@ int main(void)
 		cmocka_unit_test_setup(asked_for, fresh),
 		cmocka_unit_test_setup(another_policy, fresh),
 		cmocka_unit_test_setup(bad_records, fresh),
+		cmocka_unit_test_setup(looked_at, fresh),
 	};
 
 	return cmocka_run_group_tests_name("growth", tests, NULL, NULL);

@@ -54,6 +54,31 @@ void pile_memory_sample(struct pile_sense *s, struct pile_groups *g, uint64_t no
 	(void)ret;
 }
 
+bool pile_look_sample(struct pile_look *look, const struct pile_groups *g, uint64_t now,
+		      const struct pile_sample *seen)
+{
+	(void)look;
+	(void)g;
+	(void)now;
+	(void)seen;
+	return false;
+}
+
+void pile_look_group_reset(struct pile_look *look, uint32_t group)
+{
+	(void)look;
+	(void)group;
+}
+
+void pile_workers_sample(struct pile_sense *s, const struct pile_groups *g, uint64_t now,
+			 struct pile_sample *ret)
+{
+	(void)s;
+	(void)g;
+	(void)now;
+	(void)ret;
+}
+
 void pile_growth_sample(struct pile_growth *g, struct pile_kernel *k, uint64_t now,
 			struct pile_sample *ret)
 {
