@@ -120,4 +120,5 @@ def actions(status):
     """How often the guard touched the world so far, by its own counters; None when it does not answer."""
     if not status:
         return None
-    return {name: status["fail_fast"][name] for name in COUNTED} | {"connections_refused": status["shed"]["connections_refused_total"]}
+    return {name: status["fail_fast"][name] for name in COUNTED} | {
+        "connections_refused": status["shed"]["connections_refused_total"], "workers_evicted": status["evict"]["workers_evicted_total"]}
