@@ -159,7 +159,10 @@ int pile_act_attach(struct pile_act *a, struct pile_kernel *k, const struct pile
 int pile_act_doors_attach(struct pile_act *a, struct pile_kernel *k, const struct pile_groups *g,
 			  bool enforce, uint64_t now_ns);
 
-/** pile_act_doors_exempt - clients that are never refused; told when they are others. Returns 0 or the first negative errno. */
+/**
+ * pile_act_doors_exempt - clients that are never refused; told when they are others
+ * Returns 0, or the first negative errno.
+ */
 int pile_act_doors_exempt(struct pile_act *a, struct pile_kernel *k, const struct pile_groups *g);
 
 /** pile_act_doors_write - limits, shares and leases, each tick. @rules: by index, as decide has them */

@@ -224,20 +224,10 @@ static inline void fixture_event(struct pile_snapshot_half *half, uint32_t kind,
 	snprintf(e->text, sizeof(e->text), "%.255s", text);
 }
 
-/** fixture_fill - everything of a half but its sequence */
-static inline void fixture_fill(struct pile_snapshot_half *half)
+static inline void fixture_listeners(struct pile_snapshot_half *half)
 {
-	static const char policy[] =
-		"mode: observe\ngroups:\n  - name: www\n    unit: php8.2-fpm.service\n";
 	struct pile_snapshot_listener *l;
 
-	half->n_groups = half->n_listeners = half->n_dependencies = 0;
-	half->n_workers = half->n_events = half->n_explains = 0;
-	half->t_ns = FIXTURE_NOW_NS;
-	half->realtime_ns = FIXTURE_REALTIME_NS;
-	memset(&half->host, 0, sizeof(half->host));
-	fixture_host(&half->host);
-	fixture_groups(half);
 	l = &half->listeners[half->n_listeners++];
 	memset(l, 0, sizeof(*l));
 	l->endpoint = fixture_endpoint("/run/php/php8.2-fpm.sock");
@@ -258,6 +248,22 @@ static inline void fixture_fill(struct pile_snapshot_half *half)
 		snprintf(l->blind, sizeof(l->blind), "HTTP/2 on %s (%s)", text,
 			 port == 445 ? "another" : "streams");
 	}
+}
+
+/** fixture_fill - everything of a half but its sequence */
+static inline void fixture_fill(struct pile_snapshot_half *half)
+{
+	static const char policy[] =
+		"mode: observe\ngroups:\n  - name: www\n    unit: php8.2-fpm.service\n";
+
+	half->n_groups = half->n_listeners = half->n_dependencies = 0;
+	half->n_workers = half->n_events = half->n_explains = 0;
+	half->t_ns = FIXTURE_NOW_NS;
+	half->realtime_ns = FIXTURE_REALTIME_NS;
+	memset(&half->host, 0, sizeof(half->host));
+	fixture_host(&half->host);
+	fixture_groups(half);
+	fixture_listeners(half);
 	fixture_dependencies(half);
 	half->workers[half->n_workers++] = (struct pile_snapshot_worker){
 		.pid = 812,
