@@ -187,7 +187,9 @@ static void group_fill(const struct pile_guard *g, uint32_t slot, uint64_t now_n
 	to->gate_ready = pile_act_gate_ready(&g->act, &g->groups, slot);
 	to->workers_kind = group->config.workers;
 	to->enforce = enforcing ? enforced(g, slot, to->gate_ready) : 0;
-	if (enforcing && g->view.evict_ready && group->present && !group->foreign)
+	/* of a part of the workers nobody can say who takes most: then nobody is ended */
+	if (enforcing && g->view.evict_ready && group->present && !group->foreign &&
+	    !g->sense.growth.lost)
 		to->enforce |= group->config.enforce & PILE_RUNG_EVICT;
 	to->gate_missing = enforcing && (group->config.enforce & PILE_RUNG_FAIL_FAST) &&
 			   group->present && !group->foreign && !to->gate_ready;
@@ -204,7 +206,7 @@ static void group_fill(const struct pile_guard *g, uint32_t slot, uint64_t now_n
 	to->learned_long_poll = to->w99 >= 8 && g->decide.baseline[slot].p99_ns > 5 * NS_PER_SEC;
 	to->would_have_acted_24h =
 		pile_record_would_have(&g->record, group->config.name, now_ns, &last);
-	if (last)
+	if (last && last->kind == PILE_INTENT_BREAKER_OPEN)
 		pile_endpoint_format(&last->endpoint, to->would_have, sizeof(to->would_have));
 	to->attached_ns = g->attached_ns[slot];
 	to->reattached = group->restarts;

@@ -11,6 +11,9 @@
 #include "act/act.h"
 #include "util/clock.h"
 
+/* a question that nobody has answered for so long, and nobody is greeted: the incident's own time-out */
+#define MUTE_ASKED_NS (10 * NS_PER_SEC)
+
 /* A netlink sequence number carries the gate it is for. */
 #define SEQ_GATE_SHIFT 24
 #define SEQ_MASK ((1u << SEQ_GATE_SHIFT) - 1)
@@ -91,7 +94,8 @@ static bool is_to_end(const struct pile_act_gate *gate, const struct pile_sense_
 }
 
 /*
- * An established connection that waits: none that serves anybody. Behind a gate that was shut because nobody can
+ * An established connection that waits: none that serves anybody. One that has asked is given longer: what greets nobody
+ * may be a queue before a server that works on it. Behind a gate that was shut because nobody can
  * connect, only what is not even acknowledged, or was never greeted: an answer may still be on its way. Half open none:
  * what was let through is given the time that half open gives it.
  */
@@ -101,7 +105,10 @@ static bool is_to_end_established(const struct pile_act_gate *gate,
 	if (!gate->speaks_first || gate->heard || now_ns >= gate->lease_ns ||
 	    gate->value.allow > gate->half_base)
 		return false;
-	return gate->mute || (!gate->by_hand && p->state != PILE_CONNECT_SILENT);
+	if (p->state == PILE_CONNECT_SILENT)
+		return gate->mute && now_ns >= p->started_ns &&
+		       now_ns - p->started_ns >= MUTE_ASKED_NS;
+	return gate->mute || !gate->by_hand;
 }
 
 /* The gate that @p waits behind, if its wait is to be ended. */

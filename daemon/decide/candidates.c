@@ -94,7 +94,8 @@ void pile_candidates_kin(struct pile_candidates *c, const struct pile_sample *sa
 
 bool pile_candidate_may(const struct pile_candidate *c)
 {
-	return c->home && !c->connecting && !c->master && !c->alone;
+	/* one that has several requests is none that was forked for one: a router beside the workers, threads */
+	return c->home && !c->connecting && !c->master && !c->alone && c->waiting <= 1;
 }
 
 uint32_t pile_candidates_few(const struct pile_candidates *c, const struct pile_candidates_sum *sum,

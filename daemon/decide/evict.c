@@ -10,8 +10,13 @@
 
 #define LOOKS_MIN 2
 #define RECENT_MIN_NS (150 * NS_PER_MS) /* two ticks: one allocation is no growth */
-#define RISEN_MIN_BYTES (8ULL << 20)	/* what the kernel's own counters are off by, and more */
-#define OUTLIER 2			/* holds so many times what the others do */
+#define LARGE_SHARE 32			/* of a budget or limit */
+/* of the host: half of what it keeps by default (policy.h), whatever the policy's reserve is */
+#define HOST_LARGE_BYTES (32ULL << 20)
+#define HOST_LARGE_SHARE 100
+#define LEAK_SEEN_NS (60 * NS_PER_SEC)
+#define RISEN_MIN_BYTES (8ULL << 20) /* what the kernel's own counters are off by, and more */
+#define OUTLIER 2		     /* holds so many times what the others do */
 #define BUYS 2 /* memory lasts so many times as long without it, or as long as nobody is at risk */
 #define GRACE_MIN_NS (100 * NS_PER_MS)
 #define GRACE_MAX_NS NS_PER_SEC
@@ -35,6 +40,8 @@ struct chosen {
 	/* of the bound that is reached first */
 	enum pile_evict_bound bound;
 	uint64_t free_bytes, bound_growth_bytes, left_ns, after_ns;
+	uint64_t fell_bytes;  /* a second: what the bound itself lost */
+	uint64_t large_bytes; /* less than that is nothing beside the bound */
 };
 
 void pile_evicts_forget(struct pile_evicts *evicts, uint32_t group)
@@ -164,13 +171,16 @@ static bool bound_find(const struct pile_evict_group *g, const struct pile_evict
 	const struct {
 		enum pile_evict_bound bound;
 		bool known;
-		uint64_t free_bytes, growth_bytes;
+		uint64_t free_bytes, growth_bytes, large_bytes;
 	} bounds[] = {
 		{ PILE_EVICT_HOST, now->available_bytes >= ctx->reserve_bytes / KNOWN_SHARE,
 		  minus(now->available_bytes, ctx->reserve_bytes),
-		  per_second(minus(then->available_bytes, now->available_bytes), span_ns) },
-		{ PILE_EVICT_BUDGET, budget > 0, minus(budget, now->used_bytes), group_growth },
-		{ PILE_EVICT_LIMIT, limit > 0, minus(limit, now->used_bytes), group_growth },
+		  per_second(minus(then->available_bytes, now->available_bytes), span_ns),
+		  HOST_LARGE_BYTES + ctx->sample->memory_total_bytes / HOST_LARGE_SHARE },
+		{ PILE_EVICT_BUDGET, budget > 0, minus(budget, now->used_bytes), group_growth,
+		  budget / LARGE_SHARE },
+		{ PILE_EVICT_LIMIT, limit > 0, minus(limit, now->used_bytes), group_growth,
+		  limit / LARGE_SHARE },
 	};
 
 	c->left_ns = UINT64_MAX;
@@ -179,13 +189,17 @@ static bool bound_find(const struct pile_evict_group *g, const struct pile_evict
 				       : MAX(bounds[i].growth_bytes, c->sum.growth_bytes),
 			 left_ns = lasts_ns(bounds[i].free_bytes, c->rate_bytes);
 
-		if (!bounds[i].known || (!leak && !span_ns) || left_ns >= c->left_ns ||
+		/* one that is used up already is a level, whoever brought it there */
+		if (!bounds[i].known || !bounds[i].free_bytes || (!leak && !span_ns) ||
+		    left_ns >= c->left_ns ||
 		    (unsigned __int128)c->rate_bytes * 1000 <
 			    (unsigned __int128)growth * PILE_EVICT_SHARE_PERMILLE)
 			continue;
 		c->bound = bounds[i].bound;
 		c->free_bytes = bounds[i].free_bytes;
 		c->bound_growth_bytes = growth;
+		c->fell_bytes = bounds[i].growth_bytes;
+		c->large_bytes = MAX(bounds[i].large_bytes, RISEN_MIN_BYTES);
 		c->left_ns = left_ns;
 	}
 	return c->left_ns < UINT64_MAX;
@@ -247,9 +261,36 @@ static bool is_hog(struct pile_evicts *evicts, const struct pile_evict_context *
 		if (ctx->sample->workers[i].pid == first->pid)
 			risen = ctx->sample->workers[i].risen_bytes;
 	seen_ns = c->left_ns < PILE_EVICT_LAST_NS ? c->left_ns / 2 : c->left_ns;
+	/* the bound itself must fall by it: what others give back meanwhile is as good as free */
 	return g->looks >= LOOKS_MIN && ctx->sample->recent_ns >= RECENT_MIN_NS &&
-	       first->rising_ns >= MAX(seen_ns, RECENT_MIN_NS) && risen >= RISEN_MIN_BYTES &&
-	       is_worth_it(first, c);
+	       first->rising_ns >= MAX(seen_ns, RECENT_MIN_NS) && risen >= c->large_bytes &&
+	       c->fell_bytes >= c->rate_bytes / 2 && is_worth_it(first, c);
+}
+
+/*
+ * The bound has fallen by what this worker took since it was first seen to be the one, for as long as is left, a minute
+ * at most: a forecast that has come true.
+ */
+static bool has_fallen(struct pile_evict_group *g, const struct pile_candidate *first,
+		       const struct chosen *c, uint64_t now_ns)
+{
+	const struct pile_evict_look *now = &g->ring[g->head];
+	uint64_t fell, took, span_ns;
+
+	if (g->leak.pid != first->pid || g->leak.start_ns != first->start_ns ||
+	    g->leak.bound != c->bound || g->leak.free_bytes < c->free_bytes ||
+	    now_ns - g->leak.at_ns > 2 * LEAK_SEEN_NS) {
+		g->leak =
+			(struct pile_evict_leak){ first->pid, c->bound,	     first->start_ns,
+						  now_ns,     c->free_bytes, first->private_bytes };
+		return false;
+	}
+	span_ns = now_ns - g->leak.at_ns;
+	if (!now->t_ns || span_ns < MIN(c->left_ns, LEAK_SEEN_NS))
+		return false;
+	fell = minus(g->leak.free_bytes, c->free_bytes);
+	took = minus(first->private_bytes, g->leak.private_bytes);
+	return took > 0 && fell >= took / 2;
 }
 
 /*
@@ -265,6 +306,8 @@ static bool is_leak(struct pile_evicts *evicts, const struct pile_evict_context 
 	c->cause = PILE_EVICT_LEAK;
 	if (!few_take_it(evicts, ctx, group, c) ||
 	    !bound_find(&evicts->groups[group], ctx, group, true, c) || c->left_ns >= within_ns)
+		return false;
+	if (!has_fallen(&evicts->groups[group], first, c, ctx->sample->now_ns))
 		return false;
 	return ctx->risk[group].growth_bytes <= OTHER_GROWTH * c->rate_bytes &&
 	       (!first->waiting || c->left_ns < within_ns / PILE_EVICT_LEAK_LAST) &&

@@ -54,12 +54,19 @@ struct pile_evict_look {
 
 #define PILE_EVICT_LOOKS 8
 
+/** A leak's worker when it was first seen to take all that is left. */
+struct pile_evict_leak {
+	uint32_t pid, bound;
+	uint64_t start_ns, at_ns, free_bytes, private_bytes;
+};
+
 struct pile_evict_group {
 	/* the worker that takes most of it, look by look */
 	uint32_t pid, looks;
 	uint64_t start_ns;
 	uint32_t n, head;
 	struct pile_evict_look ring[PILE_EVICT_LOOKS];
+	struct pile_evict_leak leak;
 };
 
 struct pile_evicts {

@@ -194,13 +194,16 @@ static int check_enforce(const struct pile_policy_group *g, struct fault *f)
 	return 0;
 }
 
-static bool covers_everything(const struct pile_endpoint *ep)
+static bool is_any_address(const struct pile_endpoint *ep)
 {
 	static const uint8_t any[sizeof(ep->addr)], /* ::, and 0.0.0.0 as it is mapped */
 		any_v4[sizeof(ep->addr)] = { [10] = 0xff, [11] = 0xff };
+	return !memcmp(ep->addr, any, sizeof(any)) || !memcmp(ep->addr, any_v4, sizeof(any_v4));
+}
 
-	return !ep->port &&
-	       (!memcmp(ep->addr, any, sizeof(any)) || !memcmp(ep->addr, any_v4, sizeof(any_v4)));
+static bool covers_everything(const struct pile_endpoint *ep)
+{
+	return !ep->port && is_any_address(ep);
 }
 
 static int check_exempt(const struct pile_policy_group *g, struct fault *f)
@@ -272,6 +275,12 @@ static int check_speaks_first(const struct pile_policy_group *g, struct fault *f
 			return pile_error_set(
 				f->err, EINVAL,
 				"server_speaks_first: '%s' is not an IP address with a port: leave it out",
+				text);
+		if (is_any_address(ep))
+			return pile_error_set(
+				f->err, EINVAL,
+				"server_speaks_first: '%s' is every server on that port, also one that greets late: "
+				"write the address of each",
 				text);
 		for (uint32_t j = 0; j < i; j++)
 			if (pile_endpoint_equal(ep, &g->server_speaks_first[j]))

@@ -9,9 +9,6 @@
 
 #define COUNT_MAX 1000000u /* workers, waiting requests: ten times what any host of ours holds */
 
-/* the rungs of this version, in errors */
-#define PILE_RUNGS_TEXT "fail_fast and shed"
-
 #define WRITE_DURATION "write 2s, 500ms or 1min"
 #define WRITE_SIZE "write 512MiB, 1.5GiB or 64KiB"
 #define WRITE_BUDGET "write 60%, 512MiB or host"
@@ -303,7 +300,7 @@ static int convert_speaks_first(const char *text, struct pile_policy_group *grou
 		return pile_error_set(
 			err, EINVAL,
 			"server_speaks_first: '%.128s' is not an address with a port: write "
-			"10.9.0.2:3306, \"[2001:db8::1]:3306\" or :25 (no names)",
+			"10.9.0.2:3306 or \"[2001:db8::1]:3306\" (no names)",
 			text);
 	group->n_server_speaks_first++;
 	return 0;

@@ -365,8 +365,10 @@ uint32_t pile_record_would_have(const struct pile_record *r, const char *group, 
 
 	for (uint32_t i = 0; i < r->n_explains; i++) {
 		x = &r->explains[i];
-		if (x->kind != PILE_INTENT_BREAKER_OPEN || x->blocked == PILE_BLOCKED_NO ||
-		    strcmp(x->group, group) != 0 || now_ns - x->opened_ns > DAY_NS)
+		if ((x->kind != PILE_INTENT_BREAKER_OPEN && x->kind != PILE_INTENT_SHED_OPEN &&
+		     x->kind != PILE_INTENT_EVICT) ||
+		    x->blocked == PILE_BLOCKED_NO || strcmp(x->group, group) != 0 ||
+		    now_ns - x->opened_ns > DAY_NS)
 			continue;
 		n++;
 		if (!last || x->opened_ns > last->opened_ns)

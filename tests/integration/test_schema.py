@@ -26,7 +26,7 @@ BEYOND = {
     "two entries": ["exempt-twice", "fingerprint-twice", "shed-exempt-twice", "speaks-first-twice"],
     "ranges": ["budget-tiny", "dead-after-long", "dead-after-short", "deadline-short", "duration-huge", "notice-short",
                "probe-every-long", "reserve-tiny", "shed-share-all"],
-    "what an address covers": ["exempt-all", "exempt-all-v4", "shed-exempt-all"],
+    "what an address covers": ["exempt-all", "exempt-all-v4", "shed-exempt-all", "speaks-first-all"],
     "where a path leads": ["cgroup-mount"],
     "YAML": ["baseline-hex", "key-double", "key-double-top", "yaml-anchor", "yaml-tag", "yaml-multiline"],
 }

@@ -216,7 +216,7 @@ static void half_open_only_what_came_since(void **state)
 static void establish(void)
 {
 	for (uint16_t i = 0; i < 3; i++) {
-		waits(10 + i, (9 - i) * NS_PER_SEC);
+		waits(10 + i, (12 - i) * NS_PER_SEC);
 		sense.pending[i].state = PILE_CONNECT_SILENT + i;
 	}
 }
@@ -230,6 +230,13 @@ static void established_where_the_server_is_mute(void **state)
 	gate->speaks_first = gate->mute = true;
 	tick();
 	assert_int_equal(asked(), 10);
+	assert_int_equal(asked(), 11);
+	assert_int_equal(asked(), 12);
+	assert_int_equal(asked(), 0);
+	/* a question is given ten seconds: who greets nobody may be a queue before a server that works on it */
+	sense.connects_swept_ns++;
+	sense.pending[0].started_ns = NOW_NS - 9 * NS_PER_SEC;
+	tick();
 	assert_int_equal(asked(), 11);
 	assert_int_equal(asked(), 12);
 	assert_int_equal(asked(), 0);
