@@ -30,6 +30,13 @@ static __always_inline __u32 dice_of(const struct bpf_sk_lookup *ctx, __u32 addr
 	return hash ^ (hash >> 15);
 }
 
+/* Loaded where it is written: newer compilers make one load of two, from a context that is moved, which no verifier takes. */
+static __always_inline __u32 word(__u32 value)
+{
+	barrier_var(value);
+	return value;
+}
+
 SEC("sk_lookup")
 int door_tcp(struct bpf_sk_lookup *ctx)
 {
@@ -41,7 +48,7 @@ int door_tcp(struct bpf_sk_lookup *ctx)
 	if (ctx->family == AF_INET) {
 		key.addr[10] = key.addr[11] = client.addr[10] = client.addr[11] = 0xff;
 		to[3] = ctx->local_ip4;
-		from[3] = ctx->remote_ip4;
+		from[3] = word(ctx->remote_ip4);
 	} else {
 		to[0] = ctx->local_ip6[0];
 		to[1] = ctx->local_ip6[1];
@@ -50,7 +57,7 @@ int door_tcp(struct bpf_sk_lookup *ctx)
 		from[0] = ctx->remote_ip6[0];
 		from[1] = ctx->remote_ip6[1];
 		from[2] = ctx->remote_ip6[2];
-		from[3] = ctx->remote_ip6[3];
+		from[3] = word(ctx->remote_ip6[3]);
 	}
 	index = door_at(&key);
 	return index && door_refuses(index, &client, dice_of(ctx, from[3])) ? SK_DROP : SK_PASS;
