@@ -30,7 +30,7 @@ static __always_inline __u32 dice_of(const struct bpf_sk_lookup *ctx, __u32 addr
 	return hash ^ (hash >> 15);
 }
 
-/* Loaded where it is written: newer compilers make one load of two, from a context that is moved, which no verifier takes. */
+/* Loaded where it is written: clang 19 makes one load of two, from a context that was moved, which no verifier takes. */
 static __always_inline __u32 word(__u32 value)
 {
 	barrier_var(value);

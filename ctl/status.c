@@ -543,6 +543,8 @@ static void losses_show(const struct pile_ctl *ctl, const json_t *status)
 		{ "guard.destinations_lost_total", "destinations did not fit into the map" },
 		{ "guard.waits_not_ended_total", "pending connects could not be ended" },
 		{ "guard.journal_lines_dropped_total", "lines did not get into the journal" },
+		{ "evict.workers_evicted_total",
+		  "workers were ended for their memory: pileguardctl events" },
 	};
 	char line[160];
 

@@ -366,18 +366,20 @@ static void losses_say(struct pile_guard *g)
 {
 	const struct pile_bpf_totals *t = g->kernel.totals;
 	uint64_t lost = t->storage_lost + t->workers_lost + g->groups.listeners_lost +
-			g->groups.doors_lost + g->kernel.tables_passed;
+			g->groups.doors_lost + g->kernel.tables_passed + g->sense.growth.lost_most;
 
 	pile_kernel_cost(&g->kernel, &g->cost);
 	if (lost > g->losses_said)
 		pile_guard_say(
 			g, PILE_EVENT_TROUBLE, PILE_NO_GROUP,
 			"not followed, for want of room: %llu sockets, %llu workers, %llu listeners in all; %llu listeners without "
-			"their limit; tables of descriptors too large to look for listeners in: %llu",
+			"their limit; tables of descriptors too large to look for listeners in: %llu; workers whose memory is not "
+			"seen, so that nobody is evicted: %llu",
 			(unsigned long long)t->storage_lost, (unsigned long long)t->workers_lost,
 			(unsigned long long)g->groups.listeners_lost,
 			(unsigned long long)g->groups.doors_lost,
-			(unsigned long long)g->kernel.tables_passed);
+			(unsigned long long)g->kernel.tables_passed,
+			(unsigned long long)g->sense.growth.lost_most);
 	g->losses_said = MAX(lost, g->losses_said);
 }
 
@@ -492,7 +494,9 @@ void pile_tick(struct pile_guard *g)
 	pile_act_sample(&g->act, &g->kernel, &g->sample);
 	pile_act_probe_tick(&g->act, now_ns, &g->sample);
 	pile_act_loop_sample(&g->act, &g->kernel, &g->sample);
-	pile_act_evicts_sample(&g->evicts, &g->sample, now_ns);
+	pile_act_evicts_sample(&g->evicts, &g->groups,
+			       g->view.mode == PILE_MODE_ENFORCE && !g->view.disarmed, &g->sample,
+			       now_ns);
 	pile_tick_view(g, false);
 	pile_decide_tick(&g->decide, &g->view, &g->sample, g->intents, &g->n_intents);
 	pile_act_evicts_carry_out(&g->evicts, &g->groups, g->intents, g->n_intents, now_ns);

@@ -175,6 +175,7 @@ static int victim_end(struct pile_act_evicts *e, const struct pile_group *group,
 		.pidfd = pidfd_open((pid_t)why->pid, 0),
 		.explain_id = intent->explain_id,
 		.pid = why->pid,
+		.group = intent->group,
 		.start_ns = why->evict.start_ns,
 		.kill_ns = now_ns + intent->grace_ns,
 		.give_up_ns = now_ns + intent->grace_ns + GIVE_UP_NS,
@@ -191,17 +192,18 @@ static int victim_end(struct pile_act_evicts *e, const struct pile_group *group,
 }
 
 void pile_act_evicts_carry_out(struct pile_act_evicts *e, const struct pile_groups *groups,
-			       const struct pile_intent *intents, uint32_t n, uint64_t now_ns)
+			       struct pile_intent *intents, uint32_t n, uint64_t now_ns)
 {
 	int r;
 
 	for (uint32_t i = 0; i < n; i++) {
-		const struct pile_intent *intent = &intents[i];
+		struct pile_intent *intent = &intents[i];
 
 		if (intent->kind != PILE_INTENT_EVICT || intent->blocked != PILE_BLOCKED_NO ||
 		    intent->group >= PILE_GROUPS_MAX)
 			continue;
 		r = victim_end(e, &groups->groups[intent->group], intent, now_ns);
+		intent->why.evict.error = -r;
 		if (r < 0 && e->n_failed < PILE_SAMPLE_EVICTED_MAX)
 			e->failed[e->n_failed++] = (struct pile_sample_evicted){
 				.explain_id = intent->explain_id,
@@ -227,9 +229,25 @@ static void held_update(struct pile_act_evicting *v, const struct pile_sample *s
 			v->held_bytes = MAX(v->held_bytes, sample->workers[i].private_bytes);
 }
 
-/* Returns whether it is over: gone, or not to be ended. */
+/* What let the guard end it lets it still. */
+static bool is_allowed(const struct pile_act_evicting *v, const struct pile_groups *groups)
+{
+	const struct pile_group *group = &groups->groups[v->group];
+
+	return group->used && !group->foreign && (group->config.enforce & PILE_RUNG_EVICT);
+}
+
+static bool waits_on_dependency(const struct pile_act_evicting *v, const struct pile_sample *sample)
+{
+	for (uint32_t i = 0; i < MIN(sample->n_workers, PILE_SAMPLE_WORKERS_MAX); i++)
+		if (sample->workers[i].pid == v->pid && sample->workers[i].start_ns == v->start_ns)
+			return sample->workers[i].connecting;
+	return false;
+}
+
+/* Returns whether it is over: gone, or not to be ended. @allowed: to be killed; @waits: on a dependency */
 static bool evicting_follow(const struct pile_act_evicts *e, struct pile_act_evicting *v,
-			    uint64_t now_ns, bool *ret_gone)
+			    bool allowed, bool waits, uint64_t now_ns, bool *ret_gone)
 {
 	struct pollfd fd = { .fd = v->pidfd, .events = POLLIN };
 	int r;
@@ -242,6 +260,12 @@ static bool evicting_follow(const struct pile_act_evicts *e, struct pile_act_evi
 		return true;
 	}
 	if (v->signal == SIGKILL || now_ns < v->kill_ns)
+		return false;
+	if (!allowed) {
+		v->error = ECANCELED;
+		return true;
+	}
+	if (waits)
 		return false;
 	r = signal_send(v, SIGKILL);
 	if (r == 0)
@@ -256,7 +280,8 @@ static void result_add(struct pile_sample *sample, const struct pile_sample_evic
 		sample->evicted[sample->n_evicted++] = *result;
 }
 
-void pile_act_evicts_sample(struct pile_act_evicts *e, struct pile_sample *sample, uint64_t now_ns)
+void pile_act_evicts_sample(struct pile_act_evicts *e, const struct pile_groups *groups,
+			    bool enforce, struct pile_sample *sample, uint64_t now_ns)
 {
 	bool gone;
 
@@ -271,7 +296,8 @@ void pile_act_evicts_sample(struct pile_act_evicts *e, struct pile_sample *sampl
 		if (v->pidfd < 0 || sample->n_evicted == PILE_SAMPLE_EVICTED_MAX)
 			continue;
 		held_update(v, sample);
-		if (!evicting_follow(e, v, now_ns, &gone))
+		if (!evicting_follow(e, v, enforce && is_allowed(v, groups),
+				     waits_on_dependency(v, sample), now_ns, &gone))
 			continue;
 		result_add(sample, &(struct pile_sample_evicted){
 					   .explain_id = v->explain_id,

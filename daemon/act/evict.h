@@ -19,7 +19,7 @@
 /** One that was sent a signal and is not gone yet. */
 struct pile_act_evicting {
 	int pidfd; /* -1 = free */
-	uint32_t explain_id, pid;
+	uint32_t explain_id, pid, group;
 	uint64_t start_ns;
 	uint64_t kill_ns;    /* monotonic: SIGKILL then */
 	uint64_t give_up_ns; /* it cannot be ended: in the kernel, and waits there */
@@ -45,9 +45,14 @@ int pile_act_evicts_open(struct pile_act_evicts *e);
 /** pile_act_evicts_close - what was sent was sent; nothing more is. */
 void pile_act_evicts_close(struct pile_act_evicts *e);
 
-/** pile_act_evicts_carry_out - the EVICT intents of this tick that are not blocked. */
+/** pile_act_evicts_carry_out - the EVICT intents of this tick that are not blocked; why.evict.error: what came of it. */
 void pile_act_evicts_carry_out(struct pile_act_evicts *e, const struct pile_groups *groups,
-			       const struct pile_intent *intents, uint32_t n, uint64_t now_ns);
+			       struct pile_intent *intents, uint32_t n, uint64_t now_ns);
 
-/** pile_act_evicts_sample - who is gone; whose grace is over; results into @sample. Each tick, before decide. */
-void pile_act_evicts_sample(struct pile_act_evicts *e, struct pile_sample *sample, uint64_t now_ns);
+/**
+ * pile_act_evicts_sample - who is gone; whose grace is over; results into @sample. Each tick, before decide
+ * @enforce: mode enforce, on this host, not disarmed. Where that, or the group's rung, is off by now, no SIGKILL follows
+ * the SIGTERM (ECANCELED); nor while the worker waits on a dependency.
+ */
+void pile_act_evicts_sample(struct pile_act_evicts *e, const struct pile_groups *groups,
+			    bool enforce, struct pile_sample *sample, uint64_t now_ns);

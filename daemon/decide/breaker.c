@@ -384,15 +384,6 @@ static struct pile_breaker *make_room(struct pile_breakers *breakers, uint32_t s
 	return least && least->state == PILE_BREAKER_FREE ? least : NULL;
 }
 
-static uint32_t take_explain_id(const struct pile_breaker_context *context)
-{
-	uint32_t id = (*context->next_explain_id)++;
-
-	if (!*context->next_explain_id)
-		*context->next_explain_id = 1;
-	return id;
-}
-
 static void say_open(const struct pile_breaker *b, bool over, struct pile_intents *out)
 {
 	struct pile_intent *intent = say(b, PILE_INTENT_BREAKER_OPEN, out);
@@ -433,7 +424,7 @@ static void open_episode(struct pile_breakers *breakers, const struct pile_break
 	b->heard_ns = context->now_ns;
 	b->established = dep && !b->speaks_first ? dep->established : 0;
 	b->refused_by_peer = dep ? dep->refused_by_peer : 0;
-	b->explain_id = take_explain_id(context);
+	b->explain_id = pile_explain_id_take(context->next_explain_id);
 	b->probe_every_ns = pile_breaker_probe_period(config->probe_every_ns,
 						      context->view->host_seed, b->key, 0);
 	if (blocked) {
@@ -503,7 +494,7 @@ static void tell_loop(struct pile_breakers *breakers, const struct pile_breaker_
 		.endpoint = loop->endpoint,
 		.opened_ns = loop->opened_ns,
 		.refuse_errno = context->view->groups[loop->group].config.refuse_errno,
-		.explain_id = take_explain_id(context),
+		.explain_id = pile_explain_id_take(context->next_explain_id),
 		.why = *why,
 	};
 	struct pile_intent *intent;

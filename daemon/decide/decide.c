@@ -60,15 +60,6 @@ void pile_decide_group_reset(struct pile_decide *state, uint32_t group)
 			state->breakers.table[i].orphan = true;
 }
 
-static uint32_t take_explain_id(struct pile_decide *state)
-{
-	uint32_t id = state->next_explain_id++;
-
-	if (!state->next_explain_id)
-		state->next_explain_id = 1;
-	return id;
-}
-
 static uint64_t reserve_of(const struct pile_decide_view *view, const struct pile_sample *sample)
 {
 	return view->memory_reserve_bytes
@@ -134,7 +125,7 @@ static void update_network(struct pile_decide *state, const struct pile_decide_v
 	if (!change)
 		return;
 	if (change > 0)
-		state->network.explain_id = take_explain_id(state);
+		state->network.explain_id = pile_explain_id_take(&state->next_explain_id);
 	else
 		pile_proofs_restart(&state->breakers.proofs, sample->now_ns);
 	intent = pile_intents_add(out, change > 0 ? PILE_INTENT_NETWORK : PILE_INTENT_NETWORK_OVER,
@@ -168,7 +159,7 @@ static void report_stage(struct pile_decide *state, const struct pile_decide_vie
 	struct pile_intent *intent;
 
 	if (from == PILE_STAGE_CALM)
-		v->explain_id = take_explain_id(state);
+		v->explain_id = pile_explain_id_take(&state->next_explain_id);
 	intent = pile_intents_add(out, PILE_INTENT_STAGE, group);
 	if (!intent)
 		return;

@@ -324,6 +324,40 @@ static struct pile_evict_episode *episode_take(struct pile_evicts *evicts)
 	return NULL;
 }
 
+static void episode_close(struct pile_evict_episode *e, enum pile_close_reason reason,
+			  const struct pile_sample_evicted *result, uint64_t now_ns,
+			  struct pile_intents *out)
+{
+	struct pile_intent *intent = pile_intents_add(out, PILE_INTENT_EVICT_OVER, e->group);
+
+	e->used = false;
+	if (!intent)
+		return;
+	intent->blocked = e->blocked;
+	intent->explain_id = e->explain_id;
+	intent->close_reason = reason;
+	intent->outage_ns = now_ns - e->at_ns;
+	intent->why.pid = e->pid;
+	intent->why.evict.error = ETIMEDOUT;
+	if (!result)
+		return;
+	intent->why.evict.signal = result->signal;
+	intent->why.evict.error = result->error;
+	intent->why.evict.gone_ns = minus(result->gone_ns, e->at_ns);
+	intent->why.evict.freed_bytes = result->freed_bytes;
+}
+
+/* The oldest of those that were only told. */
+static struct pile_evict_episode *episode_virtual(struct pile_evicts *evicts)
+{
+	struct pile_evict_episode *oldest = NULL;
+
+	for (int i = 0; i < PILE_EVICTS_MAX; i++)
+		if (evicts->table[i].blocked && (!oldest || evicts->table[i].at_ns < oldest->at_ns))
+			oldest = &evicts->table[i];
+	return oldest;
+}
+
 /* One at a time: what the last one frees is not free yet. A virtual one for this worker is told already. */
 static bool under_way(const struct pile_evicts *evicts, uint32_t group,
 		      const struct pile_candidate *c, enum pile_blocked blocked)
@@ -383,21 +417,27 @@ static bool evict(struct pile_evicts *evicts, const struct pile_evict_context *c
 	const char *name = ctx->view->groups[group].config.name;
 	enum pile_blocked blocked = pile_evict_blocked(ctx->view, group);
 	struct pile_evict_episode *e = episode_take(evicts);
+	struct pile_evict_episode *virtual = !e && blocked == PILE_BLOCKED_NO
+						     ? episode_virtual(evicts)
+						     : NULL;
 	uint64_t now_ns = ctx->sample->now_ns;
 	struct pile_intent *intent;
 
 	pile_candidates_kin(&evicts->candidates, ctx->sample, group);
-	if (!e || !pile_candidate_may(first) || under_way(evicts, group, first, blocked) ||
+	if ((!e && !virtual) || !pile_candidate_may(first) ||
+	    under_way(evicts, group, first, blocked) ||
 	    !within_budget(evicts, name, c->sum.workers, blocked != PILE_BLOCKED_NO, now_ns))
 		return false;
+	if (virtual) {
+		episode_close(virtual, PILE_CLOSE_ROOM, NULL, now_ns, out);
+		e = virtual;
+	}
 	intent = pile_intents_add(out, PILE_INTENT_EVICT, group);
 	if (!intent)
 		return false;
 	past_add(evicts, name, now_ns, blocked != PILE_BLOCKED_NO);
 	evicts->past_changes += blocked == PILE_BLOCKED_NO;
-	intent->explain_id = (*ctx->next_explain_id)++;
-	if (!*ctx->next_explain_id)
-		*ctx->next_explain_id = 1;
+	intent->explain_id = pile_explain_id_take(ctx->next_explain_id);
 	intent->blocked = blocked;
 	intent->grace_ns = grace_of(c);
 	why_fill(ctx, group, c, first, &intent->why);
@@ -438,29 +478,6 @@ static enum pile_close_reason virtual_over(struct pile_evict_episode *e,
 		return sample->now_ns - e->grew_ns >= QUIET_NS ? PILE_CLOSE_QUIET : PILE_CLOSE_NONE;
 	}
 	return PILE_CLOSE_GONE;
-}
-
-static void episode_close(struct pile_evict_episode *e, enum pile_close_reason reason,
-			  const struct pile_sample_evicted *result, uint64_t now_ns,
-			  struct pile_intents *out)
-{
-	struct pile_intent *intent = pile_intents_add(out, PILE_INTENT_EVICT_OVER, e->group);
-
-	e->used = false;
-	if (!intent)
-		return;
-	intent->blocked = e->blocked;
-	intent->explain_id = e->explain_id;
-	intent->close_reason = reason;
-	intent->outage_ns = now_ns - e->at_ns;
-	intent->why.pid = e->pid;
-	intent->why.evict.error = ETIMEDOUT;
-	if (!result)
-		return;
-	intent->why.evict.signal = result->signal;
-	intent->why.evict.error = result->error;
-	intent->why.evict.gone_ns = minus(result->gone_ns, e->at_ns);
-	intent->why.evict.freed_bytes = result->freed_bytes;
 }
 
 static void episodes_update(struct pile_evicts *evicts, const struct pile_sample *sample,

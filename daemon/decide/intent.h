@@ -235,6 +235,16 @@ struct pile_intent {
 	struct pile_why why;
 };
 
+/** pile_explain_id_take - the number of the next episode; 0 is none, and passed over when they wrap. */
+static inline uint32_t pile_explain_id_take(uint32_t *next)
+{
+	uint32_t id = (*next)++;
+
+	if (!*next)
+		*next = 1;
+	return id;
+}
+
 /**
  * Where intents of one tick are collected. The caller's array; what does not fit is counted, never
  * written.

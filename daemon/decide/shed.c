@@ -90,9 +90,7 @@ static void shed_open(struct pile_shed *shed, const struct look *look, uint64_t 
 	shed->refused_base = refused_base;
 	shed->first_ns = 0;
 	shed->most = door->held;
-	shed->explain_id = (*look->next_explain_id)++;
-	if (!*look->next_explain_id)
-		*look->next_explain_id = 1;
+	shed->explain_id = pile_explain_id_take(look->next_explain_id);
 	intent = pile_intents_add(look->out, PILE_INTENT_SHED_OPEN, door->group);
 	if (!intent)
 		return;

@@ -36,6 +36,8 @@ static const char *error_text(int error)
 	case ESRCH:
 	case ENOENT:
 		return "it was gone already";
+	case ECANCELED:
+		return "what let the guard end it was switched off";
 	case ETIMEDOUT:
 		return "it does not end: it waits in the kernel";
 	default:
@@ -138,6 +140,8 @@ void pile_explain_evict_line(struct pen *pen, const struct pile_intent *intent, 
 	if (intent->blocked)
 		put(pen, ": would have been sent SIGTERM (%s)",
 		    pile_explain_evict_switch(intent->blocked));
+	else if (why->evict.error)
+		put(pen, ": not sent SIGTERM (%s)", error_text(why->evict.error));
 	else
 		put(pen, ": sent SIGTERM");
 	put(pen, ". explain %u", intent->explain_id);

@@ -106,6 +106,7 @@ static struct pile_growth_worker *take(struct pile_growth *g, uint32_t pid)
 		return w;
 	if (g->n == ARRAY_LEN(g->workers)) {
 		g->lost++;
+		g->lost_most = MAX(g->lost_most, g->lost);
 		return NULL;
 	}
 	w = &g->workers[g->n];

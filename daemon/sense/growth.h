@@ -56,8 +56,9 @@ struct pile_growth {
 	bool look;			    /* of look.c: walk each tick */
 	bool whole;			    /* the last walk came to its end */
 	uint32_t n;
-	uint64_t lost; /* workers that did not fit, in the last walk */
-	bool hurry;    /* somebody asked for a worker that no walk has met yet */
+	uint64_t lost;	    /* workers that did not fit, in the last walk */
+	uint64_t lost_most; /* the most at once */
+	bool hurry;	    /* somebody asked for a worker that no walk has met yet */
 	struct pile_growth_worker workers[PILE_SNAPSHOT_WORKERS];
 	uint16_t index[PILE_GROWTH_INDEX]; /* by pid: place in workers + 1; 0 = free */
 };

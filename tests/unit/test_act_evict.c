@@ -28,6 +28,7 @@ static struct pile_groups groups;
 static struct pile_sample sample;
 static struct pile_intent intent;
 static pid_t child;
+static bool enforce;
 static const char *child_cgroup, *parent_cgroup;
 
 ssize_t pile_proc_read(const char *path, char *buf, size_t size)
@@ -89,6 +90,8 @@ static int begin(void **state)
 	memset(&evicts, 0, sizeof(evicts));
 	memset(&sample, 0, sizeof(sample));
 	groups.groups[0] = (struct pile_group){ .used = true, .present = true, .cgroup = CGROUP };
+	groups.groups[0].config.enforce = PILE_RUNG_EVICT;
+	enforce = true;
 	intent = (struct pile_intent){ .kind = PILE_INTENT_EVICT,
 				       .explain_id = 17,
 				       .grace_ns = 200 * NS_PER_MS,
@@ -121,7 +124,7 @@ static const struct pile_sample_evicted *told(void)
 
 	do {
 		now_ns = pile_clock_ns(CLOCK_MONOTONIC);
-		pile_act_evicts_sample(&evicts, &sample, now_ns);
+		pile_act_evicts_sample(&evicts, &groups, enforce, &sample, now_ns);
 	} while (!sample.n_evicted && now_ns < until_ns);
 	assert_int_equal(sample.n_evicted, 1);
 	assert_int_equal(sample.evicted[0].explain_id, 17);
@@ -151,7 +154,7 @@ static void is_ended(void **state)
 	assert_int_equal(result->error, 0);
 	assert_int_equal(result->freed_bytes, 500);
 	assert_int_equal(ended_by(), SIGTERM);
-	pile_act_evicts_sample(&evicts, &sample, pile_clock_ns(CLOCK_MONOTONIC));
+	pile_act_evicts_sample(&evicts, &groups, enforce, &sample, pile_clock_ns(CLOCK_MONOTONIC));
 	assert_int_equal(sample.n_evicted, 0);
 }
 
@@ -169,6 +172,48 @@ static void is_killed(void **state)
 	assert_int_equal(ended_by(), SIGKILL);
 }
 
+/* What let the guard end it is switched off within the grace: SIGTERM was sent, SIGKILL is not. */
+static void is_not_killed(void **state)
+{
+	const struct pile_sample_evicted *result;
+
+	(void)state;
+	child_start(true);
+	for (int i = 0; i < 2; i++) {
+		carry_out();
+		enforce = i == 1; /* disarmed; then the policy takes the rung out */
+		groups.groups[0].config.enforce = i == 1 ? 0 : PILE_RUNG_EVICT;
+		result = told();
+		assert_int_equal(result->error, ECANCELED);
+		assert_int_equal(result->signal, SIGTERM);
+		assert_int_equal(result->gone_ns, 0);
+		assert_int_equal(waitpid(child, NULL, WNOHANG), 0);
+	}
+}
+
+/* It began to wait on a dependency after SIGTERM: it may hold a lock now. */
+static void is_not_killed_while_it_waits(void **state)
+{
+	uint64_t until_ns = pile_clock_ns(CLOCK_MONOTONIC) + intent.grace_ns + 200 * NS_PER_MS;
+
+	(void)state;
+	child_start(true);
+	carry_out();
+	sample.n_workers = 1;
+	sample.workers[0] = (struct pile_sample_worker){ .pid = (uint32_t)child,
+							 .start_ns = intent.why.evict.start_ns,
+							 .connecting = true };
+	while (pile_clock_ns(CLOCK_MONOTONIC) < until_ns) {
+		pile_act_evicts_sample(&evicts, &groups, enforce, &sample,
+				       pile_clock_ns(CLOCK_MONOTONIC));
+		assert_int_equal(sample.n_evicted, 0);
+		assert_int_equal(waitpid(child, NULL, WNOHANG), 0);
+	}
+	sample.workers[0].connecting = false;
+	assert_int_equal(told()->signal, SIGKILL);
+	assert_int_equal(ended_by(), SIGKILL);
+}
+
 /* Nothing is sent, for this; the child is there. */
 static void not_sent(int error)
 {
@@ -177,6 +222,7 @@ static void not_sent(int error)
 	carry_out();
 	result = told();
 	assert_int_equal(result->error, error);
+	assert_int_equal(intent.why.evict.error, error); /* for the journal's line */
 	assert_int_equal(result->signal, 0);
 	assert_int_equal(result->gone_ns, 0);
 	assert_int_equal(waitpid(child, NULL, WNOHANG), 0);
@@ -243,7 +289,7 @@ static void not_asked(void **state)
 	carry_out();
 	intent.kind = PILE_INTENT_LEAK;
 	carry_out();
-	pile_act_evicts_sample(&evicts, &sample, pile_clock_ns(CLOCK_MONOTONIC));
+	pile_act_evicts_sample(&evicts, &groups, enforce, &sample, pile_clock_ns(CLOCK_MONOTONIC));
 	assert_int_equal(sample.n_evicted, 0);
 	assert_int_equal(waitpid(child, NULL, WNOHANG), 0);
 }
@@ -253,6 +299,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(is_ended, begin, end),
 		cmocka_unit_test_setup_teardown(is_killed, begin, end),
+		cmocka_unit_test_setup_teardown(is_not_killed, begin, end),
+		cmocka_unit_test_setup_teardown(is_not_killed_while_it_waits, begin, end),
 		cmocka_unit_test_setup_teardown(another_process, begin, end),
 		cmocka_unit_test_setup_teardown(another_cgroup, begin, end),
 		cmocka_unit_test_setup_teardown(is_gone_already, begin, end),

@@ -241,6 +241,10 @@ static void test_never(void **state)
 	w->connecting = true;
 	assert_null(ended(f, 40));
 	w->connecting = false;
+	w->waiting = 2; /* a router beside the workers, or threads */
+	available = 1000 * (int64_t)MIB;
+	assert_null(ended(f, 15));
+	w->waiting = 0;
 	w->home = false;
 	available = 1000 * (int64_t)MIB;
 	assert_null(ended(f, 15));
@@ -538,6 +542,15 @@ static void test_level(void **state)
 		rate[3] = 0;
 		held[3] = 30 * MIB;
 	}
+	/* not yet, but so little is left that 24 MiB bring it there: they are nothing beside the host */
+	available = 140 * (int64_t)MIB;
+	held[3] = 45 * MIB;
+	for (int ticks = 0; ticks < 20; ticks++)
+		look(f);
+	rate[3] = 60 * MIB;
+	assert_null(ended(f, 5));
+	rate[3] = 0;
+	held[3] = 30 * MIB;
 	/* a budget that is set too low, and lived with */
 	available = 1200 * (int64_t)MIB;
 	f->view.groups[0].config.memory_budget_bytes = 500 * MIB; /* twenty hold 600 */

@@ -210,6 +210,18 @@ static void test_files_come_later(void **state)
 	assert_int_equal(sample.groups[0].memory_bytes, MIB);
 }
 
+/* What goes when somebody wants its place is nobody's use: page cache, and of the kernel's own dentries and inodes. */
+static void test_what_counts(void **state)
+{
+	(void)state;
+	knob("up/www/memory.stat",
+	     "anon 4194304\nfile 1073741824\nkernel 3145728\nsock 1048576\nshmem 0\n"
+	     "slab_reclaimable 2097152\n");
+	begin();
+	seconds(1);
+	assert_int_equal(sample.groups[0].memory_bytes, 6 * MIB);
+}
+
 /* A file that ends with its directory, as a cgroup's do, is asked; what is gone is seen to be gone. */
 static void test_gone(void **state)
 {
@@ -236,6 +248,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_set_above, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_set_while_requests_wait, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_files_come_later, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_what_counts, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_gone, setup, teardown),
 	};
 
