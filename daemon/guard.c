@@ -205,6 +205,9 @@ static int start(struct pile_guard *g, struct pile_error *err)
 		missing_add(
 			g,
 			"no thread for it: the memory of a worker that is killed is free only when it has ended");
+	r = pile_manager_open(&g->manager, NULL);
+	if (r < 0 && r != -EOPNOTSUPP)
+		missing_add(g, "no thread for it: nothing is asked of systemd");
 	r = pile_sense_init(&g->sense);
 	if (r < 0)
 		return pile_error_set(err, r, "cannot read /proc/meminfo: %s", strerror(-r));
@@ -258,6 +261,7 @@ static void stop(struct pile_guard *g)
 			       "pileguard stops: everything is open");
 		pile_slow_motd(&g->slow, "");
 	}
+	pile_manager_close(&g->manager);
 	pile_act_evicts_close(&g->evicts);
 	pile_child_stop(g);
 	if (g->child.listen_fd >= 0) {

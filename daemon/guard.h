@@ -12,6 +12,7 @@
 
 #include "act/act.h"
 #include "act/evict.h"
+#include "act/manager.h"
 #include "act/selftest.h"
 #include "api/snapshot.h"
 #include "pileguard/api.h"
@@ -86,6 +87,7 @@ struct pile_guard {
 	struct pile_decide_view view;
 	struct pile_act act;
 	struct pile_act_evicts evicts;
+	struct pile_manager manager;
 	struct pile_record record;
 	struct pile_slow slow;
 	struct pile_child child;

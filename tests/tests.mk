@@ -28,6 +28,7 @@ UNIT_doors := daemon/groups/doors.c daemon/util/endpoint.c
 UNIT_growth := daemon/sense/growth.c
 UNIT_shed := $(DECIDE_SRC) tests/unit/breaker_fixture.c
 UNIT_act_evict := daemon/act/evict.c
+UNIT_manager := daemon/act/manager.c
 UNIT_look := daemon/sense/look.c daemon/groups/proc.c
 UNIT_leak := $(DECIDE_SRC) tests/unit/breaker_fixture.c daemon/record/explain_text.c daemon/record/explain_line.c daemon/record/explain_evict.c
 UNIT_evict := $(DECIDE_SRC) tests/unit/breaker_fixture.c daemon/record/explain_text.c daemon/record/explain_line.c daemon/record/explain_evict.c

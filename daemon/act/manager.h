@@ -26,10 +26,17 @@ enum pile_manager_verb {
 	PILE_MANAGER_SET = 1,
 	/* ... of a scope that is made of processes, and joined by others of the same group later */
 	PILE_MANAGER_SCOPE,
-	/* stop at once: the unit's stop job, then SIGKILL to all that is left of it */
+	/* the unit's stop job, which keeps Restart= from starting it again; after grace_ns SIGKILL to all that is left */
 	PILE_MANAGER_STOP,
-	/* start; with after_ns: by a transient timer, which stands whatever becomes of the guard */
+	/* start; with after_ns: by a transient timer, which fires whatever has become of the guard */
 	PILE_MANAGER_START,
+};
+
+/** Whose job it is: who is given the result. */
+enum pile_manager_owner {
+	PILE_MANAGER_THROTTLE = 1,
+	PILE_MANAGER_STOPS,
+	PILE_MANAGER_PLACE,
 };
 
 /** A property of type t (uint64): TasksMax, CPUWeight, CPUQuotaPerSecUSec ... UINT64_MAX is infinity. */
@@ -45,7 +52,8 @@ struct pile_manager_property {
 
 struct pile_manager_job {
 	enum pile_manager_verb verb;
-	uint64_t id; /* the caller's own, comes back with the result */
+	enum pile_manager_owner owner;
+	uint64_t id; /* the owner's own, comes back with the result */
 	char unit[PILE_UNIT_MAX];
 	uint32_t n_properties;
 	struct pile_manager_property properties[PILE_MANAGER_PROPERTIES_MAX];
@@ -53,7 +61,8 @@ struct pile_manager_job {
 	char slice[PILE_UNIT_MAX];
 	uint32_t n_pids;
 	uint32_t pids[PILE_MANAGER_PIDS_MAX];
-	uint64_t after_ns; /* START */
+	uint64_t after_ns; /* START: 0 = now, which also ends a timer that was asked for before */
+	uint64_t grace_ns; /* STOP */
 };
 
 struct pile_manager_result {
@@ -75,7 +84,8 @@ struct pile_manager {
 	uint32_t head, n;
 	struct pile_manager_result results[PILE_MANAGER_JOBS_MAX];
 	uint32_t results_head, n_results;
-	uint32_t in_flight; /* jobs without a result that was taken: bounds both rings */
+	uint32_t in_flight; /* jobs whose result was not taken yet: bounds both rings */
+	int bus_fd;	    /* of the call that is under way; -1 = none */
 };
 
 /**
@@ -89,7 +99,8 @@ int pile_manager_open(struct pile_manager *m, const char *socket_path);
 void pile_manager_close(struct pile_manager *m);
 
 /** pile_manager_submit - hand a job over. Returns 0; -EAGAIN: too many are under way; -EOPNOTSUPP: nobody to ask. */
-int pile_manager_submit(struct pile_manager *m, const struct pile_manager_job *job, uint64_t now_ns);
+int pile_manager_submit(struct pile_manager *m, const struct pile_manager_job *job,
+			uint64_t now_ns);
 
 /** pile_manager_take - one result. Returns whether there was one; results of one caller's jobs come in their order. */
 bool pile_manager_take(struct pile_manager *m, struct pile_manager_result *ret);
