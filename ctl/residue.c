@@ -208,6 +208,16 @@ static void drop_ins_find(struct pile_residue *r)
 		each_entry(roots[i], unit_look, r);
 }
 
+/* A service that rung 5 holds down is started by it. */
+static void timer_look(const char *path, const char *name, void *data)
+{
+	char file[600];
+
+	snprintf(file, sizeof(file), "%s/%s", path, name);
+	if (strncmp(name, NAME "-start-", strlen(NAME "-start-")) == 0)
+		add_text(data, PILE_RESIDUE_FILE, file);
+}
+
 static bool anybody_listens(const char *path)
 {
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
@@ -231,6 +241,7 @@ static void files_find(struct pile_residue *r, const char *socket_path)
 		if (guard)
 			hold(&r->things[r->n - 1], guard);
 	}
+	each_entry("/run/systemd/transient", timer_look, r);
 	if (lstat(socket_path, &st) == 0 && !(guard && anybody_listens(socket_path)))
 		add_text(r, PILE_RESIDUE_FILE, socket_path);
 }

@@ -122,6 +122,7 @@ static const char *cell_note(const json_t *g, char *buf, size_t size)
 		{ enforces(g, "fail_fast"), "fail_fast on" },
 		{ enforces(g, "shed"), "shed on" },
 		{ enforces(g, "evict"), "evict on" },
+		{ enforces(g, "stop"), "stop on" },
 		{ pile_value_is(g, "learned_long_poll"), "long poll, learned" },
 		{ pile_value_number(g, "workers.count") == 1, "1 process" },
 	};
@@ -532,6 +533,25 @@ static void leak_show(const struct pile_ctl *ctl, const json_t *g)
 	pile_table_loud(ctl, line);
 }
 
+/** Held down by rung 5. */
+static void stopped_show(const struct pile_ctl *ctl, const json_t *g)
+{
+	const json_t *stopped = pile_value_get(g, "stopped");
+	char name[80], unit[80], line[360], left[32];
+
+	if (!json_is_object(stopped))
+		return;
+	snprintf(
+		line, sizeof(line),
+		"! %s: stopped for its memory%s; systemd starts it again in %s. pileguardctl explain %.0f; now: sudo systemctl start %s",
+		pile_value_format_text(g, "name", name, sizeof(name)),
+		pile_value_is(stopped, "down") ? "" : " (not down yet)",
+		pile_value_format_seconds(stopped, "starts_in_seconds", left, sizeof(left)),
+		pile_value_number(stopped, "explain"),
+		pile_value_format_text(g, "unit", unit, sizeof(unit)));
+	pile_table_loud(ctl, line);
+}
+
 /** What the guard itself has lost since its start. */
 static void losses_show(const struct pile_ctl *ctl, const json_t *status)
 {
@@ -545,6 +565,8 @@ static void losses_show(const struct pile_ctl *ctl, const json_t *status)
 		{ "guard.journal_lines_dropped_total", "lines did not get into the journal" },
 		{ "evict.workers_evicted_total",
 		  "workers were ended for their memory: pileguardctl events" },
+		{ "stop.services_stopped_total",
+		  "services were stopped for their memory: pileguardctl events" },
 	};
 	char line[160];
 
@@ -568,6 +590,8 @@ static void oddities_show(const struct pile_ctl *ctl, const json_t *status)
 		gate_show(ctl, one);
 	json_array_foreach(pile_value_get(status, "groups"), index, one)
 		attachment_show(ctl, one);
+	json_array_foreach(pile_value_get(status, "groups"), index, one)
+		stopped_show(ctl, one);
 	json_array_foreach(pile_value_get(status, "groups"), index, one)
 		doors_show(ctl, one);
 	json_array_foreach(pile_value_get(status, "groups"), index, one)

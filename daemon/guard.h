@@ -14,6 +14,7 @@
 #include "act/evict.h"
 #include "act/manager.h"
 #include "act/selftest.h"
+#include "act/stop.h"
 #include "api/snapshot.h"
 #include "pileguard/api.h"
 #include "decide/decide.h"
@@ -88,6 +89,7 @@ struct pile_guard {
 	struct pile_act act;
 	struct pile_act_evicts evicts;
 	struct pile_manager manager;
+	struct pile_act_stops stops;
 	struct pile_record record;
 	struct pile_slow slow;
 	struct pile_child child;
@@ -129,7 +131,7 @@ struct pile_guard {
 	uint64_t losses_said; /* sum of all that was counted as lost when it was last told */
 	int store_error_said, motd_error_said;
 	uint32_t explain_next_kept;
-	uint64_t evicted_kept; /* evictions that were handed over to be kept */
+	uint64_t evicted_kept, stopped_kept; /* evictions and stops that were handed over to be kept */
 	uint32_t host_seed;
 	uint32_t
 		host_share_permille; /* where it stands for enforce_share: 0..999; 1000 = nowhere */

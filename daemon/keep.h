@@ -39,7 +39,7 @@ int pile_keep_disarmed(const char *state_dir, const char *text);
 int pile_keep_disarmed_load(const char *state_dir, char *ret, size_t size);
 
 #define PILE_KEEP_EVICTED_MAX \
-	4096 /* lines of evictions that count still: 31 of 20 digits and a name */
+	8192 /* lines of evictions and stops that count still: 31 and 32 of 20 digits, a word and a name */
 
 /** pile_keep_evicted - this text: evictions that count against the budgets. Returns 0 or negative errno. */
 int pile_keep_evicted(const char *state_dir, const char *text);

@@ -38,6 +38,9 @@ static uint64_t key_of(const struct pile_guard *g)
 	for (uint32_t i = 1; i < PILE_DOORS_MAX; i++)
 		if (is_full(&g->decide.sheds.doors[i]))
 			key = (key ^ g->decide.sheds.doors[i].explain_id) * 0x100000001b3ULL + 2;
+	for (int i = 0; i < PILE_STOPS_MAX; i++)
+		if (g->decide.stops.table[i].used && !g->decide.stops.table[i].blocked)
+			key = (key ^ g->decide.stops.table[i].explain_id) * 0x100000001b3ULL + 3;
 	if (g->disarm.now.on)
 		key ^= g->disarm.now.since_realtime_ns | 1;
 	return key;
@@ -99,6 +102,18 @@ static void door_add(struct page *page, const struct pile_guard *g, const struct
 		endpoint, group, shed->explain_id, group, endpoint);
 }
 
+static void stop_add(struct page *page, const struct pile_guard *g,
+		     const struct pile_stop_episode *e)
+{
+	const struct pile_policy_group *config = &g->view.groups[e->group].config;
+
+	line_add(
+		page,
+		"pileguard: %s is stopped for a while (rung 5), systemd starts it again. pileguardctl explain %u; "
+		"now: sudo systemctl start %s",
+		config->name, e->explain_id, config->unit);
+}
+
 static void page_make(const struct pile_guard *g, struct page *page)
 {
 	char disarmed[PILE_DISARM_TEXT_MAX];
@@ -115,6 +130,9 @@ static void page_make(const struct pile_guard *g, struct page *page)
 	for (uint32_t i = 1; i < PILE_DOORS_MAX; i++)
 		if (is_full(&g->decide.sheds.doors[i]) && n++ < GATES_SHOWN)
 			door_add(page, g, &g->decide.sheds.doors[i]);
+	for (int i = 0; i < PILE_STOPS_MAX; i++)
+		if (g->decide.stops.table[i].used && !g->decide.stops.table[i].blocked)
+			stop_add(page, g, &g->decide.stops.table[i]);
 	if (n > GATES_SHOWN)
 		line_add(page, "pileguard: %u more are refused: pileguardctl status",
 			 n - GATES_SHOWN);

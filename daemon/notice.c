@@ -40,6 +40,10 @@ static const struct {
 	[PILE_NOTICE_EVICT] = { "94125e4ffac042e89e01c35241d448cd", LOG_WARNING },
 	[PILE_NOTICE_EVICT_OVER] = { "4b2a5b2bf7d9473ea55720a713691323", LOG_NOTICE },
 	[PILE_NOTICE_WOULD_EVICT] = { "1e13751c490b40988f7ff999d91d9890", LOG_WARNING },
+	[PILE_NOTICE_STOPPED] = { "5c9d8b4d61cf4802a81f9b12e5abf44b", LOG_WARNING },
+	[PILE_NOTICE_STOPPED_OVER] = { "95f9658562194c39bef36f35dbc6ccc6", LOG_NOTICE },
+	[PILE_NOTICE_WOULD_STOP] = { "b7bc4619d7e1413d8d06d82451a05c89", LOG_WARNING },
+	[PILE_NOTICE_WOULD_STOP_OVER] = { "bc0ae73a6e664a2588ffc2b00b479e23", LOG_NOTICE },
 	[PILE_NOTICE_WOULD_EVICT_OVER] = { "9604038d33b34247ab9cb31628824f94", LOG_NOTICE },
 };
 
@@ -51,6 +55,9 @@ const char *pile_notice_undo(const struct pile_event *e, char *buf, size_t size)
 	case PILE_NOTICE_PROBING:
 	case PILE_NOTICE_HALF_OPEN:
 		snprintf(buf, size, "pileguardctl release %s %s", e->group, e->destination);
+		break;
+	case PILE_NOTICE_STOPPED:
+		snprintf(buf, size, "systemctl start %s", e->unit);
 		break;
 	case PILE_NOTICE_DISARMED:
 		snprintf(buf, size, "pileguardctl arm");

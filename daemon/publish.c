@@ -149,6 +149,8 @@ static void host_fill(const struct pile_guard *g, struct pile_snapshot_host *h)
 	h->shed_total = g->decide.sheds.refused;
 	h->evicted_total = g->record.evicted_total;
 	h->would_evict_total = g->record.would_evict_total;
+	h->stopped_total = g->record.stopped_total;
+	h->would_stop_total = g->record.would_stop_total;
 	h->drift = 0;
 	for (uint32_t i = 0; i < g->groups.n_groups; i++)
 		if (g->groups.groups[i].used)
@@ -167,6 +169,18 @@ static uint32_t enforced(const struct pile_guard *g, uint32_t slot, bool gate_re
 				      g->sample.now_ns) == PILE_BLOCKED_NO)
 			rungs |= PILE_RUNG_SHED;
 	return g->groups.groups[slot].config.enforce & rungs;
+}
+
+static void held_fill(const struct pile_guard *g, uint32_t slot, uint64_t now_ns,
+		      struct pile_snapshot_group *to)
+{
+	const struct pile_stop_episode *e = pile_stop_held(&g->decide.stops, slot);
+
+	if (!e)
+		return;
+	to->stop_explain_id = e->explain_id;
+	to->stop_down = e->down_ns != 0;
+	to->stop_left_ns = e->until_ns > now_ns ? e->until_ns - now_ns : 0;
 }
 
 static void group_fill(const struct pile_guard *g, uint32_t slot, uint64_t now_ns,
@@ -191,6 +205,8 @@ static void group_fill(const struct pile_guard *g, uint32_t slot, uint64_t now_n
 	if (enforcing && g->view.evict_ready && group->present && !group->foreign &&
 	    !g->sense.growth.lost)
 		to->enforce |= group->config.enforce & PILE_RUNG_EVICT;
+	if (enforcing && g->view.stop_ready && !group->foreign)
+		to->enforce |= group->config.enforce & PILE_RUNG_STOP;
 	to->gate_missing = enforcing && (group->config.enforce & PILE_RUNG_FAIL_FAST) &&
 			   group->present && !group->foreign && !to->gate_ready;
 	to->stage = g->decide.verdict[slot].stage;
@@ -202,6 +218,7 @@ static void group_fill(const struct pile_guard *g, uint32_t slot, uint64_t now_n
 	to->exhaustion_ns = risk->exhaustion_ns;
 	to->leak = g->decide.leak[slot].told;
 	to->leak_left_ns = g->decide.leak[slot].left_ns;
+	held_fill(g, slot, now_ns, to);
 	/* waiting for seconds is normal here: long polls, learned */
 	to->learned_long_poll = to->w99 >= 8 && g->decide.baseline[slot].p99_ns > 5 * NS_PER_SEC;
 	to->would_have_acted_24h =

@@ -302,6 +302,10 @@ static bool line_allowed(struct pile_slow *s, const struct pile_event *event)
 		common = event->notice == PILE_NOTICE_WOULD_REFUSE ||
 			 event->notice == PILE_NOTICE_WOULD_ALLOW;
 		break;
+	case PILE_EVENT_STOPPED:
+		common = event->notice == PILE_NOTICE_WOULD_STOP ||
+			 event->notice == PILE_NOTICE_WOULD_STOP_OVER;
+		break;
 	case PILE_EVENT_EVICT:
 		common = event->notice == PILE_NOTICE_WOULD_EVICT ||
 			 event->notice == PILE_NOTICE_WOULD_EVICT_OVER;

@@ -151,6 +151,7 @@ void pile_tick_group(enum pile_groups_event event, uint32_t slot, void *arg)
 /* What decide must know of each group; the large part only when something changed. */
 void pile_tick_view(struct pile_guard *g, bool whole)
 {
+	g->view.stop_ready = g->manager.ready;
 	g->view.evict_ready = g->evicts.ready && g->kernel.iter_workers;
 	/* those of the last tick, too: what is gone must be seen to be */
 	g->view.n_groups = MAX(g->view.n_groups, g->groups.n_groups);
@@ -475,6 +476,28 @@ static void discover(struct pile_guard *g, uint64_t now_ns)
 	walk_say(g, now_ns);
 }
 
+/* What systemd answered, to whoever asked; what went wrong is told here. */
+static void manager_take(struct pile_guard *g)
+{
+	struct pile_manager_result result;
+
+	while (pile_manager_take(&g->manager, &result)) {
+		switch (result.job.owner) {
+		case PILE_MANAGER_STOPS:
+			pile_act_stops_result(&g->stops, &result);
+			break;
+		case PILE_MANAGER_THROTTLE:
+		case PILE_MANAGER_PLACE:
+			break;
+		}
+		if (result.error < 0)
+			pile_guard_say(g, PILE_EVENT_TROUBLE, PILE_NO_GROUP, "%.100s: systemd: %s",
+				       result.job.unit,
+				       result.text[0] ? result.text
+						      : strerrordesc_np(-result.error));
+	}
+}
+
 void pile_tick(struct pile_guard *g)
 {
 	uint64_t now_ns = pile_clock_ns(CLOCK_MONOTONIC),
@@ -497,9 +520,13 @@ void pile_tick(struct pile_guard *g)
 	pile_act_evicts_sample(&g->evicts, &g->groups,
 			       g->view.mode == PILE_MODE_ENFORCE && !g->view.disarmed, &g->sample,
 			       now_ns);
+	manager_take(g);
+	pile_act_stops_sample(&g->stops, &g->manager, &g->groups, &g->sample, now_ns);
 	pile_tick_view(g, false);
 	pile_decide_tick(&g->decide, &g->view, &g->sample, g->intents, &g->n_intents);
 	pile_act_evicts_carry_out(&g->evicts, &g->groups, g->intents, g->n_intents, now_ns);
+	pile_act_stops_carry_out(&g->stops, &g->manager, &g->groups, g->intents, g->n_intents,
+				 now_ns);
 	explain_next_keep(g);
 	pile_evicted_keep(g, now_ns);
 	effects_update(g); /* before a close drops the gate's counts */

@@ -278,26 +278,6 @@ static int unit_call(struct call *call, const char *method, const char *unit, co
 				  &call->error, NULL, "ss", unit, mode);
 }
 
-static int stop(struct pile_manager *m, struct call *call, const struct pile_manager_job *job)
-{
-	int r = unit_find(call, job->unit);
-
-	if (r >= 0)
-		r = unit_is_down(call);
-	if (r != 0)
-		return r < 0 ? r : -ESRCH;
-	r = unit_call(call, "StopUnit", job->unit, "replace");
-	if (r >= 0)
-		r = down_await(m, call, job->grace_ns);
-	if (r != 0)
-		return MIN(r, 0);
-	r = sd_bus_call_method(call->bus, DESTINATION, MANAGER_PATH, MANAGER_INTERFACE, "KillUnit",
-			       &call->error, NULL, "ssi", job->unit, "all", SIGKILL);
-	if (r >= 0)
-		r = down_await(m, call, PILE_MANAGER_ANSWER_NS);
-	return r == 0 ? -ETIMEDOUT : MIN(r, 0);
-}
-
 static void timer_name(const struct pile_manager_job *job, char *ret, size_t size)
 {
 	const char *dot = strrchr(job->unit, '.');
@@ -323,6 +303,37 @@ static int start_later(struct call *call, const struct pile_manager_job *job, co
 				  timer, "replace", 4, "Description", "s", what, "Unit", "s",
 				  job->unit, "RemainAfterElapse", "b", 0, "TimersMonotonic",
 				  "a(st)", 1, "OnActiveSec", job->after_ns / 1000, 0);
+}
+
+/* Its stop job; what has not ended by that in time is killed. */
+static int unit_end(struct pile_manager *m, struct call *call, const struct pile_manager_job *job)
+{
+	int r = unit_call(call, "StopUnit", job->unit, "replace");
+
+	if (r >= 0)
+		r = down_await(m, call, job->grace_ns);
+	if (r != 0)
+		return MIN(r, 0);
+	r = sd_bus_call_method(call->bus, DESTINATION, MANAGER_PATH, MANAGER_INTERFACE, "KillUnit",
+			       &call->error, NULL, "ssi", job->unit, "all", SIGKILL);
+	if (r >= 0)
+		r = down_await(m, call, PILE_MANAGER_ANSWER_NS);
+	return r == 0 ? -ETIMEDOUT : MIN(r, 0);
+}
+
+static int stop(struct pile_manager *m, struct call *call, const struct pile_manager_job *job)
+{
+	char timer[PILE_UNIT_MAX + 32];
+	int r = unit_find(call, job->unit);
+
+	if (r >= 0)
+		r = unit_is_down(call);
+	if (r != 0)
+		return r < 0 ? r : -ESRCH;
+	timer_name(job, timer, sizeof(timer));
+	timer_end(call, timer);
+	r = start_later(call, job, timer);
+	return r < 0 ? r : unit_end(m, call, job);
 }
 
 static int start(struct call *call, const struct pile_manager_job *job)

@@ -26,9 +26,12 @@ enum pile_manager_verb {
 	PILE_MANAGER_SET = 1,
 	/* ... of a scope that is made of processes, and joined by others of the same group later */
 	PILE_MANAGER_SCOPE,
-	/* the unit's stop job, which keeps Restart= from starting it again; after grace_ns SIGKILL to all that is left */
+	/*
+	 * first a timer that starts it again after after_ns, whatever becomes of the guard; then the unit's stop job, which
+	 * keeps Restart= away; after grace_ns SIGKILL to all that is left of it
+	 */
 	PILE_MANAGER_STOP,
-	/* start; with after_ns: by a transient timer, which fires whatever has become of the guard */
+	/* start; with after_ns: by such a timer */
 	PILE_MANAGER_START,
 };
 
@@ -61,8 +64,9 @@ struct pile_manager_job {
 	char slice[PILE_UNIT_MAX];
 	uint32_t n_pids;
 	uint32_t pids[PILE_MANAGER_PIDS_MAX];
-	uint64_t after_ns; /* START: 0 = now, which also ends a timer that was asked for before */
-	uint64_t grace_ns; /* STOP */
+	/* START: 0 = now, which also ends a timer that was asked for before. STOP: started again so long after */
+	uint64_t after_ns;
+	uint64_t grace_ns; /* STOP: what the unit has to end by itself */
 };
 
 struct pile_manager_result {

@@ -46,6 +46,8 @@ static json_t *rungs_value(uint32_t enforce)
 		json_array_append_new(list, json_string("shed"));
 	if (enforce & PILE_RUNG_EVICT)
 		json_array_append_new(list, json_string("evict"));
+	if (enforce & PILE_RUNG_STOP)
+		json_array_append_new(list, json_string("stop"));
 	return list;
 }
 
@@ -144,6 +146,16 @@ static json_t *workers_value(const struct pile_snapshot_group *group)
 			 pile_json_value_known(s->workers_limit), "backlog", BIG(s->backlog));
 }
 
+/** Stopped by rung 5: until when. */
+static json_t *stopped_value(const struct pile_snapshot_group *group)
+{
+	if (!group->stop_explain_id)
+		return json_null();
+	return json_pack("{s:I,s:b,s:o}", "explain", BIG(group->stop_explain_id), "down",
+			 group->stop_down, "starts_in_seconds",
+			 pile_json_value_seconds(group->stop_left_ns));
+}
+
 static json_t *group_value(const struct pile_snapshot_half *half, uint32_t slot)
 {
 	const struct pile_snapshot_group *g = &half->groups[slot];
@@ -161,6 +173,7 @@ static json_t *group_value(const struct pile_snapshot_half *half, uint32_t slot)
 
 	json_object_set_new(value, "requests", requests_value(g));
 	json_object_set_new(value, "workers", workers_value(g));
+	json_object_set_new(value, "stopped", stopped_value(g));
 	json_object_set_new(value, "memory", memory_value(g));
 	json_object_set_new(value, "listeners", listeners_value(half, slot));
 	return value;
@@ -442,6 +455,9 @@ static json_t *status_value(const struct pile_snapshot_half *half, const struct 
 	json_object_set_new(value, "evict",
 			    json_pack("{s:I,s:I}", "workers_evicted_total", BIG(h->evicted_total),
 				      "would_have_evicted_total", BIG(h->would_evict_total)));
+	json_object_set_new(value, "stop",
+			    json_pack("{s:I,s:I}", "services_stopped_total", BIG(h->stopped_total),
+				      "would_have_stopped_total", BIG(h->would_stop_total)));
 	return value;
 }
 

@@ -7,6 +7,7 @@
 #include "api/json.h"
 #include "api/json_value.h"
 #include "record/explain_evict.h"
+#include "record/explain_stop.h"
 #include "record/explain_text.h"
 
 #define OK 200
@@ -25,7 +26,7 @@ static const char *event_kind_name(uint32_t kind)
 		[PILE_EVENT_DISARM] = "disarm",	      [PILE_EVENT_ARM] = "arm",
 		[PILE_EVENT_DROPPED] = "dropped",     [PILE_EVENT_FILES] = "files",
 		[PILE_EVENT_LEAK] = "leak",	      [PILE_EVENT_SHED] = "shed",
-		[PILE_EVENT_EVICT] = "evict",
+		[PILE_EVENT_EVICT] = "evict",	      [PILE_EVENT_STOPPED] = "stop_service",
 	};
 
 	return kind < ARRAY_LEN(names) && names[kind] ? names[kind] : "unknown";
@@ -76,6 +77,7 @@ static const char *explain_kind_name(uint32_t kind)
 		[PILE_INTENT_NETWORK] = "network",
 		[PILE_INTENT_SHED_OPEN] = "shed",
 		[PILE_INTENT_EVICT] = "evict",
+		[PILE_INTENT_STOP] = "stop",
 	};
 
 	return kind < ARRAY_LEN(names) && names[kind] ? names[kind] : "unknown";
@@ -213,6 +215,36 @@ static void evict_set(json_t *value, const struct pile_explain *x)
 	json_object_set_new(value, "candidates", list);
 }
 
+/* Terms and result of a stop. */
+static void stop_set(json_t *value, const struct pile_explain *x)
+{
+	const struct pile_why_stop *s = &x->why.stop;
+	json_t *terms = json_pack("{s:I,s:I,s:o,s:I,s:I,s:I}", "used_bytes", BIG(s->used_bytes),
+				  "risen_bytes", BIG(s->risen_bytes), "rising_seconds",
+				  pile_json_value_seconds(s->rising_ns), "host_lost_bytes",
+				  BIG(s->fell_bytes), "free_when_it_began_bytes",
+				  BIG(s->then_bytes), "nth_in_ten_minutes", BIG(s->nth));
+
+	json_object_update_new(
+		terms,
+		json_pack("{s:o,s:o,s:o,s:o}", "hold_seconds", pile_json_value_seconds(s->hold_ns),
+			  "jitter_seconds", pile_json_value_seconds(s->jitter_ns),
+			  "down_after_seconds",
+			  s->down_ns ? pile_json_value_seconds(s->down_ns) : json_null(), "errno",
+			  pile_json_value_known((uint64_t)MAX(s->error, 0))));
+	json_object_set_new(value, "stop", terms);
+}
+
+/* Why it was not done: which switch, in this rung's words. */
+static const char *blocked_text(const struct pile_explain *x)
+{
+	if (x->kind == PILE_INTENT_EVICT)
+		return pile_explain_evict_switch(x->blocked);
+	if (x->kind == PILE_INTENT_STOP)
+		return pile_explain_stop_switch(x->blocked);
+	return pile_explain_text_blocked(x->blocked);
+}
+
 /** When a monotonic moment was, by the wall clock at the episode's start. */
 static json_t *moment_value(const struct pile_explain *x, uint64_t t_ns)
 {
@@ -225,15 +257,14 @@ static json_t *explain_value(const struct pile_explain *x, uint64_t now_ns)
 {
 	uint64_t end_ns = x->closed_ns ? x->closed_ns : now_ns;
 	bool breaker = x->kind == PILE_INTENT_BREAKER_OPEN || x->kind == PILE_INTENT_SHED_OPEN,
-	     evict = x->kind == PILE_INTENT_EVICT;
+	     evict = x->kind == PILE_INTENT_EVICT, stop = x->kind == PILE_INTENT_STOP;
 	json_t *value = json_pack(
 		"{s:I,s:s,s:o,s:o,s:o,s:s,s:b,s:o,s:o,s:o,s:o,s:o,s:o}", "id", BIG(x->id), "kind",
 		explain_kind_name(x->kind), "group", pile_json_value_text_or_null(x->group), "unit",
 		pile_json_value_text_or_null(x->unit), "endpoint",
 		breaker ? pile_json_value_endpoint(&x->endpoint) : json_null(), "state",
-		pile_explain_text_state(x), "acted", (breaker || evict) && !x->blocked, "blocked",
-		pile_json_value_text_or_null(evict ? pile_explain_evict_switch(x->blocked)
-						   : pile_explain_text_blocked(x->blocked)),
+		pile_explain_text_state(x), "acted", (breaker || evict || stop) && !x->blocked, "blocked",
+		pile_json_value_text_or_null(blocked_text(x)),
 		"opened_at", pile_json_value_time(x->opened_realtime_ns), "half_open_at",
 		moment_value(x, x->half_open_ns), "closed_at", moment_value(x, x->closed_ns),
 		"lasted_seconds",
@@ -244,6 +275,8 @@ static json_t *explain_value(const struct pile_explain *x, uint64_t now_ns)
 	json_object_set_new(value, "did", did_value(x));
 	if (evict)
 		evict_set(value, x);
+	if (stop)
+		stop_set(value, x);
 	sentences_set(value, x);
 	return value;
 }

@@ -119,6 +119,7 @@ static void group_sanitize(struct pile_snapshot_group *group)
 	bool_clamp(&group->gate_missing);
 	bool_clamp(&group->learned_long_poll);
 	bool_clamp(&group->leak);
+	bool_clamp(&group->stop_down);
 	bool_clamp(&group->sample.used);
 	bool_clamp(&group->sample.present);
 }

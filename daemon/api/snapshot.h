@@ -40,6 +40,10 @@ struct pile_snapshot_group {
 	uint64_t request_bytes; /* memory per waiting request */
 	uint64_t free_bytes;	/* what is left of the budget */
 	uint64_t exhaustion_ns; /* UINT64_MAX = not growing */
+	/* rung 5 holds it down: the record, 0 = it does not; how long still, and whether it is down by now */
+	uint32_t stop_explain_id;
+	bool stop_down;
+	uint64_t stop_left_ns;
 	uint64_t leak_left_ns;	/* by workers that grow without end; UINT64_MAX = none does */
 	bool leak;		/* ... and that is told */
 	uint32_t would_have_acted_24h;
@@ -161,6 +165,7 @@ struct pile_snapshot_host {
 	uint64_t would_open_total;
 	uint64_t shed_total;			   /* rung 2: connections refused */
 	uint64_t evicted_total, would_evict_total; /* rung 4 */
+	uint64_t stopped_total, would_stop_total;  /* rung 5 */
 	/* BPF cost, only when the kernel's statistics are on; else 0 */
 	uint64_t bpf_run_ns, bpf_run_count;
 };

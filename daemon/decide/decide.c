@@ -35,6 +35,7 @@ static void forget_group(struct pile_decide *state, uint32_t group)
 	pile_leak_init(&state->leak[group]);
 	memset(&state->sheds.shares[group], 0, sizeof(state->sheds.shares[group]));
 	pile_evicts_forget(&state->evicts, group);
+	pile_stops_forget(&state->stops, group);
 	pile_proofs_forget(&state->breakers.proofs, group);
 	pile_mutes_forget(&state->breakers.mutes, group);
 	pile_hands_forget(&state->breakers.hands, group);
@@ -291,6 +292,16 @@ void pile_decide_tick(struct pile_decide *state, const struct pile_decide_view *
 				   .next_explain_id = &state->next_explain_id,
 			   },
 			   &out);
+	pile_stops_update(&state->stops,
+			  &(struct pile_stop_context){
+				  .view = view,
+				  .sample = sample,
+				  .risk = state->risk,
+				  .reserve_bytes = reserve_bytes,
+				  .late = late,
+				  .next_explain_id = &state->next_explain_id,
+			  },
+			  &out);
 	state->intents_lost += out.lost;
 	*ret_n = out.n;
 }

@@ -18,6 +18,7 @@
 #include "decide/network.h"
 #include "decide/risk.h"
 #include "decide/shed.h"
+#include "decide/stop.h"
 #include "decide/verdict.h"
 #include "policy/policy.h"
 #include "sense/sample.h"
@@ -43,6 +44,7 @@ struct pile_decide_view {
 	uint32_t host_seed;	/* hash of the machine id: jitter */
 	bool disarmed;		/* by hand: what is open closes, nothing opens, holds end */
 	bool shed_tcp_ready, shed_unix_ready; /* this kernel can refuse connections, and lets us */
+	bool stop_ready; /* systemd is there to be asked: rung 5 works */
 	bool evict_ready; /* workers can be looked at and ended on this host: rung 4 works */
 	uint32_t
 		n_groups; /* none is used from here on; a slot that was given away is among them once more */
@@ -58,6 +60,7 @@ struct pile_decide {
 	struct pile_leak leak[PILE_GROUPS_MAX];
 	struct pile_sheds sheds;
 	struct pile_evicts evicts;
+	struct pile_stops stops;
 	/* starts at 1, or where the recorder left off; 0 is skipped when it wraps */
 	uint32_t next_explain_id;
 	uint64_t last_tick_ns;	       /* 0 = none yet */

@@ -16,6 +16,7 @@
 #define PILE_BREAKERS_MAX 64 /* episodes of rung 1 at once, virtual ones included */
 
 #define PILE_EVICTS_MAX 16     /* evictions under way at once, virtual ones included */
+#define PILE_STOPS_MAX 8       /* services stopped at once, virtual ones included */
 #define PILE_CANDIDATES_MAX 10 /* workers that an eviction was chosen from, kept in its record */
 
 /* destinations that the guard may ask by itself at once, before anything is opened */
@@ -24,11 +25,12 @@
 /*
  * In one tick: close, open and renew or allow of every breaker, a stage and a leak of every group, the
  * network, probes and what they found, opening and close of what the loop in the kernel did, and of doors,
- * evictions and their ends.
+ * evictions and their ends, stops and what follows on each.
  */
 #define PILE_INTENTS_MAX                                                         \
 	(4 * PILE_BREAKERS_MAX + 2 * PILE_GROUPS_MAX + 2 + 2 * PILE_SCOUTS_MAX + \
-	 2 * PILE_LOOP_MAX + 2 * PILE_DOORS_MAX + 2 * PILE_EVICTS_MAX)
+	 2 * PILE_LOOP_MAX + 2 * PILE_DOORS_MAX + 2 * PILE_EVICTS_MAX + \
+	 4 * PILE_STOPS_MAX)
 
 enum pile_intent_kind {
 	PILE_INTENT_NONE = 0,
@@ -62,6 +64,10 @@ enum pile_intent_kind {
 	PILE_INTENT_SHED_CLOSE,
 	PILE_INTENT_EVICT, /* rung 4: end one worker, by pid and start time */
 	PILE_INTENT_EVICT_OVER, /* it is gone, could not be ended, or does not grow any more (record only) */
+	PILE_INTENT_STOP, /* rung 5: stop the group's unit, and have it started again after hold_ns */
+	PILE_INTENT_STOP_DOWN,	/* it is down (record only) */
+	PILE_INTENT_STOP_START, /* start it now: what let the guard hold it down was switched off */
+	PILE_INTENT_STOP_OVER,	/* it runs again, or could not be stopped (record only) */
 };
 
 /** Which switch kept an intent from being carried out. */
@@ -103,7 +109,9 @@ enum pile_close_reason {
 	PILE_CLOSE_DISARMED,  /* by hand, with everything else */
 	PILE_CLOSE_CALM,      /* nothing was refused for a while */
 	PILE_CLOSE_ENDED,     /* EVICT: the worker is gone */
-	PILE_CLOSE_NOT_ENDED, /* EVICT: it could not be ended */
+	PILE_CLOSE_NOT_ENDED, /* EVICT: it could not be ended; STOP: the unit could not be stopped */
+	PILE_CLOSE_STARTED,   /* STOP: it runs again */
+	PILE_CLOSE_NOT_STARTED, /* STOP: it should, and does not */
 };
 
 enum pile_evict_cause {
@@ -159,6 +167,21 @@ struct pile_why_evict {
 	uint64_t freed_bytes;
 };
 
+/** Terms of a stop beside those of pile_why, and what came of it. */
+struct pile_why_stop {
+	uint64_t used_bytes;  /* what the service has */
+	uint64_t risen_bytes; /* of it, since it began to grow */
+	uint64_t rising_ns;   /* for so long */
+	uint64_t fell_bytes;  /* what the host lost meanwhile */
+	uint64_t then_bytes;  /* what was free when it began */
+	uint64_t hold_ns;     /* started again so long after the stop; of it by chance, other on each host: */
+	uint64_t jitter_ns;
+	uint32_t nth; /* of its stops within ten minutes, this one included */
+	/* DOWN, OVER */
+	int error;	  /* positive errno: why it could not be stopped */
+	uint64_t down_ns; /* after the decision; 0 = not down */
+};
+
 /** All terms of a decision, frozen at the moment it was taken. */
 struct pile_why {
 	uint32_t connecting;	/* in SYN_SENT */
@@ -203,6 +226,7 @@ struct pile_why {
 	struct pile_endpoint waits_for;
 	uint32_t waits;
 	struct pile_why_evict evict; /* PILE_INTENT_EVICT */
+	struct pile_why_stop stop;   /* PILE_INTENT_STOP */
 };
 
 /** What one door may do, each tick. */
@@ -229,7 +253,7 @@ struct pile_intent {
 	uint64_t outage_ns; /* CLOSE: how long it was open */
 	uint64_t
 		at_ns; /* OPEN, CLOSE: when it happened, monotonic, where that is not now; 0 = now */
-	uint64_t grace_ns; /* EVICT: from SIGTERM to SIGKILL */
+	uint64_t grace_ns; /* EVICT: from SIGTERM to SIGKILL; STOP: from the unit's stop job to SIGKILL */
 	/* OPEN, CLOSE: it is over already, in the kernel: nothing is left to be done (record only) */
 	bool over;
 	struct pile_why why;

@@ -48,6 +48,10 @@ static const struct range ranges[] = {
 	      "write 200ms to 2s"),
 	RANGE("connect_deadline", connect_deadline_ns, 300 * NS_PER_MS, 60 * NS_PER_SEC, true,
 	      "write 300ms to 1min, or none"),
+	RANGE("stop_hold", stop_hold_ns, NS_PER_SEC, 600 * NS_PER_SEC, false,
+	      "write 1s to 10min"),
+	RANGE("cache_life", cache_life_ns, NS_PER_SEC, 3600 * NS_PER_SEC, true,
+	      "write 1s to 1h, or none"),
 };
 
 static int check_name(const struct pile_policy_group *g, struct fault *f)
@@ -176,10 +180,10 @@ static int check_enforce(const struct pile_policy_group *g, struct fault *f)
 			f->err, EINVAL,
 			"enforce: evict ends single workers, which is for pools alone where each has one request at a time: "
 			"write workers: prefork, or take evict out of enforce");
-	if (g->enforce & ~(uint32_t)(PILE_RUNG_FAIL_FAST | PILE_RUNG_SHED | PILE_RUNG_EVICT))
+	if (g->enforce & ~(uint32_t)(PILE_RUNG_FAIL_FAST | PILE_RUNG_SHED | PILE_RUNG_EVICT | PILE_RUNG_STOP))
 		return pile_error_set(
 			f->err, EINVAL,
-			"enforce: a rung that is not in this version, which has fail_fast, shed and evict: "
+			"enforce: a rung that is not in this version, which has fail_fast, shed, evict and stop: "
 			"write [fail_fast], or more of them, or []");
 	if ((g->enforce & PILE_RUNG_SHED) && !g->connections_max && !g->shed_share_permille)
 		return pile_error_set(
@@ -191,6 +195,41 @@ static int check_enforce(const struct pile_policy_group *g, struct fault *f)
 		return pile_error_set(
 			f->err, EINVAL,
 			"shed_share: nobody would find out that it is over: write at most 90%%");
+	return 0;
+}
+
+/* What a login, or the host itself, lives by: whoever stops that is the outage. */
+static bool is_vital(const char *unit)
+{
+	static const char *const vital[] = {
+		"ssh.", "sshd.", "ssh@", "sshd@", "systemd-", "dbus", "pileguard", "user@", "getty@",
+		"serial-getty@", "networking.", "network", "NetworkManager", "polkit", "init.",
+		"session-", "cron.", "rsyslog.",
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(vital); i++)
+		if (!strncmp(unit, vital[i], strlen(vital[i])))
+			return true;
+	return false;
+}
+
+static int check_stop(const struct pile_policy_group *g, struct fault *f)
+{
+	const char *dot = strrchr(g->unit, '.');
+
+	f->key = "enforce";
+	if (!(g->enforce & PILE_RUNG_STOP))
+		return 0;
+	if (!dot || strcmp(dot, ".service"))
+		return pile_error_set(
+			f->err, EINVAL,
+			"enforce: stop has systemd stop the group's service and start it again, and this group has none: "
+			"write unit: NAME.service, or take stop out");
+	if (is_vital(g->unit))
+		return pile_error_set(
+			f->err, EINVAL,
+			"enforce: '%s' is what the host, or a login, lives by, and is never stopped: take stop out",
+			g->unit);
 	return 0;
 }
 
@@ -298,7 +337,7 @@ typedef int (*group_rule)(const struct pile_policy_group *, struct fault *);
 static const group_rule group_rules[] = {
 	check_name,   check_place,	  check_ranges,	     check_deadline,
 	check_pool,   check_memory,	  check_refuse,	     check_enforce,
-	check_exempt, check_speaks_first, check_shed_exempt,
+	check_exempt, check_speaks_first, check_shed_exempt, check_stop,
 };
 
 static int check_twice(const struct pile_policy_group *a, const struct pile_policy_group *b,
@@ -348,10 +387,25 @@ static int check_claims(const struct pile_policy_group *a, const struct pile_pol
 		f->key, place, a->name);
 }
 
+/* The whole unit is stopped: every group of it says so, or none. */
+static int check_stop_pair(const struct pile_policy_group *a, const struct pile_policy_group *b,
+			   struct fault *f)
+{
+	f->key = "enforce";
+	if (!b->unit[0] || strcmp(a->unit, b->unit) ||
+	    !((a->enforce ^ b->enforce) & PILE_RUNG_STOP))
+		return 0;
+	return pile_error_set(
+		f->err, EINVAL,
+		"enforce: stop is for the whole of '%.200s', which group '%s' is a part of, too: write it for both, "
+		"or for none",
+		b->unit, a->name);
+}
+
 typedef int (*pair_rule)(const struct pile_policy_group *, const struct pile_policy_group *,
 			 struct fault *);
 
-static const pair_rule pair_rules[] = { check_twice, check_listen, check_claims };
+static const pair_rule pair_rules[] = { check_twice, check_listen, check_claims, check_stop_pair };
 
 static int check_group(const struct pile_policy *policy, uint32_t n, struct fault *f)
 {

@@ -35,7 +35,7 @@ static const struct rung rungs[] = {
 	{ "shed", PILE_RUNG_SHED },
 	{ "throttle", 0 },
 	{ "evict", PILE_RUNG_EVICT },
-	{ "stop", 0 },
+	{ "stop", PILE_RUNG_STOP },
 };
 
 static int fail_quantity(const char *key, const char *text, int r, const char *what,
@@ -72,6 +72,15 @@ static int convert_deadline(const char *key, const char *text, void *target, str
 		return pile_error_set(err, EINVAL, "%s: '%.64s' would end every connect: %s", key,
 				      text, WRITE_DEADLINE);
 	*(uint64_t *)target = ns;
+	return 0;
+}
+
+/* "none": a restart empties nothing. */
+static int convert_life(const char *key, const char *text, void *target, struct pile_error *err)
+{
+	if (strcmp(text, "none"))
+		return convert_duration(key, text, target, err);
+	*(uint64_t *)target = 0;
 	return 0;
 }
 
@@ -219,6 +228,8 @@ static const struct text_key text_keys[] = {
 	KEY(baseline_waiting, baseline_waiting, convert_baseline),
 	KEY(connections_max, connections_max, convert_connections_max),
 	KEY(shed_share, shed_share_permille, convert_shed_share),
+	KEY(stop_hold, stop_hold_ns, convert_duration),
+	KEY(cache_life, cache_life_ns, convert_life),
 };
 
 static const char *next_rung(const void *words, size_t i)
@@ -239,7 +250,7 @@ static int convert_rung(const char *text, struct pile_policy_group *group, struc
 			return 0;
 		return pile_error_set(
 			err, EINVAL,
-			"enforce: '%s' is not in this version, which has fail_fast, shed and evict: "
+			"enforce: '%s' is not in this version, which has fail_fast, shed, evict and stop: "
 			"write [fail_fast], or more of them, or []",
 			text);
 	}

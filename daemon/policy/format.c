@@ -199,6 +199,7 @@ const struct pile_format_rung pile_format_rungs[PILE_FORMAT_RUNGS] = {
 	{ "fail_fast", PILE_RUNG_FAIL_FAST },
 	{ "shed", PILE_RUNG_SHED },
 	{ "evict", PILE_RUNG_EVICT },
+	{ "stop", PILE_RUNG_STOP },
 };
 
 static void value_enforce(const struct pile_policy_group *g, char *buf, size_t size)
@@ -279,6 +280,19 @@ static void value_connections_max(const struct pile_policy_group *g, char *buf, 
 	value_count(g->connections_max, "none", buf, size);
 }
 
+static void value_stop_hold(const struct pile_policy_group *g, char *buf, size_t size)
+{
+	exact_duration(g->stop_hold_ns, buf, size);
+}
+
+static void value_cache_life(const struct pile_policy_group *g, char *buf, size_t size)
+{
+	if (g->cache_life_ns)
+		exact_duration(g->cache_life_ns, buf, size);
+	else
+		snprintf(buf, size, "none");
+}
+
 static void value_speaks_first(const struct pile_policy_group *g, char *buf, size_t size)
 {
 	value_endpoints(g->server_speaks_first, g->n_server_speaks_first, buf, size);
@@ -309,6 +323,8 @@ const struct pile_format_key pile_format_keys[PILE_FORMAT_KEYS] = {
 	{ "connections_max", value_connections_max },
 	{ "shed_share", value_shed_share },
 	{ "shed_exempt", value_shed_exempt },
+	{ "stop_hold", value_stop_hold },
+	{ "cache_life", value_cache_life },
 };
 
 const char *pile_format_mode(const struct pile_policy *policy)

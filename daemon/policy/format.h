@@ -20,10 +20,10 @@ struct pile_format_rung {
 	uint32_t bit; /* of enum pile_rung */
 };
 
-#define PILE_FORMAT_RUNGS 3
+#define PILE_FORMAT_RUNGS 4
 extern const struct pile_format_rung pile_format_rungs[PILE_FORMAT_RUNGS];
 
-#define PILE_FORMAT_KEYS 19
+#define PILE_FORMAT_KEYS 21
 
 /** One key of a group and how its value is written (YAML, on one line). */
 struct pile_format_key {

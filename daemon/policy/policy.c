@@ -43,4 +43,6 @@ void pile_policy_group_init(struct pile_policy_group *group, const char *name)
 	group->dead_after_ns = 2400 * NS_PER_MS;
 	group->probe_every_ns = NS_PER_SEC;
 	group->refuse_errno = ECONNREFUSED;
+	group->stop_hold_ns = 10 * NS_PER_SEC;
+	group->cache_life_ns = 240 * NS_PER_SEC; /* incident.md: three to four minutes */
 }

@@ -25,6 +25,7 @@ enum pile_rung {
 	PILE_RUNG_FAIL_FAST = 1u << 0,
 	PILE_RUNG_SHED = 1u << 1,
 	PILE_RUNG_EVICT = 1u << 3,
+	PILE_RUNG_STOP = 1u << 4,
 };
 
 enum pile_workers {
@@ -63,6 +64,13 @@ struct pile_policy_group {
 	uint32_t connections_max;
 	/* shed: the most that is refused of new connections while requests pile up; 0 = nothing */
 	uint32_t shed_share_permille;
+	/* stop: held down for so long, twice as long each time again; default 10 s, 1 s .. 10 min */
+	uint64_t stop_hold_ns;
+	/*
+	 * stop: how long the service's caches live: hosts start it again apart by a quarter more than that, or the restart,
+	 * which empties them, would bring all hosts' questions at once; default 4 min (incident.md), 0 = nothing is cached; 1 h
+	 */
+	uint64_t cache_life_ns;
 	uint32_t n_shed_exempt;
 	/* clients (port 0), and listeners, that are never refused */
 	struct pile_endpoint shed_exempt[PILE_EXEMPT_MAX];

@@ -73,6 +73,8 @@ static const cyaml_schema_field_t group_fields[] = {
 	GROUP_TEXT(connections_max),
 	GROUP_TEXT(shed_share),
 	GROUP_LIST(shed_exempt),
+	GROUP_TEXT(stop_hold),
+	GROUP_TEXT(cache_life),
 	CYAML_FIELD_END,
 };
 

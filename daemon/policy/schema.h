@@ -27,6 +27,8 @@ struct pile_schema_group {
 	char *baseline_waiting;
 	char *connections_max;
 	char *shed_share;
+	char *stop_hold;
+	char *cache_life;
 	char **enforce;
 	uint32_t n_enforce;
 	char **exempt;

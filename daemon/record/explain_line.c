@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* The one-line journal text of each kind of intent. */
 #include "record/explain_evict.h"
+#include "record/explain_stop.h"
 #include "record/explain_pen.h"
 
 /** What an intent's line needs to know. */
@@ -248,6 +249,11 @@ static void put_line_evict_over(struct pen *pen, const struct line *line)
 	pile_explain_evict_line_over(pen, line->intent, line->group);
 }
 
+static void put_line_stop(struct pen *pen, const struct line *line)
+{
+	pile_explain_stop_line(pen, line->intent, line->group);
+}
+
 const char *pile_explain_text_intent(const struct pile_intent *intent, const char *group,
 				     const struct pile_explain *explain, char *buf, size_t size)
 {
@@ -266,6 +272,10 @@ const char *pile_explain_text_intent(const struct pile_intent *intent, const cha
 		[PILE_INTENT_SHED_CLOSE] = put_line_shed_over,
 		[PILE_INTENT_EVICT] = put_line_evict,
 		[PILE_INTENT_EVICT_OVER] = put_line_evict_over,
+		[PILE_INTENT_STOP] = put_line_stop,
+		[PILE_INTENT_STOP_DOWN] = put_line_stop,
+		[PILE_INTENT_STOP_START] = put_line_stop,
+		[PILE_INTENT_STOP_OVER] = put_line_stop,
 	};
 	struct line line = { intent, group && group[0] ? group : "host", explain };
 	struct pen pen = pen_start(buf, size);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "record/explain_evict.h"
+#include "record/explain_stop.h"
 #include "record/explain_pen.h"
 
 #define MINUTE_NS (60 * NS_PER_SEC)
@@ -371,6 +372,10 @@ static void put_undo(struct pen *pen, const struct pile_explain *explain)
 		pile_explain_evict_undo(pen, explain);
 		return;
 	}
+	if (explain->kind == PILE_INTENT_STOP) {
+		pile_explain_stop_undo(pen, explain);
+		return;
+	}
 	if (explain->closed_ns &&
 	    (explain->kind == PILE_INTENT_BREAKER_OPEN || explain->kind == PILE_INTENT_SHED_OPEN)) {
 		put(pen, "nothing to undo: closed after %s (%s)",
@@ -415,6 +420,8 @@ static const struct sentences *sentences_of(uint32_t kind)
 						pile_explain_evict_did_not,
 						pile_explain_evict_cost };
 
+	static const struct sentences stop = { pile_explain_stop_why, pile_explain_stop_did,
+					       pile_explain_stop_did_not, pile_explain_stop_cost };
 	static const struct sentences shed = { put_why_shed, put_did_shed, put_did_not_shed,
 					       put_cost_shed };
 
@@ -422,6 +429,8 @@ static const struct sentences *sentences_of(uint32_t kind)
 		return &shed;
 	if (kind == PILE_INTENT_EVICT)
 		return &evict;
+	if (kind == PILE_INTENT_STOP)
+		return &stop;
 	if (kind == PILE_INTENT_STAGE)
 		return &stage;
 	return kind == PILE_INTENT_NETWORK ? &network : &breaker;

@@ -141,6 +141,17 @@ static void evicted_take(struct pile_explain *x, const struct pile_intent *inten
 	x->why.evict.freed_bytes = from->freed_bytes;
 }
 
+/* What came of a stop, as far as it is known by now. */
+static void stopped_take(struct pile_explain *x, const struct pile_intent *intent)
+{
+	if (!x)
+		return;
+	if (intent->why.stop.down_ns)
+		x->why.stop.down_ns = intent->why.stop.down_ns;
+	if (intent->why.stop.error)
+		x->why.stop.error = intent->why.stop.error;
+}
+
 /* It is no breaker that closes, and not counted as one. */
 static void evict_close(struct pile_explain *x, const struct pile_intent *intent, uint64_t now_ns)
 {
@@ -175,6 +186,18 @@ static void explain_follow(struct pile_record *r, const struct pile_intent *inte
 	case PILE_INTENT_EVICT_OVER:
 		r->evicted_total += intent->close_reason == PILE_CLOSE_ENDED;
 		evicted_take(x, intent);
+		evict_close(x, intent, now_ns);
+		break;
+	case PILE_INTENT_STOP:
+		r->would_stop_total += intent->blocked != PILE_BLOCKED_NO;
+		explain_open(r, intent, group, unit, now_ns, realtime_ns);
+		break;
+	case PILE_INTENT_STOP_DOWN:
+		r->stopped_total++;
+		stopped_take(x, intent);
+		break;
+	case PILE_INTENT_STOP_OVER:
+		stopped_take(x, intent);
 		evict_close(x, intent, now_ns);
 		break;
 	case PILE_INTENT_STAGE:
@@ -244,6 +267,12 @@ static enum pile_notice intent_notice(const struct pile_intent *intent)
 		return acted ? PILE_NOTICE_EVICT : PILE_NOTICE_WOULD_EVICT;
 	case PILE_INTENT_EVICT_OVER:
 		return acted ? PILE_NOTICE_EVICT_OVER : PILE_NOTICE_WOULD_EVICT_OVER;
+	case PILE_INTENT_STOP:
+	case PILE_INTENT_STOP_DOWN:
+	case PILE_INTENT_STOP_START:
+		return acted ? PILE_NOTICE_STOPPED : PILE_NOTICE_WOULD_STOP;
+	case PILE_INTENT_STOP_OVER:
+		return acted ? PILE_NOTICE_STOPPED_OVER : PILE_NOTICE_WOULD_STOP_OVER;
 	default:
 		return PILE_NOTICE_NONE;
 	}
@@ -272,6 +301,10 @@ static enum pile_event_kind event_kind(const struct pile_intent *intent)
 		[PILE_INTENT_SHED_CLOSE] = PILE_EVENT_SHED,
 		[PILE_INTENT_EVICT] = PILE_EVENT_EVICT,
 		[PILE_INTENT_EVICT_OVER] = PILE_EVENT_EVICT,
+		[PILE_INTENT_STOP] = PILE_EVENT_STOPPED,
+		[PILE_INTENT_STOP_DOWN] = PILE_EVENT_STOPPED,
+		[PILE_INTENT_STOP_START] = PILE_EVENT_STOPPED,
+		[PILE_INTENT_STOP_OVER] = PILE_EVENT_STOPPED,
 	};
 
 	return (size_t)intent->kind < ARRAY_LEN(kinds) ? kinds[intent->kind] : 0;
@@ -366,7 +399,7 @@ uint32_t pile_record_would_have(const struct pile_record *r, const char *group, 
 	for (uint32_t i = 0; i < r->n_explains; i++) {
 		x = &r->explains[i];
 		if ((x->kind != PILE_INTENT_BREAKER_OPEN && x->kind != PILE_INTENT_SHED_OPEN &&
-		     x->kind != PILE_INTENT_EVICT) ||
+		     x->kind != PILE_INTENT_EVICT && x->kind != PILE_INTENT_STOP) ||
 		    x->blocked == PILE_BLOCKED_NO || strcmp(x->group, group) != 0 ||
 		    now_ns - x->opened_ns > DAY_NS)
 			continue;

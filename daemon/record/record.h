@@ -32,6 +32,7 @@ enum pile_event_kind {
 	PILE_EVENT_LEAK,    /* workers whose memory grows without end, or no longer */
 	PILE_EVENT_SHED, /* connections are refused at a listener's limit, or would be; or no longer */
 	PILE_EVENT_EVICT, /* rung 4: a worker is ended, or would be; it is gone */
+	PILE_EVENT_STOPPED, /* rung 5: a service is stopped, or would be; it is down, runs again */
 };
 
 /** What the event means, for the journal's message catalog; the ids are in daemon/notice.c. */
@@ -65,6 +66,10 @@ enum pile_notice {
 	PILE_NOTICE_EVICT_OVER,
 	PILE_NOTICE_WOULD_EVICT,
 	PILE_NOTICE_WOULD_EVICT_OVER,
+	PILE_NOTICE_STOPPED, /* a service is stopped; it is down */
+	PILE_NOTICE_STOPPED_OVER,
+	PILE_NOTICE_WOULD_STOP,
+	PILE_NOTICE_WOULD_STOP_OVER,
 	PILE_NOTICES,
 };
 
@@ -84,7 +89,7 @@ struct pile_event {
 /** One episode of rung 1 (or a stage, or own network): the answer to `pileguardctl explain ID`. */
 struct pile_explain {
 	uint32_t id;
-	/* enum pile_intent_kind that opened it: BREAKER_OPEN, SHED_OPEN, STAGE, NETWORK, EVICT */
+	/* enum pile_intent_kind that opened it: BREAKER_OPEN, SHED_OPEN, STAGE, NETWORK, EVICT, STOP */
 	uint32_t kind;
 	char group[PILE_NAME_MAX];
 	char unit[PILE_UNIT_MAX];
@@ -122,6 +127,7 @@ struct pile_record {
 	uint64_t opened_total, refused_total, ended_total, closed_total, would_open_total;
 	uint64_t shed_total; /* connections refused (rung 2) */
 	uint64_t evicted_total, would_evict_total;
+	uint64_t stopped_total, would_stop_total;
 };
 
 /** What the gate of an episode has counted so far; zero for episodes that did not act. */

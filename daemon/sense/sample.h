@@ -21,6 +21,7 @@
 #define PILE_SAMPLE_GROWERS_MAX 16 /* named one by one; all are counted */
 #define PILE_SAMPLE_WORKERS_MAX PILE_SNAPSHOT_WORKERS
 #define PILE_SAMPLE_EVICTED_MAX 8
+#define PILE_SAMPLE_STOPPED_MAX 8
 
 /** One group at this tick; its index is its slot in the group table (struct pile_groups). */
 struct pile_sample_group {
@@ -80,6 +81,13 @@ struct pile_sample_evicted {
 	int error; /* positive errno: nothing was sent, for this; or it was not gone in time */
 	uint64_t gone_ns;     /* monotonic: when it was seen to be gone; 0 = it is not */
 	uint64_t freed_bytes; /* what it held when it was looked at last */
+};
+
+/** What became of a stop; seen once. */
+struct pile_sample_stopped {
+	uint32_t explain_id;
+	int error; /* positive errno: it could not be stopped, for this */
+	uint64_t down_ns; /* monotonic: when it was down; 0 = it is not */
 };
 
 /** One destination of one group's connects (TCP). */
@@ -179,4 +187,6 @@ struct pile_sample {
 	struct pile_sample_worker workers[PILE_SAMPLE_WORKERS_MAX];
 	uint32_t n_evicted;
 	struct pile_sample_evicted evicted[PILE_SAMPLE_EVICTED_MAX];
+	uint32_t n_stopped;
+	struct pile_sample_stopped stopped[PILE_SAMPLE_STOPPED_MAX];
 };

@@ -135,6 +135,9 @@ static inline void fixture_groups(struct pile_snapshot_half *half)
 	g->sample.p99_ns = 25 * NS_PER_SEC;
 	g->sample.workers = 1;
 	g->sample.memory_bytes = 180ULL << 20;
+	g->stop_explain_id = 21;
+	g->stop_down = true;
+	g->stop_left_ns = 95 * NS_PER_SEC;
 }
 
 static inline void fixture_dependencies(struct pile_snapshot_half *half)

@@ -131,8 +131,10 @@ static int start_transient(sd_bus_message *m, void *data, sd_bus_error *error)
 {
 	const char *name, *mode;
 
-	(void)data, (void)error;
+	(void)data;
 	assert_true(sd_bus_message_read(m, "ss", &name, &mode) >= 0);
+	if (fake.no_timers)
+		return sd_bus_error_setf(error, SD_BUS_ERROR_ACCESS_DENIED, "no");
 	assert_true(sd_bus_message_enter_container(m, 'a', "(sv)") >= 0);
 	while (sd_bus_message_enter_container(m, 'r', "sv") > 0) {
 		transient_property(m);
@@ -347,17 +349,26 @@ static void test_stop_by_its_job_or_by_force(void **state)
 {
 	struct pile_manager_job job = { .verb = PILE_MANAGER_STOP,
 					.unit = UNIT,
+					.after_ns = 30 * NS_PER_SEC,
 					.grace_ns = 200 * NS_PER_MS };
 
 	(void)state;
 	assert_int_equal(ask(&job).error, 0);
 	assert_int_equal(fake.stops, 1);
 	assert_int_equal(fake.kills, 0);
+	assert_int_equal(fake.timer_us, 30000000); /* whoever stops it has seen to it that it starts again */
+	assert_string_equal(fake.timed_unit, UNIT);
 	assert_int_equal(ask(&job).error, -ESRCH); /* it is down already */
 	fake.state = "active";
 	fake.obeys = false;
 	assert_int_equal(ask(&job).error, 0);
 	assert_int_equal(fake.kills, 1);
+	/* what could not be started again is not stopped */
+	fake.state = "active";
+	fake.no_timers = true;
+	assert_true(ask(&job).error < 0);
+	assert_int_equal(fake.stops, 2);
+	assert_string_equal(fake.state, "active");
 }
 
 static void test_start_now_and_later(void **state)

@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * stop.h: rung 5: a service is stopped and held down, because the host's memory is gone within a moment by its growth.
+ * Owned by struct pile_decide; control loop only. Pure: no clock, no allocation, never blocks, never logs.
+ * The last means: what the kernel would do next is to kill something, and systemd's default would then leave the service
+ * dead. For units only, named by the policy; never for a level, never in a late tick, never for a budget or a cgroup's
+ * limit (the host lives through those), and not while a milder rung has only just acted.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "decide/intent.h"
+#include "decide/risk.h"
+#include "sense/sample.h"
+
+/* act at the latest so long before memory is gone: a second of smoothing, half a second for the effect (risk.h) */
+#define PILE_STOP_LEFT_NS PILE_RISK_HURRY_NS
+#define PILE_STOP_TICKS 3 /* design.md, S3: 300 ms */
+/* what a milder rung does shows in the growth over the last second, and a bit */
+#define PILE_STOP_MILDER_NS (1500 * NS_PER_MS)
+/* design.md: 3 per 10 min, doubling */
+#define PILE_STOP_SPAN_NS (600 * NS_PER_SEC)
+#define PILE_STOP_PER_SPAN 3
+#define PILE_STOP_PAST_MAX 32
+/* to end by itself; php-fpm's stop signal waits for its requests, which are what hangs */
+#define PILE_STOP_GRACE_NS (200 * NS_PER_MS)
+/* hosts start apart by this share of the caches' life: design.md, "jitter longer than the declared cache life" */
+#define PILE_STOP_APART_PERMILLE 1250
+#define PILE_STOP_STARTED_NS (60 * NS_PER_SEC) /* after the time for it: then it is said not to have */
+
+/** A service that was stopped, or would have been. */
+struct pile_stop_episode {
+	bool used;
+	uint32_t group, explain_id;
+	enum pile_blocked blocked;
+	uint64_t at_ns;
+	uint64_t down_ns;  /* 0 = not yet */
+	uint64_t until_ns; /* started again then */
+	bool was_away;	   /* since then it was seen to be gone */
+	bool start_asked;
+};
+
+/** A stop that counts. */
+struct pile_stop_past {
+	char group[PILE_NAME_MAX]; /* by name: slots are given away; "" = free */
+	uint64_t at_ns;
+	bool blocked;
+};
+
+/** A group that grows: how things were when it began. */
+struct pile_stop_group {
+	uint64_t since_ns; /* 0 = it does not */
+	uint64_t used_bytes, available_bytes;
+	uint32_t run;	      /* ticks in a row with all terms */
+	uint64_t milder_ns;   /* when a milder rung did something last; 0 = never */
+};
+
+struct pile_stops {
+	struct pile_stop_group groups[PILE_GROUPS_MAX];
+	struct pile_stop_episode table[PILE_STOPS_MAX];
+	struct pile_stop_past past[PILE_STOP_PAST_MAX];
+	uint32_t past_next;
+	uint64_t past_changes; /* grows with each that is carried out: to be kept on disk */
+};
+
+struct pile_decide_view;
+
+struct pile_stop_context {
+	const struct pile_decide_view *view;
+	const struct pile_sample *sample;
+	const struct pile_risk *risk; /* of all groups */
+	uint64_t reserve_bytes;
+	bool late;
+	uint32_t *next_explain_id;
+};
+
+/** pile_stops_forget - the slot holds another group; what is held down in it is started at its time. */
+void pile_stops_forget(struct pile_stops *stops, uint32_t group);
+
+/** pile_stops_recall - a stop by an earlier guard, so long ago: it counts. */
+void pile_stops_recall(struct pile_stops *stops, const char *group, uint64_t ago_ns,
+		       uint64_t now_ns);
+
+/**
+ * pile_stops_update - one tick: new ones, and what became of earlier ones
+ * @out: holds this tick's intents of the milder rungs already
+ */
+void pile_stops_update(struct pile_stops *stops, const struct pile_stop_context *ctx,
+		       struct pile_intents *out);
+
+/** pile_stop_held - the episode that holds @group down, or NULL. */
+const struct pile_stop_episode *pile_stop_held(const struct pile_stops *stops, uint32_t group);
+
+/** pile_stop_blocked - which switch stops rung 5 for this group: the most lasting one. */
+enum pile_blocked pile_stop_blocked(const struct pile_decide_view *view, uint32_t group);
+
+/**
+ * pile_stop_apart_ns - what one host adds to the hold, 0 to PILE_STOP_APART_PERMILLE of @cache_life_ns
+ * @seed: of the host; @nth: its stops within the span: two stops of a host are not alike either
+ */
+uint64_t pile_stop_apart_ns(uint64_t cache_life_ns, uint32_t seed, uint32_t nth);
