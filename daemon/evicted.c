@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * evicted.c: evictions and stops that still count against the budgets, kept over restarts: a line each, "MILLISECONDS
- * GROUP", of a stop "MILLISECONDS stop GROUP" (no name holds a blank), by the clock of the wall. A time that lies in the future is of a clock that was wrong: it counts as of now.
+ * evicted.c: evictions and stops that still count against the budgets, kept over restarts: a line each,
+ * "MILLISECONDS GROUP", of a stop "MILLISECONDS stop GROUP" (no name holds a blank), by the clock of the wall.
+ * A time that lies in the future is of a clock that was wrong: it counts as of now.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -63,9 +64,9 @@ void pile_evicted_keep(struct pile_guard *g, uint64_t now_ns)
 		uint64_t ago_ns = now_ns - MIN(past->at_ns, now_ns);
 
 		if (past->group[0] && !past->blocked && ago_ns < PILE_STOP_SPAN_NS)
-			len += (size_t)snprintf(text + len, sizeof(text) - len, "%llu" STOP_WORD " %s\n",
-						(unsigned long long)(now_ms - ago_ns / NS_PER_MS),
-						past->group);
+			len += (size_t)snprintf(
+				text + len, sizeof(text) - len, "%llu" STOP_WORD " %s\n",
+				(unsigned long long)(now_ms - ago_ns / NS_PER_MS), past->group);
 	}
 	pile_slow_evicted(&g->slow, text);
 }

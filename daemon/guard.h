@@ -131,7 +131,8 @@ struct pile_guard {
 	uint64_t losses_said; /* sum of all that was counted as lost when it was last told */
 	int store_error_said, motd_error_said;
 	uint32_t explain_next_kept;
-	uint64_t evicted_kept, stopped_kept; /* evictions and stops that were handed over to be kept */
+	uint64_t evicted_kept,
+		stopped_kept; /* evictions and stops that were handed over to be kept */
 	uint32_t host_seed;
 	uint32_t
 		host_share_permille; /* where it stands for enforce_share: 0..999; 1000 = nowhere */

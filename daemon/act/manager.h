@@ -27,8 +27,8 @@ enum pile_manager_verb {
 	/* ... of a scope that is made of processes, and joined by others of the same group later */
 	PILE_MANAGER_SCOPE,
 	/*
-	 * first a timer that starts it again after after_ns, whatever becomes of the guard; then the unit's stop job, which
-	 * keeps Restart= away; after grace_ns SIGKILL to all that is left of it
+	 * first a timer that starts it again after after_ns, whatever becomes of the guard; then the unit's stop job,
+	 * which keeps Restart= away; after grace_ns SIGKILL to all that is left of it
 	 */
 	PILE_MANAGER_STOP,
 	/* start; with after_ns: by such a timer */

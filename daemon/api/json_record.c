@@ -226,12 +226,11 @@ static void stop_set(json_t *value, const struct pile_explain *x)
 				  BIG(s->then_bytes), "nth_in_ten_minutes", BIG(s->nth));
 
 	json_object_update_new(
-		terms,
-		json_pack("{s:o,s:o,s:o,s:o}", "hold_seconds", pile_json_value_seconds(s->hold_ns),
-			  "jitter_seconds", pile_json_value_seconds(s->jitter_ns),
-			  "down_after_seconds",
-			  s->down_ns ? pile_json_value_seconds(s->down_ns) : json_null(), "errno",
-			  pile_json_value_known((uint64_t)MAX(s->error, 0))));
+		terms, json_pack("{s:o,s:o,s:o,s:o}", "hold_seconds",
+				 pile_json_value_seconds(s->hold_ns), "jitter_seconds",
+				 pile_json_value_seconds(s->jitter_ns), "down_after_seconds",
+				 s->down_ns ? pile_json_value_seconds(s->down_ns) : json_null(),
+				 "errno", pile_json_value_known((uint64_t)MAX(s->error, 0))));
 	json_object_set_new(value, "stop", terms);
 }
 
@@ -263,9 +262,9 @@ static json_t *explain_value(const struct pile_explain *x, uint64_t now_ns)
 		explain_kind_name(x->kind), "group", pile_json_value_text_or_null(x->group), "unit",
 		pile_json_value_text_or_null(x->unit), "endpoint",
 		breaker ? pile_json_value_endpoint(&x->endpoint) : json_null(), "state",
-		pile_explain_text_state(x), "acted", (breaker || evict || stop) && !x->blocked, "blocked",
-		pile_json_value_text_or_null(blocked_text(x)),
-		"opened_at", pile_json_value_time(x->opened_realtime_ns), "half_open_at",
+		pile_explain_text_state(x), "acted", (breaker || evict || stop) && !x->blocked,
+		"blocked", pile_json_value_text_or_null(blocked_text(x)), "opened_at",
+		pile_json_value_time(x->opened_realtime_ns), "half_open_at",
 		moment_value(x, x->half_open_ns), "closed_at", moment_value(x, x->closed_ns),
 		"lasted_seconds",
 		pile_json_value_seconds(end_ns > x->opened_ns ? end_ns - x->opened_ns : 0),

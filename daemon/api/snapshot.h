@@ -44,8 +44,8 @@ struct pile_snapshot_group {
 	uint32_t stop_explain_id;
 	bool stop_down;
 	uint64_t stop_left_ns;
-	uint64_t leak_left_ns;	/* by workers that grow without end; UINT64_MAX = none does */
-	bool leak;		/* ... and that is told */
+	uint64_t leak_left_ns; /* by workers that grow without end; UINT64_MAX = none does */
+	bool leak;	       /* ... and that is told */
 	uint32_t would_have_acted_24h;
 	char would_have[PILE_ENDPOINT_TEXT_MAX]; /* destination of the last one, or "" */
 	uint64_t attached_ns;			 /* when it was attached last (monotonic) */

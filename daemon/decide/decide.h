@@ -44,7 +44,7 @@ struct pile_decide_view {
 	uint32_t host_seed;	/* hash of the machine id: jitter */
 	bool disarmed;		/* by hand: what is open closes, nothing opens, holds end */
 	bool shed_tcp_ready, shed_unix_ready; /* this kernel can refuse connections, and lets us */
-	bool stop_ready; /* systemd is there to be asked: rung 5 works */
+	bool stop_ready;		      /* systemd is there to be asked: rung 5 works */
 	bool evict_ready; /* workers can be looked at and ended on this host: rung 4 works */
 	uint32_t
 		n_groups; /* none is used from here on; a slot that was given away is among them once more */

@@ -29,8 +29,7 @@
  */
 #define PILE_INTENTS_MAX                                                         \
 	(4 * PILE_BREAKERS_MAX + 2 * PILE_GROUPS_MAX + 2 + 2 * PILE_SCOUTS_MAX + \
-	 2 * PILE_LOOP_MAX + 2 * PILE_DOORS_MAX + 2 * PILE_EVICTS_MAX + \
-	 4 * PILE_STOPS_MAX)
+	 2 * PILE_LOOP_MAX + 2 * PILE_DOORS_MAX + 2 * PILE_EVICTS_MAX + 4 * PILE_STOPS_MAX)
 
 enum pile_intent_kind {
 	PILE_INTENT_NONE = 0,
@@ -174,7 +173,8 @@ struct pile_why_stop {
 	uint64_t rising_ns;   /* for so long */
 	uint64_t fell_bytes;  /* what the host lost meanwhile */
 	uint64_t then_bytes;  /* what was free when it began */
-	uint64_t hold_ns;     /* started again so long after the stop; of it by chance, other on each host: */
+	uint64_t
+		hold_ns; /* started again so long after the stop; of it by chance, other on each host: */
 	uint64_t jitter_ns;
 	uint32_t nth; /* of its stops within ten minutes, this one included */
 	/* DOWN, OVER */
@@ -253,7 +253,8 @@ struct pile_intent {
 	uint64_t outage_ns; /* CLOSE: how long it was open */
 	uint64_t
 		at_ns; /* OPEN, CLOSE: when it happened, monotonic, where that is not now; 0 = now */
-	uint64_t grace_ns; /* EVICT: from SIGTERM to SIGKILL; STOP: from the unit's stop job to SIGKILL */
+	uint64_t
+		grace_ns; /* EVICT: from SIGTERM to SIGKILL; STOP: from the unit's stop job to SIGKILL */
 	/* OPEN, CLOSE: it is over already, in the kernel: nothing is left to be done (record only) */
 	bool over;
 	struct pile_why why;

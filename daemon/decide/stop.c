@@ -8,7 +8,8 @@
 #include "util/macro.h"
 
 #define RESULT_NS (30 * NS_PER_SEC) /* act tells within some seconds; then nothing is known */
-#define QUIET_NS (10 * NS_PER_SEC)  /* a virtual one whose service has not grown for so long is over */
+#define QUIET_NS \
+	(10 * NS_PER_SEC) /* a virtual one whose service has not grown for so long is over */
 /* of what was free when it began to grow: less is no danger that this service has brought about */
 #define RISEN_SHARE 2
 /* of what the host lost meanwhile */
@@ -116,11 +117,11 @@ static void why_fill(const struct pile_stop_group *g, const struct pile_stop_con
 	why->oldest_ns = sample->groups[group].oldest_ns;
 	/* the host's, whatever else bounds the group */
 	why->free_bytes = free_bytes;
-	why->exhaustion_ns =
-		why->growth_bytes ? (uint64_t)MIN((unsigned __int128)free_bytes * NS_PER_SEC /
-							  why->growth_bytes,
-						  (unsigned __int128)PILE_RISK_NEVER - 1)
-				  : PILE_RISK_NEVER;
+	why->exhaustion_ns = why->growth_bytes
+				     ? (uint64_t)MIN((unsigned __int128)free_bytes * NS_PER_SEC /
+							     why->growth_bytes,
+						     (unsigned __int128)PILE_RISK_NEVER - 1)
+				     : PILE_RISK_NEVER;
 	why->stop.used_bytes = sample->groups[group].memory_bytes;
 	why->stop.risen_bytes = minus(why->stop.used_bytes, g->used_bytes);
 	why->stop.rising_ns = sample->now_ns - g->since_ns;
@@ -209,8 +210,7 @@ static void stop(struct pile_stops *stops, const struct pile_stop_context *ctx, 
 	intent->why.stop.nth = nth;
 	intent->why.stop.jitter_ns =
 		pile_stop_apart_ns(config->cache_life_ns, ctx->view->host_seed, nth);
-	intent->why.stop.hold_ns =
-		(config->stop_hold_ns << (nth - 1)) + intent->why.stop.jitter_ns;
+	intent->why.stop.hold_ns = (config->stop_hold_ns << (nth - 1)) + intent->why.stop.jitter_ns;
 	*e = (struct pile_stop_episode){
 		.used = true,
 		.group = group,

@@ -28,7 +28,8 @@
 #define PILE_STOP_GRACE_NS (200 * NS_PER_MS)
 /* hosts start apart by this share of the caches' life: design.md, "jitter longer than the declared cache life" */
 #define PILE_STOP_APART_PERMILLE 1250
-#define PILE_STOP_STARTED_NS (60 * NS_PER_SEC) /* after the time for it: then it is said not to have */
+#define PILE_STOP_STARTED_NS \
+	(60 * NS_PER_SEC) /* after the time for it: then it is said not to have */
 
 /** A service that was stopped, or would have been. */
 struct pile_stop_episode {
@@ -53,8 +54,8 @@ struct pile_stop_past {
 struct pile_stop_group {
 	uint64_t since_ns; /* 0 = it does not */
 	uint64_t used_bytes, available_bytes;
-	uint32_t run;	      /* ticks in a row with all terms */
-	uint64_t milder_ns;   /* when a milder rung did something last; 0 = never */
+	uint32_t run;	    /* ticks in a row with all terms */
+	uint64_t milder_ns; /* when a milder rung did something last; 0 = never */
 };
 
 struct pile_stops {

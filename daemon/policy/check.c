@@ -48,8 +48,7 @@ static const struct range ranges[] = {
 	      "write 200ms to 2s"),
 	RANGE("connect_deadline", connect_deadline_ns, 300 * NS_PER_MS, 60 * NS_PER_SEC, true,
 	      "write 300ms to 1min, or none"),
-	RANGE("stop_hold", stop_hold_ns, NS_PER_SEC, 600 * NS_PER_SEC, false,
-	      "write 1s to 10min"),
+	RANGE("stop_hold", stop_hold_ns, NS_PER_SEC, 600 * NS_PER_SEC, false, "write 1s to 10min"),
 	RANGE("cache_life", cache_life_ns, NS_PER_SEC, 3600 * NS_PER_SEC, true,
 	      "write 1s to 1h, or none"),
 };
@@ -180,7 +179,8 @@ static int check_enforce(const struct pile_policy_group *g, struct fault *f)
 			f->err, EINVAL,
 			"enforce: evict ends single workers, which is for pools alone where each has one request at a time: "
 			"write workers: prefork, or take evict out of enforce");
-	if (g->enforce & ~(uint32_t)(PILE_RUNG_FAIL_FAST | PILE_RUNG_SHED | PILE_RUNG_EVICT | PILE_RUNG_STOP))
+	if (g->enforce &
+	    ~(uint32_t)(PILE_RUNG_FAIL_FAST | PILE_RUNG_SHED | PILE_RUNG_EVICT | PILE_RUNG_STOP))
 		return pile_error_set(
 			f->err, EINVAL,
 			"enforce: a rung that is not in this version, which has fail_fast, shed, evict and stop: "
@@ -202,9 +202,9 @@ static int check_enforce(const struct pile_policy_group *g, struct fault *f)
 static bool is_vital(const char *unit)
 {
 	static const char *const vital[] = {
-		"ssh.", "sshd.", "ssh@", "sshd@", "systemd-", "dbus", "pileguard", "user@", "getty@",
-		"serial-getty@", "networking.", "network", "NetworkManager", "polkit", "init.",
-		"session-", "cron.", "rsyslog.",
+		"ssh.",		  "sshd.",  "ssh@",   "sshd@",	       "systemd-",    "dbus",
+		"pileguard",	  "user@",  "getty@", "serial-getty@", "networking.", "network",
+		"NetworkManager", "polkit", "init.",  "session-",      "cron.",	      "rsyslog.",
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(vital); i++)

@@ -31,11 +31,8 @@ struct rung {
 };
 
 static const struct rung rungs[] = {
-	{ "fail_fast", PILE_RUNG_FAIL_FAST },
-	{ "shed", PILE_RUNG_SHED },
-	{ "throttle", 0 },
-	{ "evict", PILE_RUNG_EVICT },
-	{ "stop", PILE_RUNG_STOP },
+	{ "fail_fast", PILE_RUNG_FAIL_FAST }, { "shed", PILE_RUNG_SHED }, { "throttle", 0 },
+	{ "evict", PILE_RUNG_EVICT },	      { "stop", PILE_RUNG_STOP },
 };
 
 static int fail_quantity(const char *key, const char *text, int r, const char *what,

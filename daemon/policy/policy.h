@@ -67,8 +67,8 @@ struct pile_policy_group {
 	/* stop: held down for so long, twice as long each time again; default 10 s, 1 s .. 10 min */
 	uint64_t stop_hold_ns;
 	/*
-	 * stop: how long the service's caches live: hosts start it again apart by a quarter more than that, or the restart,
-	 * which empties them, would bring all hosts' questions at once; default 4 min (incident.md), 0 = nothing is cached; 1 h
+	 * stop: how long the service's caches live. Hosts start it again apart by a quarter more than that: a restart
+	 * empties them, and all hosts would ask at once. Default 4 min (incident.md), 1 s .. 1 h; 0 = it caches nothing
 	 */
 	uint64_t cache_life_ns;
 	uint32_t n_shed_exempt;

@@ -32,7 +32,8 @@ void pile_explain_stop_why(struct pen *pen, const struct pile_explain *explain)
 	const struct pile_why *why = &explain->why;
 	const struct pile_why_stop *s = &why->stop;
 
-	put(pen, "the host's memory (%s left) is gone in %s: %s grows by %s/s, by %s in %s, to %s; ",
+	put(pen,
+	    "the host's memory (%s left) is gone in %s: %s grows by %s/s, by %s in %s, to %s; ",
 	    bytes_of(why->free_bytes).text, duration(why->exhaustion_ns).text, explain->group,
 	    bytes_of(why->growth_bytes).text, bytes_of(s->risen_bytes).text,
 	    duration(s->rising_ns).text, bytes_of(s->used_bytes).text);
@@ -46,7 +47,8 @@ static void put_hold(struct pen *pen, const struct pile_why_stop *s)
 {
 	put(pen, "%s", duration(s->hold_ns).text);
 	if (s->jitter_ns)
-		put(pen, " (%s of it are this host's own, so that a fleet's caches are not filled at once)",
+		put(pen,
+		    " (%s of it are this host's own, so that a fleet's caches are not filled at once)",
 		    duration(s->jitter_ns).text);
 }
 
@@ -100,7 +102,8 @@ void pile_explain_stop_cost(struct pen *pen, const struct pile_explain *explain)
 	}
 	put(pen, "everything that the service was busy with (");
 	put_count(pen, explain->why.waiting, "request");
-	put(pen, " without an answer), whoever asks it until it runs again, and what it had cached");
+	put(pen,
+	    " without an answer), whoever asks it until it runs again, and what it had cached");
 }
 
 void pile_explain_stop_undo(struct pen *pen, const struct pile_explain *explain)
@@ -113,8 +116,9 @@ void pile_explain_stop_undo(struct pen *pen, const struct pile_explain *explain)
 		put(pen, "nothing to undo: it is over");
 		return;
 	}
-	put(pen, "systemd starts it again by itself, also without pileguard.  now: sudo systemctl start %s  "
-		 "everything: sudo pileguardctl disarm",
+	put(pen,
+	    "systemd starts it again by itself, also without pileguard.  now: sudo systemctl start %s  "
+	    "everything: sudo pileguardctl disarm",
 	    explain->unit);
 }
 

@@ -153,12 +153,44 @@ static void stopped_take(struct pile_explain *x, const struct pile_intent *inten
 }
 
 /* It is no breaker that closes, and not counted as one. */
-static void evict_close(struct pile_explain *x, const struct pile_intent *intent, uint64_t now_ns)
+static void ended_close(struct pile_explain *x, const struct pile_intent *intent, uint64_t now_ns)
 {
 	if (!x || x->closed_ns)
 		return;
 	x->closed_ns = now_ns;
 	x->close_reason = intent->close_reason;
+}
+
+/* Rungs 4 and 5: what is ended, and what came of it. */
+static void ended_follow(struct pile_record *r, struct pile_explain *x,
+			 const struct pile_intent *intent, const char *group, const char *unit,
+			 uint64_t now_ns, uint64_t realtime_ns)
+{
+	switch (intent->kind) {
+	case PILE_INTENT_EVICT:
+		r->would_evict_total += intent->blocked != PILE_BLOCKED_NO;
+		explain_open(r, intent, group, unit, now_ns, realtime_ns);
+		break;
+	case PILE_INTENT_EVICT_OVER:
+		r->evicted_total += intent->close_reason == PILE_CLOSE_ENDED;
+		evicted_take(x, intent);
+		ended_close(x, intent, now_ns);
+		break;
+	case PILE_INTENT_STOP:
+		r->would_stop_total += intent->blocked != PILE_BLOCKED_NO;
+		explain_open(r, intent, group, unit, now_ns, realtime_ns);
+		break;
+	case PILE_INTENT_STOP_DOWN:
+		r->stopped_total++;
+		stopped_take(x, intent);
+		break;
+	case PILE_INTENT_STOP_OVER:
+		stopped_take(x, intent);
+		ended_close(x, intent, now_ns);
+		break;
+	default:
+		break;
+	}
 }
 
 static void explain_follow(struct pile_record *r, const struct pile_intent *intent,
@@ -180,25 +212,11 @@ static void explain_follow(struct pile_record *r, const struct pile_intent *inte
 		explain_open(r, intent, group, unit, now_ns, realtime_ns);
 		break;
 	case PILE_INTENT_EVICT:
-		r->would_evict_total += intent->blocked != PILE_BLOCKED_NO;
-		explain_open(r, intent, group, unit, now_ns, realtime_ns);
-		break;
 	case PILE_INTENT_EVICT_OVER:
-		r->evicted_total += intent->close_reason == PILE_CLOSE_ENDED;
-		evicted_take(x, intent);
-		evict_close(x, intent, now_ns);
-		break;
 	case PILE_INTENT_STOP:
-		r->would_stop_total += intent->blocked != PILE_BLOCKED_NO;
-		explain_open(r, intent, group, unit, now_ns, realtime_ns);
-		break;
 	case PILE_INTENT_STOP_DOWN:
-		r->stopped_total++;
-		stopped_take(x, intent);
-		break;
 	case PILE_INTENT_STOP_OVER:
-		stopped_take(x, intent);
-		evict_close(x, intent, now_ns);
+		ended_follow(r, x, intent, group, unit, now_ns, realtime_ns);
 		break;
 	case PILE_INTENT_STAGE:
 		/* stages have an event; an episode of their own only when the intent names one */

@@ -31,7 +31,7 @@ enum pile_event_kind {
 	PILE_EVENT_FILES,   /* the policy's files are not what is in force, or are it again */
 	PILE_EVENT_LEAK,    /* workers whose memory grows without end, or no longer */
 	PILE_EVENT_SHED, /* connections are refused at a listener's limit, or would be; or no longer */
-	PILE_EVENT_EVICT, /* rung 4: a worker is ended, or would be; it is gone */
+	PILE_EVENT_EVICT,   /* rung 4: a worker is ended, or would be; it is gone */
 	PILE_EVENT_STOPPED, /* rung 5: a service is stopped, or would be; it is down, runs again */
 };
 

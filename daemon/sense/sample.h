@@ -86,7 +86,7 @@ struct pile_sample_evicted {
 /** What became of a stop; seen once. */
 struct pile_sample_stopped {
 	uint32_t explain_id;
-	int error; /* positive errno: it could not be stopped, for this */
+	int error;	  /* positive errno: it could not be stopped, for this */
 	uint64_t down_ns; /* monotonic: when it was down; 0 = it is not */
 };
 

@@ -356,7 +356,8 @@ static void test_stop_by_its_job_or_by_force(void **state)
 	assert_int_equal(ask(&job).error, 0);
 	assert_int_equal(fake.stops, 1);
 	assert_int_equal(fake.kills, 0);
-	assert_int_equal(fake.timer_us, 30000000); /* whoever stops it has seen to it that it starts again */
+	assert_int_equal(fake.timer_us,
+			 30000000); /* whoever stops it has seen to it that it starts again */
 	assert_string_equal(fake.timed_unit, UNIT);
 	assert_int_equal(ask(&job).error, -ESRCH); /* it is down already */
 	fake.state = "active";
