@@ -42,6 +42,7 @@ KINDS = {
     "plain": Kind("/plain"),
     "locked": Kind("/locked"),          # as auth, under one lock of the cache
     "flushed": Kind("/flushed"),        # as auth, its first byte sent before
+    "proxied": Kind("/proxied"),        # as auth, through a proxy that accepts whether there is a database or not
     "slow": Kind("/slow?ms=3000"),
     "report": Kind("/slow?ms=30000", PATIENT_S),        # a report: 30 s until its first byte
     "poll": Kind("/slow?ms=20000", PATIENT_S),          # a long poll without news

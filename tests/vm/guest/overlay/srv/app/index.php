@@ -8,6 +8,7 @@
  *   /auth...                 needs the cached configuration
  *   /locked...               needs it as well, read under one lock of the cache: all wait for whoever asks
  *   /flushed...              sends its first byte before it looks for it
+ *   /proxied...              asks the database through a proxy on this host, which accepts at once
  *   /slow?ms=3000            sleeps, then answers (a slow endpoint of its own)
  *   /events?s=10             an event stream: one event at once, then one a second
  *   /upload                  takes a body
@@ -28,12 +29,12 @@ function answer(int $status, array $body): void
 }
 
 /* Reads the configuration from the database; throws mysqli_sql_exception. */
-function config_read(): array
+function config_read(string $host = '10.9.0.2', int $port = 3306): array
 {
     $db = mysqli_init();
     $db->options(MYSQLI_OPT_CONNECT_TIMEOUT, DATABASE_WAIT_S);
     $db->options(MYSQLI_OPT_READ_TIMEOUT, DATABASE_WAIT_S);
-    $db->real_connect('10.9.0.2', 'app', 'app', 'app');
+    $db->real_connect($host, 'app', 'app', 'app', $port);
     $row = $db->query('SELECT name, value, SLEEP(delay_s) FROM config LIMIT 1')->fetch_assoc();
     $db->close();
     return ['name' => $row['name'], 'value' => $row['value']];
@@ -43,14 +44,14 @@ function config_read(): array
 $held = '';
 
 /* Takes the configuration from the cache, or from the database into the cache. */
-function config_get(bool &$was_cached): array
+function config_get(bool &$was_cached, string $host = '10.9.0.2', int $port = 3306): array
 {
     global $held;
     $config = apcu_fetch('config', $was_cached);
     if ($was_cached)
         return $config;
     $held = str_repeat("\xa5", HELD_BYTES);
-    $config = config_read();
+    $config = config_read($host, $port);
     apcu_store('config', $config, apcu_fetch('offline') ?: CONFIG_LIFE_S);
     return $config;
 }
@@ -67,6 +68,18 @@ function route_auth(): void
         $waited_ms = intdiv(hrtime(true) - $start, 1000000);
         answer(503, ['kind' => 'auth', 'error' => 'no configuration: ' . $e->getMessage(),
                      'errno' => $e->getCode(), 'waited_ms' => $waited_ms]);
+    }
+}
+
+/* By a local proxy: the connect succeeds at once, whether there is a database or not. */
+function route_proxied(): void
+{
+    $was_cached = false;
+    try {
+        $config = config_get($was_cached, '127.0.0.1', 3307);
+        answer(200, ['kind' => 'proxied', 'cached' => $was_cached, 'config' => $config['value']]);
+    } catch (mysqli_sql_exception $e) {
+        answer(503, ['kind' => 'proxied', 'error' => 'no configuration: ' . $e->getMessage(), 'errno' => $e->getCode()]);
     }
 }
 
@@ -160,6 +173,7 @@ const ROUTES = [
     '/auth' => 'route_auth',
     '/locked' => 'route_locked',
     '/flushed' => 'route_flushed',
+    '/proxied' => 'route_proxied',
     '/plain' => 'route_plain',
     '/slow' => 'route_slow',
     '/events' => 'route_events',
