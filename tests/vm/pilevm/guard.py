@@ -121,4 +121,5 @@ def actions(status):
     if not status:
         return None
     return {name: status["fail_fast"][name] for name in COUNTED} | {
-        "connections_refused": status["shed"]["connections_refused_total"], "workers_evicted": status["evict"]["workers_evicted_total"]}
+        "connections_refused": status["shed"]["connections_refused_total"], "workers_evicted": status["evict"]["workers_evicted_total"],
+        "services_stopped": status["stop"]["services_stopped_total"]}
