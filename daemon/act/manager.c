@@ -16,6 +16,7 @@
 #define MANAGER_PATH "/org/freedesktop/systemd1"
 #define MANAGER_INTERFACE "org.freedesktop.systemd1.Manager"
 #define UNIT_INTERFACE "org.freedesktop.systemd1.Unit"
+#define SYSTEMCTL "/usr/bin/systemctl"
 #define STATE_EVERY_NS (50 * NS_PER_MS)
 
 /* One job's connection. */
@@ -278,31 +279,44 @@ static int unit_call(struct call *call, const char *method, const char *unit, co
 				  &call->error, NULL, "ss", unit, mode);
 }
 
-static void timer_name(const struct pile_manager_job *job, char *ret, size_t size)
+/* What starts @job's unit later: "pileguard-start-php8.2-fpm" with .timer, or .service. */
+static void starter_name(const struct pile_manager_job *job, const char *suffix, char *ret,
+			 size_t size)
 {
 	const char *dot = strrchr(job->unit, '.');
 	int len = dot ? (int)(dot - job->unit) : (int)strlen(job->unit);
 
-	snprintf(ret, size, "pileguard-start-%.*s.timer", len, job->unit);
+	snprintf(ret, size, "pileguard-start-%.*s%s", len, job->unit, suffix);
 }
 
 /* One that is there already is of an earlier stop: what was asked last holds. */
-static void timer_end(struct call *call, const char *timer)
+static void timer_end(struct call *call, const struct pile_manager_job *job)
 {
+	char timer[PILE_UNIT_MAX + 32];
+
+	starter_name(job, ".timer", timer, sizeof(timer));
 	unit_call(call, "StopUnit", timer, "replace");
 	sd_bus_error_free(&call->error);
 }
 
-static int start_later(struct call *call, const struct pile_manager_job *job, const char *timer)
+/*
+ * A transient timer, and the service that it starts: systemd 252 lets nobody name another unit for a transient timer.
+ * systemctl does what the operator would: a unit that was masked meanwhile stays down.
+ */
+static int start_later(struct call *call, const struct pile_manager_job *job)
 {
-	char what[PILE_UNIT_MAX + 64];
+	char timer[PILE_UNIT_MAX + 32], service[PILE_UNIT_MAX + 32], what[PILE_UNIT_MAX + 64];
 
+	starter_name(job, ".timer", timer, sizeof(timer));
+	starter_name(job, ".service", service, sizeof(service));
 	snprintf(what, sizeof(what), "pileguard stopped %s for a while", job->unit);
 	return sd_bus_call_method(call->bus, DESTINATION, MANAGER_PATH, MANAGER_INTERFACE,
 				  "StartTransientUnit", &call->error, NULL, "ssa(sv)a(sa(sv))",
-				  timer, "replace", 4, "Description", "s", what, "Unit", "s",
-				  job->unit, "RemainAfterElapse", "b", 0, "TimersMonotonic",
-				  "a(st)", 1, "OnActiveSec", job->after_ns / 1000, 0);
+				  timer, "replace", 3, "Description", "s", what,
+				  "RemainAfterElapse", "b", 0, "TimersMonotonic", "a(st)", 1,
+				  "OnActiveSec", job->after_ns / 1000, 1, service, 3, "Description",
+				  "s", what, "Type", "s", "oneshot", "ExecStart", "a(sasb)", 1,
+				  SYSTEMCTL, 4, SYSTEMCTL, "--no-block", "start", job->unit, 0);
 }
 
 /* Its stop job; what has not ended by that in time is killed. */
@@ -323,26 +337,21 @@ static int unit_end(struct pile_manager *m, struct call *call, const struct pile
 
 static int stop(struct pile_manager *m, struct call *call, const struct pile_manager_job *job)
 {
-	char timer[PILE_UNIT_MAX + 32];
 	int r = unit_find(call, job->unit);
 
 	if (r >= 0)
 		r = unit_is_down(call);
 	if (r != 0)
 		return r < 0 ? r : -ESRCH;
-	timer_name(job, timer, sizeof(timer));
-	timer_end(call, timer);
-	r = start_later(call, job, timer);
+	timer_end(call, job);
+	r = start_later(call, job);
 	return r < 0 ? r : unit_end(m, call, job);
 }
 
 static int start(struct call *call, const struct pile_manager_job *job)
 {
-	char timer[PILE_UNIT_MAX + 32];
-
-	timer_name(job, timer, sizeof(timer));
-	timer_end(call, timer);
-	return job->after_ns ? start_later(call, job, timer)
+	timer_end(call, job);
+	return job->after_ns ? start_later(call, job)
 			     : unit_call(call, "StartUnit", job->unit, "replace");
 }
 

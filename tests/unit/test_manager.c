@@ -27,7 +27,7 @@ static struct {
 	char path[108];
 	uint64_t tasks_max;
 	const char *state;
-	bool deaf, obeys; /* never answers; a stop job ends the unit */
+	bool deaf, obeys, no_timers; /* never answers; a stop job ends the unit */
 	unsigned int stops, kills, starts;
 	uint64_t timer_us;
 	char slice[64], timed_unit[64];
@@ -119,10 +119,31 @@ static void transient_property(sd_bus_message *m)
 		assert_true(sd_bus_message_read(m, "s", &text) >= 0);
 		if (strcmp(name, "Slice") == 0)
 			snprintf(fake.slice, sizeof(fake.slice), "%s", text);
-		if (strcmp(name, "Unit") == 0)
-			snprintf(fake.timed_unit, sizeof(fake.timed_unit), "%s", text);
 	} else {
 		assert_true(sd_bus_message_skip(m, type) >= 0);
+	}
+	assert_true(sd_bus_message_exit_container(m) >= 0);
+}
+
+/* The service that a timer starts: what it runs in the end. */
+static void starter(sd_bus_message *m)
+{
+	const char *name, *path, *words[4];
+
+	assert_true(sd_bus_message_read(m, "s", &name) >= 0);
+	assert_string_equal(name, "pileguard-start-php8.2-fpm.service");
+	assert_true(sd_bus_message_enter_container(m, 'a', "(sv)") >= 0);
+	while (sd_bus_message_enter_container(m, 'r', "sv") > 0) {
+		assert_true(sd_bus_message_read(m, "s", &name) >= 0);
+		if (strcmp(name, "ExecStart") == 0) {
+			assert_true(sd_bus_message_read(m, "v", "a(sasb)", 1, &path, 4, &words[0],
+							&words[1], &words[2], &words[3],
+							NULL) >= 0);
+			snprintf(fake.timed_unit, sizeof(fake.timed_unit), "%s", words[3]);
+		} else {
+			assert_true(sd_bus_message_skip(m, "v") >= 0);
+		}
+		assert_true(sd_bus_message_exit_container(m) >= 0);
 	}
 	assert_true(sd_bus_message_exit_container(m) >= 0);
 }
@@ -138,6 +159,12 @@ static int start_transient(sd_bus_message *m, void *data, sd_bus_error *error)
 	assert_true(sd_bus_message_enter_container(m, 'a', "(sv)") >= 0);
 	while (sd_bus_message_enter_container(m, 'r', "sv") > 0) {
 		transient_property(m);
+		assert_true(sd_bus_message_exit_container(m) >= 0);
+	}
+	assert_true(sd_bus_message_exit_container(m) >= 0);
+	assert_true(sd_bus_message_enter_container(m, 'a', "(sa(sv))") >= 0);
+	while (sd_bus_message_enter_container(m, 'r', "sa(sv)") > 0) {
+		starter(m);
 		assert_true(sd_bus_message_exit_container(m) >= 0);
 	}
 	return sd_bus_reply_method_return(m, "o", "/job/3");
