@@ -372,6 +372,86 @@ class Tcp(Stage, unittest.TestCase):
         until(limited, 10, "its limit is in force again")
 
 
+class Far(Stage, unittest.TestCase):
+    """Clients a tenth of a second away (netem; so check-long, in the VM): who began before it was full may come in."""
+    RTT, RATE = 0.1, 1000
+
+    def places(self):
+        self.name = f"pgfar{os.getpid()}"
+        self.ip("netns", "add", self.name)
+        self.addCleanup(self.ip, "netns", "del", self.name)
+        self.ip("link", "add", "pgfar0", "type", "veth", "peer", "name", "eth0", "netns", self.name)
+        self.ip("addr", "add", "10.77.3.1/24", "dev", "pgfar0")
+        self.ip("link", "set", "pgfar0", "up")
+        self.ip("-n", self.name, "addr", "add", "10.77.3.2/24", "dev", "eth0")
+        self.ip("-n", self.name, "link", "set", "eth0", "up")
+        for where, device in (([], "pgfar0"), (["-n", self.name], "eth0")):
+            words = ["tc", *where, "qdisc", "add", "dev", device, "root", "netem", "limit", "20000",
+                     "delay", f"{self.RTT * 500:.0f}ms"]
+            if subprocess.run(words, capture_output=True, check=False).returncode:
+                self.skipTest("this kernel has no netem: no network with a delay can be made")
+        return f"10.77.3.1:{self.port}", f"10.77.3.1:{self.status_port}"
+
+    @staticmethod
+    def ip(*words):
+        subprocess.run(["ip", *words], check=True, capture_output=True)
+
+    def far_clients(self, n):
+        """Connects from there, so many a second: [(began, ended, error)]."""
+        program = """
+import errno, select, socket, sys, time
+host, port, n, rate = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
+poll, waiting, kept, start = select.poll(), {}, [], time.perf_counter()
+sent = 0
+while sent < n or (waiting and time.perf_counter() < start + n / rate + 10):
+    while sent < n and time.perf_counter() >= start + sent / rate:
+        s = socket.socket()
+        s.setblocking(False)
+        s.connect_ex((host, port))
+        waiting[s.fileno()] = s, time.perf_counter() - start
+        poll.register(s, select.POLLOUT)
+        sent += 1
+    for fd, _ in poll.poll(1):
+        s, began = waiting.pop(fd)
+        poll.unregister(fd)
+        error = s.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if not error:
+            kept.append(s)
+        print(began, time.perf_counter() - start, error)
+print("over", len(waiting), 0, flush=True)
+sys.stdin.read()
+"""
+        p = subprocess.Popen(["ip", "netns", "exec", self.name, sys.executable, "-c", program, "10.77.3.1", str(self.port),
+                              str(n), str(self.RATE / SLOW)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.addCleanup(p.communicate)
+        results = []
+        for line in p.stdout:
+            began, ended, error = line.split()
+            if began == "over":
+                self.assertEqual(int(ended), 0, "connects without an end")
+                return results
+            results.append((float(began), float(ended), int(error)))
+        raise AssertionError("the clients died")
+
+    def test_limit(self):
+        self.start()
+        self.ready()
+        results = self.far_clients(MANY)
+        good = sorted(ended for _, ended, error in results if not error)
+        self.assertEqual({error for _, _, error in results} - {0, errno.ECONNREFUSED}, set())
+        self.assertGreaterEqual(len(good), LIMIT)
+        # the hundredth is established at the server half a round trip after its client; who had not begun by then is refused
+        full = good[LIMIT - 1] + self.RTT / 2
+        under_way = sum(began <= full for began, _, _ in results) - LIMIT
+        late = [began - full for began, _, error in results if not error and began > full + 0.05 * SLOW]
+        FIGURES[f"{self.RTT:g} s away, {self.RATE / SLOW:.0f}/s: let in of {MANY}, limit {LIMIT}"] = len(good)
+        FIGURES["... handshakes that were under way when it was full"] = under_way
+        self.assertEqual(late, [])
+        self.assertLessEqual(len(good), LIMIT + under_way + self.RATE * 0.05)
+        self.held(len(good))
+        self.assertEqual(sum(not error for _, _, error in self.far_clients(50)), 0, "it is full: nobody gets in")
+
+
 class Share(unittest.TestCase):
     """Requests pile up in a service and are not answered: new connections are refused by and by, and let in again."""
 
