@@ -541,14 +541,22 @@ static void stopped_show(const struct pile_ctl *ctl, const json_t *g)
 
 	if (!json_is_object(stopped))
 		return;
-	snprintf(
-		line, sizeof(line),
-		"! %s: stopped for its memory%s; systemd starts it again in %s. pileguardctl explain %.0f; now: sudo systemctl start %s",
-		pile_value_format_text(g, "name", name, sizeof(name)),
-		pile_value_is(stopped, "down") ? "" : " (not down yet)",
-		pile_value_format_seconds(stopped, "starts_in_seconds", left, sizeof(left)),
-		pile_value_number(stopped, "explain"),
-		pile_value_format_text(g, "unit", unit, sizeof(unit)));
+	if (pile_value_is(stopped, "late"))
+		snprintf(
+			line, sizeof(line),
+			"! %s: stopped for its memory, should run again by now, and DOES NOT. pileguardctl explain %.0f; now: sudo systemctl start %s",
+			pile_value_format_text(g, "name", name, sizeof(name)),
+			pile_value_number(stopped, "explain"),
+			pile_value_format_text(g, "unit", unit, sizeof(unit)));
+	else
+		snprintf(
+			line, sizeof(line),
+			"! %s: stopped for its memory%s; systemd starts it again in %s. pileguardctl explain %.0f; now: sudo systemctl start %s",
+			pile_value_format_text(g, "name", name, sizeof(name)),
+			pile_value_is(stopped, "down") ? "" : " (not down yet)",
+			pile_value_format_seconds(stopped, "starts_in_seconds", left, sizeof(left)),
+			pile_value_number(stopped, "explain"),
+			pile_value_format_text(g, "unit", unit, sizeof(unit)));
 	pile_table_loud(ctl, line);
 }
 

@@ -63,7 +63,7 @@ void pile_evicted_keep(struct pile_guard *g, uint64_t now_ns)
 		const struct pile_stop_past *past = &stops->past[i];
 		uint64_t ago_ns = now_ns - MIN(past->at_ns, now_ns);
 
-		if (past->group[0] && !past->blocked && ago_ns < PILE_STOP_SPAN_NS)
+		if (past->group[0] && ago_ns < PILE_STOP_SPAN_NS)
 			len += (size_t)snprintf(
 				text + len, sizeof(text) - len, "%llu" STOP_WORD " %s\n",
 				(unsigned long long)(now_ms - ago_ns / NS_PER_MS), past->group);

@@ -243,6 +243,24 @@ static int events_open(struct pile_guard *g, struct pile_error *err)
 	return 0;
 }
 
+/* Services that stay down when the guard ends: systemd starts them at their time. */
+static void held_say(struct pile_guard *g, uint64_t now_ns)
+{
+	for (uint32_t i = 0; i < g->groups.n_groups; i++) {
+		const struct pile_stop_episode *e = pile_stop_held(&g->decide.stops, i);
+		const char *unit = g->groups.groups[i].config.unit;
+
+		if (e)
+			pile_guard_say(
+				g, PILE_EVENT_TROUBLE, i,
+				"%s stays down, systemd starts it in %llu s; now: sudo systemctl start %s",
+				g->groups.groups[i].config.name,
+				(unsigned long long)((e->until_ns - MIN(now_ns, e->until_ns)) /
+						     NS_PER_SEC),
+				unit);
+	}
+}
+
 static void stop(struct pile_guard *g)
 {
 	uint64_t now_ns = pile_clock_ns(CLOCK_MONOTONIC);
@@ -257,6 +275,7 @@ static void stop(struct pile_guard *g)
 	if (g->slow.running) {
 		pile_tick_record(g, now_ns);
 		pile_learned_save(g, now_ns);
+		held_say(g, now_ns);
 		pile_guard_say(g, PILE_EVENT_STOP, PILE_NO_GROUP,
 			       "pileguard stops: everything is open");
 		pile_slow_motd(&g->slow, "");

@@ -180,6 +180,7 @@ static void held_fill(const struct pile_guard *g, uint32_t slot, uint64_t now_ns
 		return;
 	to->stop_explain_id = e->explain_id;
 	to->stop_down = e->down_ns != 0;
+	to->stop_late = e->late_told;
 	to->stop_left_ns = e->until_ns > now_ns ? e->until_ns - now_ns : 0;
 }
 
@@ -205,7 +206,8 @@ static void group_fill(const struct pile_guard *g, uint32_t slot, uint64_t now_n
 	if (enforcing && g->view.evict_ready && group->present && !group->foreign &&
 	    !g->sense.growth.lost)
 		to->enforce |= group->config.enforce & PILE_RUNG_EVICT;
-	if (enforcing && g->view.stop_ready && !group->foreign)
+	if (enforcing && g->view.stop_ready && !group->foreign &&
+	    pile_act_stop_fit(&g->stops, &g->groups, slot))
 		to->enforce |= group->config.enforce & PILE_RUNG_STOP;
 	to->gate_missing = enforcing && (group->config.enforce & PILE_RUNG_FAIL_FAST) &&
 			   group->present && !group->foreign && !to->gate_ready;

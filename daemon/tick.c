@@ -167,6 +167,8 @@ void pile_tick_view(struct pile_guard *g, bool whole)
 		if (whole)
 			to->config = from->config;
 		to->gate_ready = pile_act_gate_ready(&g->act, &g->groups, i);
+		to->stop_fit = pile_act_stop_fit(&g->stops, &g->groups, i);
+		to->restarts = from->restarts;
 	}
 }
 
@@ -482,17 +484,22 @@ static void manager_take(struct pile_guard *g)
 	struct pile_manager_result result;
 
 	while (pile_manager_take(&g->manager, &result)) {
+		bool heard = false;
+
 		switch (result.job.owner) {
 		case PILE_MANAGER_STOPS:
-			pile_act_stops_result(&g->stops, &result);
+			heard = pile_act_stops_result(&g->stops, &result);
 			break;
 		case PILE_MANAGER_THROTTLE:
 		case PILE_MANAGER_PLACE:
 			break;
 		}
-		if (result.error < 0)
-			pile_guard_say(g, PILE_EVENT_TROUBLE, PILE_NO_GROUP, "%.100s: systemd: %s",
+		if (heard)
+			pile_guard_say(g, PILE_EVENT_TROUBLE, PILE_NO_GROUP, "%.100s %s: %s",
 				       result.job.unit,
+				       result.job.verb == PILE_MANAGER_CHECK
+					       ? "cannot be stopped and started again (rung 5)"
+					       : "(systemd)",
 				       result.text[0] ? result.text
 						      : strerrordesc_np(-result.error));
 	}
@@ -521,7 +528,8 @@ void pile_tick(struct pile_guard *g)
 			       g->view.mode == PILE_MODE_ENFORCE && !g->view.disarmed, &g->sample,
 			       now_ns);
 	manager_take(g);
-	pile_act_stops_sample(&g->stops, &g->manager, &g->groups, &g->sample, now_ns);
+	pile_act_stops_sample(&g->stops, &g->sample, now_ns);
+	pile_act_stops_check(&g->stops, &g->manager, &g->groups, now_ns);
 	pile_tick_view(g, false);
 	pile_decide_tick(&g->decide, &g->view, &g->sample, g->intents, &g->n_intents);
 	pile_act_evicts_carry_out(&g->evicts, &g->groups, g->intents, g->n_intents, now_ns);

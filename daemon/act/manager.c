@@ -17,6 +17,7 @@
 #define MANAGER_INTERFACE "org.freedesktop.systemd1.Manager"
 #define UNIT_INTERFACE "org.freedesktop.systemd1.Unit"
 #define SYSTEMCTL "/usr/bin/systemctl"
+#define TIMER_ACCURACY_US UINT64_C(100000) /* systemd's own default is a minute */
 #define STATE_EVERY_NS (50 * NS_PER_MS)
 
 /* One job's connection. */
@@ -29,7 +30,9 @@ struct call {
 static void bus_fd_tell(struct pile_manager *m, int fd)
 {
 	pthread_mutex_lock(&m->lock);
-	m->bus_fd = m->stop ? -1 : fd;
+	m->bus_fd = fd;
+	if (m->stop && fd >= 0)
+		shutdown(fd, SHUT_RDWR); /* the guard ends: this job, too */
 	pthread_mutex_unlock(&m->lock);
 }
 
@@ -244,6 +247,86 @@ static int scope(struct call *call, const struct pile_manager_job *job)
 	return r < 0 ? r : message_send(call, message);
 }
 
+/* ---- CHECK ---- */
+
+static int unit_flag(struct call *call, const char *name, bool *ret)
+{
+	int value, r = sd_bus_get_property_trivial(call->bus, DESTINATION, call->path,
+						   UNIT_INTERFACE, name, &call->error, 'b', &value);
+
+	*ret = r >= 0 && value;
+	return r;
+}
+
+/* The first unit in a list of the unit's, or "". */
+static int unit_first(struct call *call, const char *list, const char *suffix, char *ret,
+		      size_t size)
+{
+	_cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
+	const char *name;
+	int r = sd_bus_get_property(call->bus, DESTINATION, call->path, UNIT_INTERFACE, list,
+				    &call->error, &reply, "as");
+
+	ret[0] = '\0';
+	if (r >= 0)
+		r = sd_bus_message_enter_container(reply, 'a', "s");
+	while (r >= 0 && (r = sd_bus_message_read(reply, "s", &name)) > 0) {
+		size_t len = strlen(name), end = strlen(suffix);
+
+		if (!ret[0] && len >= end && strcmp(name + len - end, suffix) == 0)
+			snprintf(ret, size, "%s", name);
+	}
+	return MIN(r, 0);
+}
+
+/* What the unit's stop would take with it, or what would start it again at once. */
+static int neighbours_check(struct call *call, char *ret_why, size_t size)
+{
+	static const struct {
+		const char *list, *suffix, *why;
+	} lists[] = {
+		{ "RequiredBy", "", "which requires it, would be stopped with it" },
+		{ "RequisiteOf", "", "which requires it, would be stopped with it" },
+		{ "BoundBy", "", "which is bound to it, would be stopped with it" },
+		{ "ConsistsOf", "", "which is a part of it, would be stopped with it" },
+		{ "TriggeredBy", ".socket", "would start it again at the next connection" },
+	};
+	char name[96];
+
+	for (size_t i = 0; i < ARRAY_LEN(lists); i++) {
+		int r = unit_first(call, lists[i].list, lists[i].suffix, name, sizeof(name));
+
+		if (r < 0)
+			return r;
+		if (name[0]) {
+			snprintf(ret_why, size, "%s, %s", name, lists[i].why);
+			return -EOPNOTSUPP;
+		}
+	}
+	return 0;
+}
+
+static int check(struct call *call, const struct pile_manager_job *job, char *ret_why, size_t size)
+{
+	bool transient, can_start;
+	int r = unit_find(call, job->unit);
+
+	if (r >= 0)
+		r = unit_flag(call, "Transient", &transient);
+	if (r >= 0)
+		r = unit_flag(call, "CanStart", &can_start);
+	if (r < 0)
+		return r;
+	if (transient || !can_start) {
+		snprintf(ret_why, size, "%s",
+			 transient
+				 ? "it is transient: once it is down there is nothing to start"
+				 : "it cannot be started by hand (masked, or RefuseManualStart=)");
+		return -EOPNOTSUPP;
+	}
+	return neighbours_check(call, ret_why, size);
+}
+
 /* ---- STOP, START ---- */
 
 static bool is_stopping(struct pile_manager *m)
@@ -256,11 +339,17 @@ static bool is_stopping(struct pile_manager *m)
 	return stop;
 }
 
+static void pause_ns(uint64_t ns)
+{
+	struct timespec pause = { .tv_nsec = (long)ns };
+
+	nanosleep(&pause, NULL);
+}
+
 /* Until it is down: 1; 0 when it is not after @within_ns; or negative errno. */
 static int down_await(struct pile_manager *m, struct call *call, uint64_t within_ns)
 {
 	uint64_t until_ns = pile_clock_ns(CLOCK_MONOTONIC) + within_ns;
-	struct timespec pause = { .tv_nsec = STATE_EVERY_NS };
 	int r;
 
 	for (;;) {
@@ -269,7 +358,7 @@ static int down_await(struct pile_manager *m, struct call *call, uint64_t within
 			return r;
 		if (is_stopping(m))
 			return -ECANCELED;
-		nanosleep(&pause, NULL);
+		pause_ns(MIN(STATE_EVERY_NS, MAX(within_ns / 4, NS_PER_MS)));
 	}
 }
 
@@ -289,85 +378,162 @@ static void starter_name(const struct pile_manager_job *job, const char *suffix,
 	snprintf(ret, size, "pileguard-start-%.*s%s", len, job->unit, suffix);
 }
 
-/* One that is there already is of an earlier stop: what was asked last holds. */
+/* Whether systemd knows such a unit; what was asked about is forgotten. */
+static bool is_known(struct call *call, const char *unit)
+{
+	char path[sizeof(call->path)];
+	bool known;
+
+	memcpy(path, call->path, sizeof(path));
+	known = unit_find(call, unit) >= 0;
+	memcpy(call->path, path, sizeof(path));
+	sd_bus_error_free(&call->error);
+	return known;
+}
+
+/* One that is there is of an earlier stop. Its end is a job of systemd's: a new one has no room before. */
 static void timer_end(struct call *call, const struct pile_manager_job *job)
 {
+	uint64_t until_ns = pile_clock_ns(CLOCK_MONOTONIC) + NS_PER_SEC;
 	char timer[PILE_UNIT_MAX + 32];
 
 	starter_name(job, ".timer", timer, sizeof(timer));
+	if (!is_known(call, timer))
+		return;
 	unit_call(call, "StopUnit", timer, "replace");
 	sd_bus_error_free(&call->error);
+	while (is_known(call, timer) && pile_clock_ns(CLOCK_MONOTONIC) < until_ns)
+		pause_ns(STATE_EVERY_NS / 5);
 }
 
 /*
  * A transient timer, and the service that it starts: systemd 252 lets nobody name another unit for a transient timer.
- * systemctl does what the operator would: a unit that was masked meanwhile stays down.
+ * systemctl does what the operator would: a unit that was masked meanwhile stays down. Neither outlives its failure.
  */
-static int start_later(struct call *call, const struct pile_manager_job *job)
+static int timer_set(struct call *call, const struct pile_manager_job *job, uint64_t after_ns)
 {
 	char timer[PILE_UNIT_MAX + 32], service[PILE_UNIT_MAX + 32], what[PILE_UNIT_MAX + 64];
 
 	starter_name(job, ".timer", timer, sizeof(timer));
 	starter_name(job, ".service", service, sizeof(service));
 	snprintf(what, sizeof(what), "pileguard stopped %s for a while", job->unit);
-	return sd_bus_call_method(call->bus, DESTINATION, MANAGER_PATH, MANAGER_INTERFACE,
-				  "StartTransientUnit", &call->error, NULL, "ssa(sv)a(sa(sv))",
-				  timer, "replace", 3, "Description", "s", what,
-				  "RemainAfterElapse", "b", 0, "TimersMonotonic", "a(st)", 1,
-				  "OnActiveSec", job->after_ns / 1000, 1, service, 3, "Description",
-				  "s", what, "Type", "s", "oneshot", "ExecStart", "a(sasb)", 1,
-				  SYSTEMCTL, 4, SYSTEMCTL, "--no-block", "start", job->unit, 0);
+	return sd_bus_call_method(
+		call->bus, DESTINATION, MANAGER_PATH, MANAGER_INTERFACE, "StartTransientUnit",
+		&call->error, NULL, "ssa(sv)a(sa(sv))", timer, "replace", 5, "Description", "s",
+		what, "CollectMode", "s", "inactive-or-failed", "RemainAfterElapse", "b", 0,
+		"AccuracyUSec", "t", TIMER_ACCURACY_US, "TimersMonotonic", "a(st)", 1,
+		"OnActiveSec", after_ns / 1000, 1, service, 4, "Description", "s", what,
+		"CollectMode", "s", "inactive-or-failed", "Type", "s", "oneshot", "ExecStart",
+		"a(sasb)", 1, SYSTEMCTL, 4, SYSTEMCTL, "--no-block", "start", job->unit, 0);
 }
 
-/* Its stop job; what has not ended by that in time is killed. */
-static int unit_end(struct pile_manager *m, struct call *call, const struct pile_manager_job *job)
+/* Somebody stops or starts it at this moment, or it is down: his hand wins. */
+static int unit_is_at_rest(struct call *call)
 {
-	int r = unit_call(call, "StopUnit", job->unit, "replace");
+	_cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
+	_cleanup_free_ char *state = NULL;
+	uint32_t job = 0;
+	int r = sd_bus_get_property_string(call->bus, DESTINATION, call->path, UNIT_INTERFACE,
+					   "ActiveState", &call->error, &state);
 
 	if (r >= 0)
-		r = down_await(m, call, job->grace_ns);
-	if (r != 0)
-		return MIN(r, 0);
-	r = sd_bus_call_method(call->bus, DESTINATION, MANAGER_PATH, MANAGER_INTERFACE, "KillUnit",
-			       &call->error, NULL, "ssi", job->unit, "all", SIGKILL);
+		r = sd_bus_get_property(call->bus, DESTINATION, call->path, UNIT_INTERFACE, "Job",
+					&call->error, &reply, "(uo)");
 	if (r >= 0)
-		r = down_await(m, call, PILE_MANAGER_ANSWER_NS);
+		r = sd_bus_message_read(reply, "(uo)", &job, NULL);
+	if (r < 0)
+		return r;
+	if (strcmp(state, "inactive") == 0 || strcmp(state, "failed") == 0)
+		return -ESRCH;
+	return !job && (strcmp(state, "active") == 0 || strcmp(state, "reloading") == 0) ? 0
+											 : -EBUSY;
+}
+
+/* Its stop job is under way: what has not ended by it in time is killed, and what its main process leaves behind. */
+static int unit_end(struct pile_manager *m, struct call *call, const struct pile_manager_job *job)
+{
+	int r = job->grace_ns ? down_await(m, call, job->grace_ns) : 0;
+
+	if (r < 0)
+		return r;
+	/* it may have gone in this moment, then there is nobody to kill */
+	sd_bus_call_method(call->bus, DESTINATION, MANAGER_PATH, MANAGER_INTERFACE, "KillUnit",
+			   &call->error, NULL, "ssi", job->unit, "all", SIGKILL);
+	sd_bus_error_free(&call->error);
+	r = down_await(m, call, PILE_MANAGER_ANSWER_NS);
 	return r == 0 ? -ETIMEDOUT : MIN(r, 0);
 }
 
-static int stop(struct pile_manager *m, struct call *call, const struct pile_manager_job *job)
+static int stop(struct pile_manager *m, struct call *call, struct pile_manager_result *result)
 {
+	const struct pile_manager_job *job = &result->job;
+	uint64_t set_ns, now_ns;
 	int r = unit_find(call, job->unit);
 
 	if (r >= 0)
-		r = unit_is_down(call);
-	if (r != 0)
-		return r < 0 ? r : -ESRCH;
+		r = unit_is_at_rest(call);
+	if (r < 0)
+		return r;
 	timer_end(call, job);
-	r = start_later(call, job);
-	return r < 0 ? r : unit_end(m, call, job);
+	set_ns = pile_clock_ns(CLOCK_MONOTONIC);
+	r = timer_set(call, job, job->after_ns);
+	if (r < 0)
+		return r;
+	now_ns = pile_clock_ns(CLOCK_MONOTONIC);
+	if (is_stopping(m) || now_ns - result->asked_ns > PILE_MANAGER_STALE_NS) {
+		timer_end(call, job);
+		return -ETIMEDOUT;
+	}
+	r = unit_call(call, "StopUnit", job->unit, "replace");
+	if (r < 0 && r != -ETIMEDOUT) { /* refused: nothing was begun */
+		char *text = strdup(call->error.message ?: "");
+
+		sd_bus_error_free(&call->error);
+		timer_end(call, job);
+		sd_bus_error_set(&call->error, SD_BUS_ERROR_FAILED, text);
+		free(text);
+		return r;
+	}
+	result->begun = true;
+	r = unit_end(m, call, job);
+	/* it took so long that the timer has fired, or will before it is down: in vain, so once more */
+	now_ns = pile_clock_ns(CLOCK_MONOTONIC);
+	if (now_ns - set_ns + NS_PER_SEC > job->after_ns) {
+		timer_end(call, job);
+		timer_set(call, job, NS_PER_SEC);
+	}
+	return r;
 }
 
 static int start(struct call *call, const struct pile_manager_job *job)
 {
-	timer_end(call, job);
-	return job->after_ns ? start_later(call, job)
-			     : unit_call(call, "StartUnit", job->unit, "replace");
+	int r = unit_call(call, "StartUnit", job->unit, "replace");
+
+	if (r >= 0)
+		timer_end(call, job);
+	return r;
 }
 
 /* ---- the thread ---- */
 
-static int job_do(struct pile_manager *m, struct call *call, struct pile_manager_job *job)
+static int job_do(struct pile_manager *m, struct call *call, struct pile_manager_result *result)
 {
+	struct pile_manager_job *job = &result->job;
+
 	switch (job->verb) {
 	case PILE_MANAGER_SET:
 		return set(call, job);
 	case PILE_MANAGER_SCOPE:
 		return scope(call, job);
 	case PILE_MANAGER_STOP:
-		return stop(m, call, job);
+		return stop(m, call, result);
 	case PILE_MANAGER_START:
 		return start(call, job);
+	case PILE_MANAGER_UNTIME:
+		timer_end(call, job);
+		return 0;
+	case PILE_MANAGER_CHECK:
+		return check(call, job, result->text, sizeof(result->text));
 	}
 	return -EINVAL;
 }
@@ -378,9 +544,9 @@ static void job_run(struct pile_manager *m, struct pile_manager_result *result)
 	int r = call_open(m, &call);
 
 	if (r >= 0)
-		r = job_do(m, &call, &result->job);
+		r = job_do(m, &call, result);
 	result->error = MIN(r, 0);
-	if (sd_bus_error_is_set(&call.error))
+	if (!result->text[0] && sd_bus_error_is_set(&call.error))
 		snprintf(result->text, sizeof(result->text), "%s",
 			 call.error.message ?: call.error.name);
 	call_close(m, &call);
@@ -403,7 +569,8 @@ static void *manager_main(void *arg)
 		m->n--;
 		pthread_mutex_unlock(&m->lock);
 		result.done_ns = pile_clock_ns(CLOCK_MONOTONIC);
-		if (result.done_ns - result.asked_ns > PILE_MANAGER_STALE_NS)
+		if (result.job.verb != PILE_MANAGER_START &&
+		    result.done_ns - result.asked_ns > PILE_MANAGER_STALE_NS)
 			result.error = -ETIMEDOUT;
 		else
 			job_run(m, &result);

@@ -4,7 +4,8 @@
  * PID 1 answers late when the host is busy. The control loop hands over fixed-size jobs and collects results each tick.
  * Owned by the guard; submit and take from the control loop only; neither blocks, allocates or logs.
  * Where there is no systemd as PID 1 nothing is started, and every job is refused with -EOPNOTSUPP.
- * A job that has not begun after PILE_MANAGER_STALE_NS is dropped (-ETIMEDOUT): nothing acts on what was true long ago.
+ * A job that has not begun after PILE_MANAGER_STALE_NS is dropped (-ETIMEDOUT), and a stop not sent later than that:
+ * nothing acts on what was true long ago. A start, which undoes, is never too late.
  */
 #pragma once
 
@@ -31,8 +32,10 @@ enum pile_manager_verb {
 	 * which keeps Restart= away; after grace_ns SIGKILL to all that is left of it
 	 */
 	PILE_MANAGER_STOP,
-	/* start; with after_ns: by such a timer */
-	PILE_MANAGER_START,
+	PILE_MANAGER_START,  /* start it, and then end such a timer */
+	PILE_MANAGER_UNTIME, /* end such a timer: somebody else has started it */
+	/* whether the unit can be stopped and started again: 0, or -EOPNOTSUPP with a text that says why not */
+	PILE_MANAGER_CHECK,
 };
 
 /** Whose job it is: who is given the result. */
@@ -64,16 +67,17 @@ struct pile_manager_job {
 	char slice[PILE_UNIT_MAX];
 	uint32_t n_pids;
 	uint32_t pids[PILE_MANAGER_PIDS_MAX];
-	/* START: 0 = now, which also ends a timer that was asked for before. STOP: started again so long after */
-	uint64_t after_ns;
+	uint64_t after_ns; /* STOP: started again so long after */
 	uint64_t grace_ns; /* STOP: what the unit has to end by itself */
 };
 
 struct pile_manager_result {
 	struct pile_manager_job job; /* as given, with each property's was */
 	int error;		     /* 0 or negative errno */
-	char text[160];		     /* what systemd said of an error, or "" */
-	uint64_t asked_ns, done_ns;  /* CLOCK_MONOTONIC */
+	/* STOP, of an error: systemd was asked to stop it all the same, and will start it again */
+	bool begun;
+	char text[160];		    /* what systemd said of an error, or "" */
+	uint64_t asked_ns, done_ns; /* CLOCK_MONOTONIC */
 };
 
 struct pile_manager {

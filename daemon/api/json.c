@@ -151,8 +151,8 @@ static json_t *stopped_value(const struct pile_snapshot_group *group)
 {
 	if (!group->stop_explain_id)
 		return json_null();
-	return json_pack("{s:I,s:b,s:o}", "explain", BIG(group->stop_explain_id), "down",
-			 group->stop_down, "starts_in_seconds",
+	return json_pack("{s:I,s:b,s:b,s:o}", "explain", BIG(group->stop_explain_id), "down",
+			 group->stop_down, "late", group->stop_late, "starts_in_seconds",
 			 pile_json_value_seconds(group->stop_left_ns));
 }
 

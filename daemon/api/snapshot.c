@@ -120,6 +120,7 @@ static void group_sanitize(struct pile_snapshot_group *group)
 	bool_clamp(&group->learned_long_poll);
 	bool_clamp(&group->leak);
 	bool_clamp(&group->stop_down);
+	bool_clamp(&group->stop_late);
 	bool_clamp(&group->sample.used);
 	bool_clamp(&group->sample.present);
 }
@@ -148,6 +149,8 @@ static void explain_sanitize(struct pile_explain *explain)
 	bool_clamp(&explain->why.by_share);
 	bool_clamp(&explain->why.mute);
 	bool_clamp(&explain->why.evict.idle);
+	bool_clamp(&explain->why.stop.early);
+	bool_clamp(&explain->why.stop.late);
 	explain->candidates.n = MIN(explain->candidates.n, (uint32_t)PILE_CANDIDATES_MAX);
 	for (uint32_t i = 0; i < explain->candidates.n; i++)
 		candidate_sanitize(&explain->candidates.list[i]);

@@ -42,7 +42,7 @@ struct pile_snapshot_group {
 	uint64_t exhaustion_ns; /* UINT64_MAX = not growing */
 	/* rung 5 holds it down: the record, 0 = it does not; how long still, and whether it is down by now */
 	uint32_t stop_explain_id;
-	bool stop_down;
+	bool stop_down, stop_late; /* late: it should run again by now */
 	uint64_t stop_left_ns;
 	uint64_t leak_left_ns; /* by workers that grow without end; UINT64_MAX = none does */
 	bool leak;	       /* ... and that is told */

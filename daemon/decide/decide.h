@@ -28,9 +28,11 @@
 /** Per-group switches and settings that decide needs, kept by the guard beside the policy. */
 struct pile_decide_group {
 	bool used;
-	bool foreign;	 /* another manager's cgroup: observed only */
-	bool named;	 /* by the policy, not merely found listening */
-	bool gate_ready; /* the kernel side of rung 1 is attached and works for this group */
+	bool foreign;	   /* another manager's cgroup: observed only */
+	bool named;	   /* by the policy, not merely found listening */
+	bool stop_fit;	   /* systemd says that its unit can be stopped and started again */
+	uint32_t restarts; /* how often its cgroup was made anew */
+	bool gate_ready;   /* the kernel side of rung 1 is attached and works for this group */
 	struct pile_policy_group
 		config; /* policy entry, or product defaults for an observed service */
 };

@@ -66,6 +66,7 @@ enum pile_intent_kind {
 	PILE_INTENT_STOP, /* rung 5: stop the group's unit, and have it started again after hold_ns */
 	PILE_INTENT_STOP_DOWN,	/* it is down (record only) */
 	PILE_INTENT_STOP_START, /* start it now: what let the guard hold it down was switched off */
+	PILE_INTENT_STOP_LATE,	/* it should run again by now, and does not (record only) */
 	PILE_INTENT_STOP_OVER,	/* it runs again, or could not be stopped (record only) */
 };
 
@@ -84,6 +85,8 @@ enum pile_blocked {
 	PILE_BLOCKED_NETNS,	/* it listens in another network namespace */
 	PILE_BLOCKED_AMBIGUOUS, /* another group's listener has the same address */
 	PILE_BLOCKED_UNSETTLED, /* what is counted has not been corrected for a while */
+	PILE_BLOCKED_UNFIT, /* stop: the unit could not be started again, or others would go down with it */
+	PILE_BLOCKED_BUDGET, /* as often as it may be was it done already */
 };
 
 enum pile_stage {
@@ -110,7 +113,6 @@ enum pile_close_reason {
 	PILE_CLOSE_ENDED,     /* EVICT: the worker is gone */
 	PILE_CLOSE_NOT_ENDED, /* EVICT: it could not be ended; STOP: the unit could not be stopped */
 	PILE_CLOSE_STARTED,   /* STOP: it runs again */
-	PILE_CLOSE_NOT_STARTED, /* STOP: it should, and does not */
 };
 
 enum pile_evict_cause {
@@ -173,13 +175,16 @@ struct pile_why_stop {
 	uint64_t rising_ns;   /* for so long */
 	uint64_t fell_bytes;  /* what the host lost meanwhile */
 	uint64_t then_bytes;  /* what was free when it began */
+	uint64_t swap_bytes;  /* free swap, a part of what is left */
 	uint64_t
 		hold_ns; /* started again so long after the stop; of it by chance, other on each host: */
 	uint64_t jitter_ns;
 	uint32_t nth; /* of its stops within ten minutes, this one included */
-	/* DOWN, OVER */
-	int error;	  /* positive errno: why it could not be stopped */
+	/* DOWN, LATE, OVER */
+	int error; /* positive errno: why it could not be stopped, or is not down though systemd was asked */
 	uint64_t down_ns; /* after the decision; 0 = not down */
+	bool early;	  /* started before its time: what held it down was switched off */
+	bool late;	  /* it did not run at its time */
 };
 
 /** All terms of a decision, frozen at the moment it was taken. */

@@ -3,8 +3,9 @@
  * stop.h: rung 5: a service is stopped and held down, because the host's memory is gone within a moment by its growth.
  * Owned by struct pile_decide; control loop only. Pure: no clock, no allocation, never blocks, never logs.
  * The last means: what the kernel would do next is to kill something, and systemd's default would then leave the service
- * dead. For units only, named by the policy; never for a level, never in a late tick, never for a budget or a cgroup's
- * limit (the host lives through those), and not while a milder rung has only just acted.
+ * dead. For units only, named by the policy; never for a level, never in a late tick, never for a budget, not where the
+ * limit of its cgroup or swap comes first, and not while a milder rung has only just acted.
+ * Of several groups of one unit the first stands for all.
  */
 #pragma once
 
@@ -17,19 +18,27 @@
 
 /* act at the latest so long before memory is gone: a second of smoothing, half a second for the effect (risk.h) */
 #define PILE_STOP_LEFT_NS PILE_RISK_HURRY_NS
-#define PILE_STOP_TICKS 3 /* design.md, S3: 300 ms */
+/*
+ * ... and not before so little is left: a rate alone cannot tell a heap that is being filled from a service that runs
+ * away, so it is waited for as long as can be. A sixteenth of memory is 0.4 s at 300 MiB/s on a host of 2 GiB, where the
+ * reserve is as much again.
+ */
+#define PILE_STOP_LEFT_SHARE 16
+/* it must have begun with so much free: a host that lives near its end is not brought there by the next burst */
+#define PILE_STOP_THEN_SHARE 8
+#define PILE_STOP_TICKS 3   /* design.md, S3: 300 ms; growing in each */
+#define PILE_STOP_POINTS 11 /* growth is over a second of ticks */
 /* what a milder rung does shows in the growth over the last second, and a bit */
 #define PILE_STOP_MILDER_NS (1500 * NS_PER_MS)
 /* design.md: 3 per 10 min, doubling */
 #define PILE_STOP_SPAN_NS (600 * NS_PER_SEC)
 #define PILE_STOP_PER_SPAN 3
 #define PILE_STOP_PAST_MAX 32
-/* to end by itself; php-fpm's stop signal waits for its requests, which are what hangs */
+/* to end by itself, a quarter of what is left at most: php-fpm's stop signal waits for its requests, which hang */
 #define PILE_STOP_GRACE_NS (200 * NS_PER_MS)
 /* hosts start apart by this share of the caches' life: design.md, "jitter longer than the declared cache life" */
 #define PILE_STOP_APART_PERMILLE 1250
-#define PILE_STOP_STARTED_NS \
-	(60 * NS_PER_SEC) /* after the time for it: then it is said not to have */
+#define PILE_STOP_LATE_NS (10 * NS_PER_SEC) /* after the time for it: then it is said not to run */
 
 /** A service that was stopped, or would have been. */
 struct pile_stop_episode {
@@ -39,23 +48,28 @@ struct pile_stop_episode {
 	uint64_t at_ns;
 	uint64_t down_ns;  /* 0 = not yet */
 	uint64_t until_ns; /* started again then */
-	bool was_away;	   /* since then it was seen to be gone */
-	bool start_asked;
+	uint32_t restarts; /* of the group, when it was stopped */
+	bool start_asked, late_told;
+	bool orphan; /* the policy does not name its group any more */
 };
 
 /** A stop that counts. */
 struct pile_stop_past {
 	char group[PILE_NAME_MAX]; /* by name: slots are given away; "" = free */
 	uint64_t at_ns;
-	bool blocked;
 };
 
-/** A group that grows: how things were when it began. */
+struct pile_stop_point {
+	uint64_t t_ns, used_bytes, available_bytes;
+};
+
+/** One group: its last second, and how things were when it began to grow. */
 struct pile_stop_group {
-	uint64_t since_ns; /* 0 = it does not */
-	uint64_t used_bytes, available_bytes;
-	uint32_t run;	    /* ticks in a row with all terms */
-	uint64_t milder_ns; /* when a milder rung did something last; 0 = never */
+	uint32_t n, head;
+	struct pile_stop_point ring[PILE_STOP_POINTS];
+	struct pile_stop_point began; /* t_ns 0 = it does not grow */
+	uint32_t run;		      /* ticks in a row with all terms */
+	uint64_t milder_ns;	      /* when a milder rung did something last; 0 = never */
 };
 
 struct pile_stops {
@@ -71,13 +85,13 @@ struct pile_decide_view;
 struct pile_stop_context {
 	const struct pile_decide_view *view;
 	const struct pile_sample *sample;
-	const struct pile_risk *risk; /* of all groups */
 	uint64_t reserve_bytes;
+	const struct pile_risk *risk; /* of all groups */
 	bool late;
 	uint32_t *next_explain_id;
 };
 
-/** pile_stops_forget - the slot holds another group; what is held down in it is started at its time. */
+/** pile_stops_forget - the slot holds another group: what is held down in it is started in the next tick. */
 void pile_stops_forget(struct pile_stops *stops, uint32_t group);
 
 /** pile_stops_recall - a stop by an earlier guard, so long ago: it counts. */
@@ -91,7 +105,7 @@ void pile_stops_recall(struct pile_stops *stops, const char *group, uint64_t ago
 void pile_stops_update(struct pile_stops *stops, const struct pile_stop_context *ctx,
 		       struct pile_intents *out);
 
-/** pile_stop_held - the episode that holds @group down, or NULL. */
+/** pile_stop_held - the episode that holds @group's unit down, or NULL. */
 const struct pile_stop_episode *pile_stop_held(const struct pile_stops *stops, uint32_t group);
 
 /** pile_stop_blocked - which switch stops rung 5 for this group: the most lasting one. */

@@ -11,6 +11,7 @@
 
 /* Twice the 500 ms after which a pending connect counts as stuck (struct pile_sample_dependency).
  */
+#define UNIT_MAX 230 /* stop: "pileguard-start-" and ".service" are added, and 255 are allowed */
 #define SHED_SHARE_MAX 900 /* permille; design.md: never more than 90 % */
 #define STUCK_VISIBLE_NS NS_PER_SEC
 #define NOTICE_MIN_NS (24 * 60 * NS_PER_SEC) /* below it ten seconds would have to tell */
@@ -202,9 +203,14 @@ static int check_enforce(const struct pile_policy_group *g, struct fault *f)
 static bool is_vital(const char *unit)
 {
 	static const char *const vital[] = {
-		"ssh.",		  "sshd.",  "ssh@",   "sshd@",	       "systemd-",    "dbus",
-		"pileguard",	  "user@",  "getty@", "serial-getty@", "networking.", "network",
-		"NetworkManager", "polkit", "init.",  "session-",      "cron.",	      "rsyslog.",
+		"ssh.",	       "sshd.",		 "ssh@",	   "sshd@",   "systemd-",
+		"dbus",	       "pileguard",	 "user@",	   "getty@",  "serial-getty@",
+		"networking.", "network",	 "NetworkManager", "polkit",  "init.",
+		"session-",    "cron.",		 "rsyslog.",	   "sssd",    "nslcd",
+		"winbind",     "nscd",		 "named",	   "bind9",   "unbound",
+		"dnsmasq",     "resolvconf",	 "tailscaled",	   "openvpn", "wg-quick@",
+		"ifup@",       "wpa_supplicant", "multipathd",	   "iscsi",   "qemu-guest-agent",
+		"docker",      "containerd",	 "auditd",	   "cloud-",
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(vital); i++)
@@ -225,6 +231,10 @@ static int check_stop(const struct pile_policy_group *g, struct fault *f)
 			f->err, EINVAL,
 			"enforce: stop has systemd stop the group's service and start it again, and this group has none: "
 			"write unit: NAME.service, or take stop out");
+	if (strlen(g->unit) > UNIT_MAX)
+		return pile_error_set(
+			f->err, EINVAL,
+			"enforce: stop needs a timer named after the unit, and this name is too long for that: take stop out");
 	if (is_vital(g->unit))
 		return pile_error_set(
 			f->err, EINVAL,

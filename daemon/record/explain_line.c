@@ -251,7 +251,10 @@ static void put_line_evict_over(struct pen *pen, const struct line *line)
 
 static void put_line_stop(struct pen *pen, const struct line *line)
 {
-	pile_explain_stop_line(pen, line->intent, line->group);
+	/* the slot of a group that went may be another's by now: the record knows its name */
+	pile_explain_stop_line(pen, line->intent,
+			       line->intent->over && line->explain ? line->explain->group
+								   : line->group);
 }
 
 const char *pile_explain_text_intent(const struct pile_intent *intent, const char *group,
@@ -275,6 +278,7 @@ const char *pile_explain_text_intent(const struct pile_intent *intent, const cha
 		[PILE_INTENT_STOP] = put_line_stop,
 		[PILE_INTENT_STOP_DOWN] = put_line_stop,
 		[PILE_INTENT_STOP_START] = put_line_stop,
+		[PILE_INTENT_STOP_LATE] = put_line_stop,
 		[PILE_INTENT_STOP_OVER] = put_line_stop,
 	};
 	struct line line = { intent, group && group[0] ? group : "host", explain };

@@ -9,6 +9,10 @@ const char *pile_explain_stop_switch(uint32_t blocked)
 		return "the group's enforce list does not name stop";
 	if (blocked == PILE_BLOCKED_KERNEL)
 		return "there is no systemd to be asked";
+	if (blocked == PILE_BLOCKED_UNFIT)
+		return "its unit cannot be stopped and started again, or that is not known yet: journalctl -u pileguard";
+	if (blocked == PILE_BLOCKED_BUDGET)
+		return "it was stopped three times within ten minutes already";
 	return pile_explain_text_blocked(blocked);
 }
 
@@ -16,7 +20,9 @@ static const char *error_text(int error)
 {
 	switch (error) {
 	case ESRCH:
-		return "it was down already";
+		return "it was down already, perhaps by the kernel (journalctl -k); to start it: sudo systemctl start UNIT";
+	case EBUSY:
+		return "somebody else stops or starts it at this moment";
 	case ETIMEDOUT:
 		return "systemd did not answer in time, or something of the service does not end";
 	case ENOSPC:
@@ -39,6 +45,8 @@ void pile_explain_stop_why(struct pen *pen, const struct pile_explain *explain)
 	    duration(s->rising_ns).text, bytes_of(s->used_bytes).text);
 	put(pen, "the host lost %s of %s meanwhile; ", bytes_of(s->fell_bytes).text,
 	    bytes_of(s->then_bytes).text);
+	if (s->swap_bytes)
+		put(pen, "%s of what is left is swap; ", bytes_of(s->swap_bytes).text);
 	put_count(pen, why->waiting, "request");
 	put(pen, why->waiting == 1 ? " waits" : " wait");
 }
@@ -73,15 +81,20 @@ void pile_explain_stop_did(struct pen *pen, const struct pile_explain *explain)
 		put(pen, "; it is not down yet");
 		return;
 	}
-	put(pen, ": down after %s; to be started again after ", duration(s->down_ns).text);
-	put_hold(pen, s);
-	if (!explain->closed_ns)
-		return;
-	if (explain->close_reason == PILE_CLOSE_NOT_STARTED)
-		put(pen, "; it was not: systemctl status %s", explain->unit);
+	if (s->error)
+		put(pen, ": asked for, but it is not down after %s (%s)", duration(s->down_ns).text,
+		    error_text(s->error));
 	else
+		put(pen, ": down after %s", duration(s->down_ns).text);
+	put(pen, "; to be started again after ");
+	put_hold(pen, s);
+	if (s->early)
+		put(pen, "; started at once, since what held it down was switched off");
+	if (explain->closed_ns && explain->close_reason == PILE_CLOSE_STARTED)
 		put(pen, "; it runs again after %s",
 		    duration(explain->closed_ns - explain->opened_ns).text);
+	else if (s->late)
+		put(pen, "; IT DOES NOT RUN, though it should by now");
 }
 
 void pile_explain_stop_did_not(struct pen *pen, const struct pile_explain *explain)
@@ -142,8 +155,8 @@ static void put_line_over(struct pen *pen, const struct pile_intent *intent, con
 	case PILE_CLOSE_STARTED:
 		put(pen, "%s: runs again after %s", group, duration(intent->outage_ns).text);
 		break;
-	case PILE_CLOSE_NOT_STARTED:
-		put(pen, "%s: should have been started again, and does not run", group);
+	case PILE_CLOSE_POLICY:
+		put(pen, "%s: not held down any more: the policy does not name it now", group);
 		break;
 	case PILE_CLOSE_NOT_ENDED:
 		put(pen, "%s: could not be stopped: %s", group, error_text(intent->why.stop.error));
@@ -160,8 +173,12 @@ void pile_explain_stop_line(struct pen *pen, const struct pile_intent *intent, c
 {
 	switch (intent->kind) {
 	case PILE_INTENT_STOP_DOWN:
-		put(pen, "%s: down after %s; started again in %s", group,
+		put(pen, "%s: %s after %s; started again in %s", group,
+		    intent->why.stop.error ? "to be stopped, and not down" : "down",
 		    duration(intent->why.stop.down_ns).text, duration(intent->outage_ns).text);
+		break;
+	case PILE_INTENT_STOP_LATE:
+		put(pen, "%s: should have been started again by now, and does not run", group);
 		break;
 	case PILE_INTENT_STOP_START:
 		put(pen, "%s: started again at once: what held it down was switched off", group);

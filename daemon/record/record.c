@@ -146,6 +146,8 @@ static void stopped_take(struct pile_explain *x, const struct pile_intent *inten
 {
 	if (!x)
 		return;
+	x->why.stop.early |= intent->why.stop.early;
+	x->why.stop.late |= intent->why.stop.late;
 	if (intent->why.stop.down_ns)
 		x->why.stop.down_ns = intent->why.stop.down_ns;
 	if (intent->why.stop.error)
@@ -184,6 +186,10 @@ static void ended_follow(struct pile_record *r, struct pile_explain *x,
 		r->stopped_total++;
 		stopped_take(x, intent);
 		break;
+	case PILE_INTENT_STOP_START:
+	case PILE_INTENT_STOP_LATE:
+		stopped_take(x, intent);
+		break;
 	case PILE_INTENT_STOP_OVER:
 		stopped_take(x, intent);
 		ended_close(x, intent, now_ns);
@@ -215,6 +221,8 @@ static void explain_follow(struct pile_record *r, const struct pile_intent *inte
 	case PILE_INTENT_EVICT_OVER:
 	case PILE_INTENT_STOP:
 	case PILE_INTENT_STOP_DOWN:
+	case PILE_INTENT_STOP_START:
+	case PILE_INTENT_STOP_LATE:
 	case PILE_INTENT_STOP_OVER:
 		ended_follow(r, x, intent, group, unit, now_ns, realtime_ns);
 		break;
@@ -288,6 +296,7 @@ static enum pile_notice intent_notice(const struct pile_intent *intent)
 	case PILE_INTENT_STOP:
 	case PILE_INTENT_STOP_DOWN:
 	case PILE_INTENT_STOP_START:
+	case PILE_INTENT_STOP_LATE:
 		return acted ? PILE_NOTICE_STOPPED : PILE_NOTICE_WOULD_STOP;
 	case PILE_INTENT_STOP_OVER:
 		return acted ? PILE_NOTICE_STOPPED_OVER : PILE_NOTICE_WOULD_STOP_OVER;
@@ -322,6 +331,7 @@ static enum pile_event_kind event_kind(const struct pile_intent *intent)
 		[PILE_INTENT_STOP] = PILE_EVENT_STOPPED,
 		[PILE_INTENT_STOP_DOWN] = PILE_EVENT_STOPPED,
 		[PILE_INTENT_STOP_START] = PILE_EVENT_STOPPED,
+		[PILE_INTENT_STOP_LATE] = PILE_EVENT_STOPPED,
 		[PILE_INTENT_STOP_OVER] = PILE_EVENT_STOPPED,
 	};
 

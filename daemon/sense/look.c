@@ -17,6 +17,18 @@ bool pile_look_group(const struct pile_group *group)
 	       group->config.workers == PILE_WORKERS_PREFORK;
 }
 
+/* Rung 5 goes by what the unit as a whole has, whatever its workers are. */
+static bool is_unit(const struct pile_group *group)
+{
+	return group->used && group->configured && group->present && !group->foreign &&
+	       group->config.unit[0];
+}
+
+bool pile_look_memory(const struct pile_look *look, const struct pile_group *group)
+{
+	return (look->on && pile_look_group(group)) || (look->host_on && is_unit(group));
+}
+
 static bool gone_soon(uint64_t rise, uint64_t span_ns, uint64_t free)
 {
 	return span_ns &&
@@ -89,25 +101,29 @@ bool pile_look_sample(struct pile_look *look, const struct pile_groups *g, uint6
 	uint64_t total = sample->memory_total_bytes, available = sample->memory_available_bytes;
 	uint64_t reserve =
 		look->reserve_bytes ? look->reserve_bytes : RESERVE_BYTES + total / RESERVE_SHARE;
-	bool any = false, soon = false;
+	bool any = false, units = false, soon = false, host_soon;
 
 	look->blind = false;
 	for (uint32_t i = 0; i < g->n_groups; i++) {
+		units |= is_unit(&g->groups[i]);
 		if (!pile_look_group(&g->groups[i]))
 			continue;
 		any = true;
 		soon |= group_soon(look, &g->groups[i], i, now_ns, sample);
 	}
-	if (!any) {
-		look->on = false;
+	if (!any && !units) {
+		look->on = look->host_on = false;
 		look->host.n = 0;
 		return false;
 	}
-	soon |= pile_look_rise(&look->host, total - MIN(available, total),
-			       available > reserve ? available - reserve : 0, now_ns);
-	if (soon)
+	host_soon = pile_look_rise(&look->host, total - MIN(available, total),
+				   available > reserve ? available - reserve : 0, now_ns);
+	if (host_soon)
+		look->host_until_ns = now_ns + PILE_LOOK_STAYS_NS;
+	look->host_on = now_ns < look->host_until_ns;
+	if (soon || host_soon)
 		look->until_ns = now_ns + PILE_LOOK_STAYS_NS;
-	look->on = now_ns < look->until_ns;
+	look->on = any && now_ns < look->until_ns;
 	return look->on;
 }
 

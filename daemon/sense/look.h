@@ -26,6 +26,8 @@ struct pile_look_rise {
 struct pile_look {
 	bool on;
 	uint64_t until_ns;
+	bool host_on; /* the host's memory is gone soon: each unit's is read each tick */
+	uint64_t host_until_ns;
 	struct pile_look_rise host; /* what is not available any more */
 	struct pile_look_rise groups[PILE_GROUPS_MAX];
 	/* what the workers of a group hold, by the last walk: where its cgroup does not tell what it has */
@@ -36,6 +38,9 @@ struct pile_look {
 
 /** pile_look_group - is this a group whose workers may be ended: named, prefork, not another manager's, there? */
 bool pile_look_group(const struct pile_group *group);
+
+/** pile_look_memory - is what this group has to be read each tick? */
+bool pile_look_memory(const struct pile_look *look, const struct pile_group *group);
 
 /**
  * pile_look_rise - one more figure; is it gone soon?

@@ -82,7 +82,7 @@ static void group_sample(struct pile_sense *s, const struct pile_group *group, u
 		ret->workers = 0;
 		return;
 	}
-	busy = ret->waiting >= BUSY_WAITING || (s->look.on && pile_look_group(group));
+	busy = ret->waiting >= BUSY_WAITING || pile_look_memory(&s->look, group);
 	if (!is_turn(&sg->memory_stat_ns, now_ns, busy ? PILE_TICK_NS / 2 : CALM_EVERY_NS, slot))
 		return;
 	ret->memory_bytes = 0;
@@ -98,15 +98,17 @@ static void group_sample(struct pile_sense *s, const struct pile_group *group, u
 void pile_memory_sample(struct pile_sense *s, struct pile_groups *g, uint64_t now_ns,
 			struct pile_sample *ret)
 {
-	char text[512];
+	char text[1024];
 	uint64_t v;
 
-	/* MemTotal, MemFree and MemAvailable are the first three lines */
+	/* MemTotal, MemFree and MemAvailable are the first three lines, SwapFree is the 16th (proc/meminfo.c) */
 	if (pile_proc_pread(s->meminfo_fd, text, sizeof(text)) > 0) {
 		if (pile_proc_field(text, "MemTotal:", &v) == 0)
 			ret->memory_total_bytes = v * 1024;
 		if (pile_proc_field(text, "MemAvailable:", &v) == 0)
 			ret->memory_available_bytes = v * 1024;
+		if (pile_proc_field(text, "SwapFree:", &v) == 0)
+			ret->swap_free_bytes = v * 1024;
 	}
 	for (uint32_t i = 0; i < g->n_groups; i++)
 		if (g->groups[i].used) {

@@ -86,8 +86,9 @@ struct pile_sample_evicted {
 /** What became of a stop; seen once. */
 struct pile_sample_stopped {
 	uint32_t explain_id;
-	int error;	  /* positive errno: it could not be stopped, for this */
-	uint64_t down_ns; /* monotonic: when it was down; 0 = it is not */
+	int error; /* positive errno: it could not be stopped, for this */
+	uint64_t
+		down_ns; /* monotonic: when it was down, or, with an error, that systemd was asked all the same; 0 = nothing was begun */
 };
 
 /** One destination of one group's connects (TCP). */
@@ -168,6 +169,7 @@ struct pile_sample {
 	uint64_t late_ns; /* how late this tick came; 0 = on time */
 	uint64_t memory_total_bytes;
 	uint64_t memory_available_bytes; /* MemAvailable */
+	uint64_t swap_free_bytes;	 /* SwapFree */
 	uint32_t n_cpus;
 	struct pile_sample_group groups[PILE_GROUPS_MAX];
 	uint32_t n_dependencies;

@@ -30,6 +30,9 @@ static struct {
 	bool deaf, obeys, no_timers; /* never answers; a stop job ends the unit */
 	unsigned int stops, kills, starts;
 	uint64_t timer_us;
+	uint32_t job; /* of somebody else */
+	int transient, masked;
+	const char *list; /* which of the unit's lists has somebody in it */
 	char slice[64], timed_unit[64];
 	unsigned int pids, attached;
 } fake;
@@ -184,6 +187,30 @@ static int state_get(sd_bus *bus, const char *path, const char *interface, const
 	return sd_bus_message_append(reply, "s", fake.state);
 }
 
+static int job_get(sd_bus *bus, const char *path, const char *interface, const char *property,
+		   sd_bus_message *reply, void *data, sd_bus_error *error)
+{
+	(void)bus, (void)path, (void)interface, (void)property, (void)data, (void)error;
+	return sd_bus_message_append(reply, "(uo)", fake.job, "/");
+}
+
+static int flag_get(sd_bus *bus, const char *path, const char *interface, const char *property,
+		    sd_bus_message *reply, void *data, sd_bus_error *error)
+{
+	(void)bus, (void)path, (void)interface, (void)data, (void)error;
+	return sd_bus_message_append(
+		reply, "b", strcmp(property, "Transient") == 0 ? fake.transient : !fake.masked);
+}
+
+static int list_get(sd_bus *bus, const char *path, const char *interface, const char *property,
+		    sd_bus_message *reply, void *data, sd_bus_error *error)
+{
+	(void)bus, (void)path, (void)interface, (void)data, (void)error;
+	if (fake.list && strcmp(property, fake.list) == 0)
+		return sd_bus_message_append(reply, "as", 2, "a.timer", "b.socket");
+	return sd_bus_message_append(reply, "as", 0);
+}
+
 static int tasks_get(sd_bus *bus, const char *path, const char *interface, const char *property,
 		     sd_bus_message *reply, void *data, sd_bus_error *error)
 {
@@ -207,6 +234,14 @@ static const sd_bus_vtable manager_table[] = {
 static const sd_bus_vtable unit_table[] = {
 	SD_BUS_VTABLE_START(0),
 	SD_BUS_PROPERTY("ActiveState", "s", state_get, 0, 0),
+	SD_BUS_PROPERTY("Job", "(uo)", job_get, 0, 0),
+	SD_BUS_PROPERTY("Transient", "b", flag_get, 0, 0),
+	SD_BUS_PROPERTY("CanStart", "b", flag_get, 0, 0),
+	SD_BUS_PROPERTY("RequiredBy", "as", list_get, 0, 0),
+	SD_BUS_PROPERTY("RequisiteOf", "as", list_get, 0, 0),
+	SD_BUS_PROPERTY("BoundBy", "as", list_get, 0, 0),
+	SD_BUS_PROPERTY("ConsistsOf", "as", list_get, 0, 0),
+	SD_BUS_PROPERTY("TriggeredBy", "as", list_get, 0, 0),
 	SD_BUS_VTABLE_END,
 };
 static const sd_bus_vtable service_table[] = {
@@ -382,7 +417,6 @@ static void test_stop_by_its_job_or_by_force(void **state)
 	(void)state;
 	assert_int_equal(ask(&job).error, 0);
 	assert_int_equal(fake.stops, 1);
-	assert_int_equal(fake.kills, 0);
 	assert_int_equal(fake.timer_us,
 			 30000000); /* whoever stops it has seen to it that it starts again */
 	assert_string_equal(fake.timed_unit, UNIT);
@@ -390,7 +424,15 @@ static void test_stop_by_its_job_or_by_force(void **state)
 	fake.state = "active";
 	fake.obeys = false;
 	assert_int_equal(ask(&job).error, 0);
-	assert_int_equal(fake.kills, 1);
+	assert_int_equal(fake.kills, 2);
+	assert_string_equal(fake.state, "failed");
+	/* somebody stops or starts it in this moment: his hand wins */
+	fake.state = "deactivating";
+	assert_int_equal(ask(&job).error, -EBUSY);
+	fake.state = "active";
+	fake.job = 77;
+	assert_int_equal(ask(&job).error, -EBUSY);
+	fake.job = 0;
 	/* what could not be started again is not stopped */
 	fake.state = "active";
 	fake.no_timers = true;
@@ -399,20 +441,45 @@ static void test_stop_by_its_job_or_by_force(void **state)
 	assert_string_equal(fake.state, "active");
 }
 
-static void test_start_now_and_later(void **state)
+static void test_start(void **state)
 {
-	struct pile_manager_job job = { .verb = PILE_MANAGER_START,
-					.unit = UNIT,
-					.after_ns = 90 * NS_PER_SEC };
+	struct pile_manager_job job = { .verb = PILE_MANAGER_START, .unit = UNIT };
 
 	(void)state;
 	assert_int_equal(ask(&job).error, 0);
-	assert_int_equal(fake.timer_us, 90000000);
-	assert_string_equal(fake.timed_unit, UNIT);
-	assert_int_equal(fake.starts, 0);
-	job.after_ns = 0;
-	assert_int_equal(ask(&job).error, 0);
 	assert_int_equal(fake.starts, 1);
+	assert_string_equal(fake.state, "active");
+	/* it undoes: it is never too late for it */
+	assert_int_equal(pile_manager_submit(&manager, &job, 1), 0);
+	assert_int_equal(result_await().error, 0);
+	assert_int_equal(fake.starts, 2);
+}
+
+/* What could not be started again, or would take others with it, is known in calm times. */
+static void test_check(void **state)
+{
+	static const char *const lists[] = { "RequiredBy", "RequisiteOf", "BoundBy", "ConsistsOf" };
+	struct pile_manager_job job = { .verb = PILE_MANAGER_CHECK, .unit = UNIT };
+	struct pile_manager_result result;
+
+	(void)state;
+	assert_int_equal(ask(&job).error, 0);
+	for (size_t i = 0; i < ARRAY_LEN(lists); i++) {
+		fake.list = lists[i];
+		result = ask(&job);
+		assert_int_equal(result.error, -EOPNOTSUPP);
+		assert_non_null(strstr(result.text, "a.timer, which "));
+	}
+	fake.list = "TriggeredBy"; /* a timer or a path starts it now and then: that is as it was */
+	result = ask(&job);
+	assert_int_equal(result.error, -EOPNOTSUPP);
+	assert_string_equal(result.text, "b.socket, would start it again at the next connection");
+	fake.list = NULL;
+	fake.transient = 1;
+	assert_int_equal(ask(&job).error, -EOPNOTSUPP);
+	fake.transient = 0;
+	fake.masked = 1;
+	assert_int_equal(ask(&job).error, -EOPNOTSUPP);
 }
 
 static void test_scope_is_made_once(void **state)
@@ -476,7 +543,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_the_operators_value_stays, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_what_is_not_there, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_stop_by_its_job_or_by_force, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_start_now_and_later, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_start, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_check, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_scope_is_made_once, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_bounded_and_fresh, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_close_does_not_wait, setup, teardown),

@@ -40,7 +40,7 @@ static int fresh(void **state)
 
 	setup(state);
 	f = *state;
-	f->view.groups[0].named = f->view.stop_ready = true;
+	f->view.groups[0].named = f->view.groups[0].stop_fit = f->view.stop_ready = true;
 	strcpy(f->view.groups[0].config.unit, "php8.2-fpm.service");
 	f->view.groups[0].config.enforce = PILE_RUNG_STOP;
 	f->view.groups[0].config.cache_life_ns = 0;
@@ -64,7 +64,7 @@ static struct pile_intent *stopped(struct fixture *f, int limit)
 	return NULL;
 }
 
-/* 300 MiB/s of some 1,095: 1.5 s before the end, and three ticks. */
+/* 300 MiB/s of some 1,095: when a sixteenth of memory, 128 MiB, is left, and three ticks. */
 static void test_in_time(void **state)
 {
 	struct fixture *f = *state;
@@ -74,8 +74,9 @@ static void test_in_time(void **state)
 	intent = stopped(f, 40);
 	assert_non_null(intent);
 	assert_int_equal(intent->blocked, PILE_BLOCKED_NO);
-	assert_int_equal(intent->grace_ns, PILE_STOP_GRACE_NS);
-	assert_in_range(intent->why.exhaustion_ns, NS_PER_SEC, PILE_STOP_LEFT_NS);
+	assert_int_equal(intent->grace_ns, intent->why.exhaustion_ns / 4);
+	assert_in_range(intent->why.free_bytes, 30 * MIB, 128 * MIB);
+	assert_in_range(intent->why.exhaustion_ns, 100 * MS, 500 * MS);
 	assert_int_equal(intent->why.stop.nth, 1);
 	assert_int_equal(intent->why.stop.hold_ns, 10 * NS_PER_SEC);
 	assert_int_equal(intent->why.waiting, 7);
@@ -103,14 +104,146 @@ static void test_others_take_it(void **state)
 	assert_null(stopped(f, 40));
 }
 
+/* Of 1,095 MiB that are free it takes 900 and stops, as fast as can be: it fits. */
 static void test_heap_that_fits(void **state)
 {
 	struct fixture *f = *state;
 
-	rate = 300 * (int64_t)MIB;
-	assert_null(stopped(f, 18)); /* 540 MiB, and as much is left */
+	rate = 900 * (int64_t)MIB;
+	assert_null(stopped(f, 10));
 	rate = 0;
 	assert_null(stopped(f, 50));
+}
+
+/* It takes nearly all, and is through: what has ended is no danger, though the last second looks like one. */
+static void test_growth_that_ended(void **state)
+{
+	struct fixture *f = *state;
+
+	rate = 1000 * (int64_t)MIB;
+	assert_null(stopped(f, 10)); /* 95 MiB are left, the reserve beside */
+	rate = 0;
+	assert_null(stopped(f, 50));
+}
+
+/* A host that lives near its end: the next burst is ordinary, whoever filled the rest. */
+static void test_burst_beside_a_level(void **state)
+{
+	struct fixture *f = *state;
+
+	available = (int64_t)(165 * MIB);
+	steps(f, 15);
+	rate = 75 * (int64_t)MIB;
+	assert_null(stopped(f, 6));
+	rate = 0;
+	assert_null(stopped(f, 50));
+}
+
+/* Its cgroup's limit comes first: the kernel ends one of its processes there, and the host lives. */
+static void test_limit_comes_first(void **state)
+{
+	struct fixture *f = *state;
+
+	f->sample.groups[0].memory_limit_bytes = 1100 * MIB;
+	rate = 300 * (int64_t)MIB;
+	assert_null(stopped(f, 34));
+}
+
+static void test_swap_is_left(void **state)
+{
+	struct fixture *f = *state;
+
+	f->sample.swap_free_bytes = 4 * GIB;
+	rate = 300 * (int64_t)MIB;
+	assert_null(stopped(f, 60));
+}
+
+/* A milder rung has acted: what that brings is waited for. */
+static void test_milder_first(void **state)
+{
+	struct fixture *f = *state;
+	struct pile_intents out = { .list = f->intents };
+	struct pile_intent *intent;
+
+	rate = 300 * (int64_t)MIB;
+	assert_null(stopped(f, 28));
+	intent = pile_intents_add(&out, PILE_INTENT_EVICT, 0);
+	assert_non_null(intent);
+	f->sample.now_ns += PILE_TICK_NS;
+	pile_stops_update(
+		&f->state.stops,
+		&(struct pile_stop_context){ .view = &f->view,
+					     .sample = &f->sample,
+					     .risk = f->state.risk,
+					     .reserve_bytes = 105 * MIB,
+					     .next_explain_id = &f->state.next_explain_id },
+		&out);
+	assert_null(stopped(f, 13));
+	assert_non_null(stopped(f, 5)); /* it did not help */
+}
+
+/* A large host, a rate that is small beside it: seen all the same. */
+static void test_steady_on_a_large_host(void **state)
+{
+	struct fixture *f = *state;
+	struct pile_intent *intent;
+
+	f->sample.memory_total_bytes = 64 * GIB;
+	available = (int64_t)(20 * GIB);
+	steps(f, 15);
+	rate = 300 * (int64_t)MIB;
+	intent = stopped(f, 800);
+	assert_non_null(intent);
+	assert_true(intent->why.exhaustion_ns < PILE_STOP_LEFT_NS);
+}
+
+/* Two pools of one unit: one cgroup, one stop. */
+static void test_two_groups_of_one_unit(void **state)
+{
+	struct fixture *f = *state;
+	uint32_t n = 0;
+
+	f->view.groups[1] = f->view.groups[0];
+	strcpy(f->view.groups[1].config.name, "admin");
+	f->view.n_groups = MAX(f->view.n_groups, 2u);
+	f->sample.groups[1].present = f->sample.groups[1].used = true;
+	rate = 300 * (int64_t)MIB;
+	for (int i = 0; i < 40; i++) {
+		f->sample.groups[1].memory_bytes = (uint64_t)used;
+		step(f);
+		for (uint32_t j = 0; j < f->n; j++)
+			n += f->intents[j].kind == PILE_INTENT_STOP;
+	}
+	assert_int_equal(n, 1);
+}
+
+/* The policy does not name it any more: it is started, and the record is closed, whoever has the slot by then. */
+static void test_forgotten_while_held(void **state)
+{
+	struct fixture *f = *state;
+	struct pile_intent *intent;
+	uint32_t id;
+
+	rate = 300 * (int64_t)MIB;
+	intent = stopped(f, 40);
+	assert_non_null(intent);
+	id = intent->explain_id;
+	rate = 0;
+	f->sample.groups[0].present = false;
+	f->sample.n_stopped = 1;
+	f->sample.stopped[0] =
+		(struct pile_sample_stopped){ .explain_id = id, .down_ns = f->sample.now_ns };
+	step(f);
+	f->sample.n_stopped = 0;
+	pile_stops_forget(&f->state.stops, 0);
+	step(f);
+	assert_non_null(said(f, PILE_INTENT_STOP_START));
+	assert_int_equal(said(f, PILE_INTENT_STOP_START)->explain_id, id);
+	assert_non_null(said(f, PILE_INTENT_STOP_OVER));
+	assert_int_equal(said(f, PILE_INTENT_STOP_OVER)->close_reason, PILE_CLOSE_POLICY);
+	assert_true(said(f, PILE_INTENT_STOP_OVER)->over);
+	step(f);
+	assert_null(said(f, PILE_INTENT_STOP_OVER));
 }
 
 /* What it takes others give back: the host does not lose it. */
@@ -177,6 +310,8 @@ static void test_switches(void **state)
 	assert_int_equal(said(f, PILE_INTENT_STOP_OVER)->close_reason, PILE_CLOSE_QUIET);
 	f->view.mode = PILE_MODE_ENFORCE;
 	assert_int_equal(pile_stop_blocked(&f->view, 0), PILE_BLOCKED_NO);
+	f->view.groups[0].stop_fit = false;
+	assert_int_equal(pile_stop_blocked(&f->view, 0), PILE_BLOCKED_UNFIT);
 	f->view.stop_ready = false;
 	assert_int_equal(pile_stop_blocked(&f->view, 0), PILE_BLOCKED_KERNEL);
 	f->view.disarmed = true;
@@ -239,6 +374,10 @@ static void whole_life(struct fixture *f, uint64_t hold_ns)
 	assert_null(said(f, PILE_INTENT_STOP_OVER));
 	f->sample.groups[0].present = true;
 	step(f);
+	assert_null(
+		said(f, PILE_INTENT_STOP_OVER)); /* something of the old cgroup: it is the same */
+	f->view.groups[0].restarts++;
+	step(f);
 	assert_non_null(said(f, PILE_INTENT_STOP_OVER));
 	assert_int_equal(said(f, PILE_INTENT_STOP_OVER)->close_reason, PILE_CLOSE_STARTED);
 	assert_null(pile_stop_held(&f->state.stops, 0));
@@ -247,6 +386,7 @@ static void whole_life(struct fixture *f, uint64_t hold_ns)
 static void test_thrice_and_no_more(void **state)
 {
 	struct fixture *f = *state;
+	struct pile_intent *intent;
 
 	whole_life(f, 10 * NS_PER_SEC);
 	whole_life(f, 20 * NS_PER_SEC);
@@ -256,7 +396,9 @@ static void test_thrice_and_no_more(void **state)
 	rate = 0;
 	steps(f, 15);
 	rate = 300 * (int64_t)MIB;
-	assert_null(stopped(f, 60));
+	intent = stopped(f, 60);
+	assert_non_null(intent);
+	assert_int_equal(intent->blocked, PILE_BLOCKED_BUDGET); /* told, and not done */
 }
 
 static void test_earlier_guards_count(void **state)
@@ -307,25 +449,31 @@ static void test_disarmed_while_held(void **state)
 	step(f);
 	assert_null(said(f, PILE_INTENT_STOP_START)); /* asked once */
 	f->sample.groups[0].present = true;
+	f->view.groups[0].restarts++;
 	step(f);
 	assert_non_null(said(f, PILE_INTENT_STOP_OVER));
 }
 
-/* It should run again, and does not: that is told, and it is not waited for for ever. */
+/* It should run again, and does not: that is told, and it is not forgotten. */
 static void test_not_started(void **state)
 {
 	struct fixture *f = *state;
 	struct pile_intent *intent;
+	uint32_t late = 0;
 
 	rate = 300 * (int64_t)MIB;
 	intent = stopped(f, 40);
+	assert_non_null(intent);
 	rate = 0;
 	f->sample.groups[0].present = false;
 	result_set(f, intent->explain_id, 0);
-	for (int i = 0; i < 720 && !said(f, PILE_INTENT_STOP_OVER); i++)
+	for (int i = 0; i < 1000; i++) {
 		step(f);
-	assert_non_null(said(f, PILE_INTENT_STOP_OVER));
-	assert_int_equal(said(f, PILE_INTENT_STOP_OVER)->close_reason, PILE_CLOSE_NOT_STARTED);
+		assert_null(said(f, PILE_INTENT_STOP_OVER));
+		late += said(f, PILE_INTENT_STOP_LATE) != NULL;
+	}
+	assert_int_equal(late, 1);
+	assert_true(pile_stop_held(&f->state.stops, 0)->late_told);
 }
 
 /* Hosts start apart by more than their caches live, evenly. */
@@ -406,6 +554,14 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_not_stopped, fresh, teardown),
 		cmocka_unit_test_setup_teardown(test_disarmed_while_held, fresh, teardown),
 		cmocka_unit_test_setup_teardown(test_not_started, fresh, teardown),
+		cmocka_unit_test_setup_teardown(test_growth_that_ended, fresh, teardown),
+		cmocka_unit_test_setup_teardown(test_burst_beside_a_level, fresh, teardown),
+		cmocka_unit_test_setup_teardown(test_limit_comes_first, fresh, teardown),
+		cmocka_unit_test_setup_teardown(test_swap_is_left, fresh, teardown),
+		cmocka_unit_test_setup_teardown(test_milder_first, fresh, teardown),
+		cmocka_unit_test_setup_teardown(test_steady_on_a_large_host, fresh, teardown),
+		cmocka_unit_test_setup_teardown(test_two_groups_of_one_unit, fresh, teardown),
+		cmocka_unit_test_setup_teardown(test_forgotten_while_held, fresh, teardown),
 		cmocka_unit_test(test_apart),
 		cmocka_unit_test(test_words),
 	};
