@@ -87,8 +87,8 @@ struct pile_sample_evicted {
 struct pile_sample_stopped {
 	uint32_t explain_id;
 	int error; /* positive errno: it could not be stopped, for this */
-	uint64_t
-		down_ns; /* monotonic: when it was down, or, with an error, that systemd was asked all the same; 0 = nothing was begun */
+	/* monotonic: when it was down; with an error: when systemd, asked all the same, gave up; 0 = nothing was begun */
+	uint64_t down_ns;
 };
 
 /** One destination of one group's connects (TCP). */
