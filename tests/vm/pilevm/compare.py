@@ -123,8 +123,8 @@ by hand.
 The same throwaway Debian 12 for each line (2 emulated processors, {memory} MiB, no swap), fresh, with one guard or one tuning in it:
 nginx -> php-fpm (`pm = ondemand`, 1,000 workers at most) -> MariaDB. {rate:g} requests/s in open loop, each client patient for 30 s:
 80 % need the configuration, 16 % need no database, 4 % are for a **neighbour**, another php-fpm in a unit of its own behind the same
-nginx. {warm:g} s of health, {outage:g} s of the fault, {back:g} s after it; seed {seed}. Emulated processors are ten to twenty times slower
-than real ones: compare lines with each other, not their seconds with your hosts'.
+nginx. {warm:g} s of health, {outage:g} s of the fault, {back:g} s after it; seed {seed}. Emulated processors are ten to twenty times
+slower than real ones: compare lines with each other, not their seconds with your hosts'.
 
 """
 COLUMNS = (
@@ -132,7 +132,7 @@ COLUMNS = (
     ("ssh logins in time", "the whole of it, with `sudo systemctl status php8.2-fpm`, one after the other; within 30 s"),
     ("killed", "by a guard or the kernel, from the fault on. Nobody is the cause of a lost database: there, whoever is killed is "
                "innocent"),
-    ("time to act", "from the first request that got stuck (hog: from its start) to the first kill, or to the first connect or "
+    ("time to act", "from the first request that got stuck (hog: from its start) to the first kill, or the first connect or "
                     "connection that pileguard refused or ended. Limits of a configuration (a pool's size, a timeout) are no act"),
     ("php-fpm", "at the end: the same main process, or not"),
     (">= 95 % good again", "for good, of what needs the configuration: after the database's return; hog: after its start"),
