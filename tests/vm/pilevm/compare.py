@@ -43,12 +43,19 @@ def victims_of(killed, units, hog_pid):
     return Counter(map(name, killed))
 
 
+def pileguards_act(record):
+    """When a record of pileguard's tells its first effect, by the guest's wall clock; None: no effect. Only rung 1 opens before it has one."""
+    effect = record["did"].get("first_effect_after_seconds")
+    if not record["acted"] or (effect is None and record["kind"] == "fail_fast"):
+        return None
+    return guard.wall_time(record["opened_at"]) + (effect or 0)
+
+
 def acted_of(data, killed, cause):
-    """The first act: (seconds after the cause, by whom); a kill, or a refusal or an ended wait of pileguard's, as it explains it."""
+    """The first act: (seconds after the cause, by whom); a kill, or what pileguard says that it did."""
     acts = [(kill["at"] + data["offset"], kill["by"]) for kill in killed]
-    effect = guard.first_effect(data["found"].get("explained"), data["wall_offset"])
-    if effect is not None:
-        acts.append((effect, "pileguard"))
+    acts += [(at + data["wall_offset"], f"pileguard: {record['kind']}") for record in data["found"].get("explained") or []
+             if (at := pileguards_act(record)) is not None]
     at, by = min(acts, default=(None, None))
     return None if at is None else {"after_s": at - cause, "by": by}
 

@@ -71,6 +71,7 @@ ROWS = {
     "fail_fast": Row("pileguard, fail_fast", "rung 1 alone", unit=PILEGUARD, policy=guard.POLICY),
     "shed": Row("pileguard, shed", "rung 2 alone, connections_max: 60", unit=PILEGUARD, policy=guard.SHED_POLICY),
     "evict": Row("pileguard, evict", "rung 4 alone", unit=PILEGUARD, policy=guard.EVICT_POLICY),
-    "ladder": Row("pileguard, all three", "enforce: [fail_fast, shed, evict], connections_max: 60", unit=PILEGUARD,
+    "stop": Row("pileguard, stop", "rung 5 alone, stop_hold: 5s, cache_life: none", unit=PILEGUARD, policy=guard.STOP_POLICY),
+    "ladder": Row("pileguard, 1, 2 and 4", "enforce: [fail_fast, shed, evict], connections_max: 60", unit=PILEGUARD,
                   policy=guard.SHED_POLICY.replace("[shed]", "[fail_fast, shed, evict]")),
 }
