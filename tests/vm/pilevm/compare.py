@@ -44,7 +44,7 @@ def victims_of(killed, units, hog_pid):
 
 
 def pileguards_act(record):
-    """When a record of pileguard's tells its first effect, by the guest's wall clock; None: no effect. Only rung 1 opens before it has one."""
+    """The first effect that a record of pileguard's tells, by the guest's wall clock, or None. Only rung 1 opens before it has one."""
     effect = record["did"].get("first_effect_after_seconds")
     if not record["acted"] or (effect is None and record["kind"] == "fail_fast"):
         return None
