@@ -19,15 +19,15 @@ class Row:
     pool_max: int = None                        # what the hand made of pm.max_children
 
 
-def start(vm, unit):
-    """Starts a unit that the image masks."""
-    vm.ssh(f"systemctl unmask -q {unit} && systemctl start {unit}", timeout=90)
+def start(vm, unit, socket=""):
+    """Starts a unit that the image masks, with its socket."""
+    vm.ssh(f"systemctl unmask -q {unit} {socket} && systemctl start {unit}", timeout=90)
     await_true(lambda: out(vm, f"systemctl is-active {unit}") == "active", 30, f"{unit} is active", 0.5)
 
 
 def start_oomd(vm):
     """Its kill by pressure is asked for where its manual has it asked for: of the unit, and of the slice that the unit is in."""
-    start(vm, "systemd-oomd.service")
+    start(vm, "systemd-oomd.service", "systemd-oomd.socket")
     drop_in(vm, "php8.2-fpm.service", "[Service]", "ManagedOOMMemoryPressure=kill", "ManagedOOMMemoryPressureLimit=50%")
     drop_in(vm, "system.slice", "[Slice]", "ManagedOOMMemoryPressure=kill", "ManagedOOMMemoryPressureLimit=50%")
     await_true(lambda: "/system.slice/php8.2-fpm.service" in out(vm, "oomctl"), 30, "systemd-oomd watches php-fpm", 1)
