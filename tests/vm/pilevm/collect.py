@@ -4,7 +4,7 @@ import re
 import shutil
 import subprocess
 
-from . import guard
+from . import guard, hog
 from .machine import MachineError
 
 SHOW = "ActiveState,SubState,Result,MainPID,ExecMainStartTimestampMonotonic,NRestarts"
@@ -17,7 +17,7 @@ SENT = re.compile(r"-(\d+) .* signal_generate: sig=(\d+) .* pid=(\d+) ")
 def trace_signals(vm):
     """From now on the guest's kernel writes down who sends SIGKILL or SIGTERM to whom."""
     vm.ssh(f"mountpoint -q {TRACING} || mount -t tracefs tracefs {TRACING}; cd {TRACING}/events/signal/signal_generate && "
-           "echo 'sig == 9 || sig == 15' > filter && echo 1 > enable")
+           f"echo 'sig == 9 || sig == 15' > filter && echo 1 > enable && echo mono > {TRACING}/trace_clock")
 
 
 def over_ssh(vm, with_guard):
@@ -28,7 +28,8 @@ def over_ssh(vm, with_guard):
     unit = dict(line.split("=", 1) for line in shown.stdout.splitlines() if "=" in line)
     found = {"unit": unit, "journal": vm.ssh(JOURNAL, check=False, timeout=120).stdout,
              "fpm_log": vm.ssh("cat /var/log/php8.2-fpm.log", check=False, timeout=60).stdout,
-             "signals": vm.ssh(f"cat {TRACING}/trace", check=False, timeout=60).stdout}
+             "signals": vm.ssh(f"cat {TRACING}/trace", check=False, timeout=60).stdout,
+             "taker": vm.ssh(f"cat {hog.TAKER}", check=False, timeout=60).stdout}
     if with_guard:
         found["guard"] = {word: guard.ask(vm, word) for word in guard.ASKED}
         found["explained"] = guard.explain_all(vm)
@@ -37,18 +38,20 @@ def over_ssh(vm, with_guard):
 
 def from_disk(vm):
     """Journal and php-fpm's log from the disk of a machine that has ended."""
-    raw, journal, log = (vm.folder / name for name in ("disk.raw", "journal", "php8.2-fpm.log"))
+    raw, journal, log, taker = (vm.folder / name for name in ("disk.raw", "journal", "php8.2-fpm.log", "taker"))
     shutil.rmtree(journal, ignore_errors=True)
     journal.mkdir()
     subprocess.run(["qemu-img", "convert", "-O", "raw", str(vm.folder / "overlay.qcow2"), str(raw)], check=True)
     subprocess.run(["e2fsck", "-fy", str(raw)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    for request in (f"rdump /var/log/journal {journal}", f"dump /var/log/php8.2-fpm.log {log}"):
+    for request in (f"rdump /var/log/journal {journal}", f"dump /var/log/php8.2-fpm.log {log}",
+                    f"dump {hog.TAKER} {taker}"):
         subprocess.run(["debugfs", "-R", request, str(raw)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     raw.unlink()
     read = subprocess.run(["journalctl", f"--file={journal}/journal/*/*.journal", "--no-pager", "-o", "short-monotonic"],
                           capture_output=True, text=True)
     return {"unit": None, "journal": read.stdout,
-            "fpm_log": log.read_text(errors="replace") if log.exists() else ""}
+            "fpm_log": log.read_text(errors="replace") if log.exists() else "",
+            "taker": taker.read_text(errors="replace") if taker.exists() else ""}
 
 
 def collect(vm, with_guard):

@@ -19,6 +19,7 @@ HERE = Path(__file__).resolve().parent.parent
 GUEST = HERE / "guest"
 CACHE = Path(os.environ.get("PILE_CACHE", "/var/cache/pileguard-vm"))
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
+COPIED_LATER = (GUEST / "world", GUEST / "later")    # by their scenarios, into a guest that runs: no part of the image
 DISK_BYTES = 4 << 30
 
 # erms=off: with it, glibc and the kernel fill and copy memory by "rep stosb", which the emulator does byte by
@@ -85,8 +86,7 @@ def base_digest(kernel):
 
 
 def image_digest(kernel):
-    # guest/world is no part of it: its scenario copies it into a guest that runs
-    files = sorted(path for path in GUEST.rglob("*") if path.is_file() and GUEST / "world" not in path.parents)
+    files = sorted(path for path in GUEST.rglob("*") if path.is_file() and not set(COPIED_LATER) & set(path.parents))
     content = [f"{path.relative_to(GUEST)} {path.stat().st_mode & 0o777:o} "
                f"{hashlib.sha256(path.read_bytes()).hexdigest()}" for path in files]
     return digest_of(base_digest(kernel), str(DISK_BYTES), *content)

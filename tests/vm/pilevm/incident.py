@@ -41,6 +41,14 @@ def good(records):
     return [record for record in records if record["status"] == 200]
 
 
+def as_auth(requests, kind):
+    """Requests of this kind become authenticated ones, and what failed behind a head that was sent is an error of the application."""
+    for record in requests:
+        if record["kind"] == kind:
+            record["kind"] = "auth"
+            record["status"] = record["status"] if not record.get("app_error") else 503
+
+
 def own_errors(records):
     return [record for record in records if record["status"] == 503 and record.get("app_error")]
 

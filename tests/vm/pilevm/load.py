@@ -40,6 +40,7 @@ class Kind:
 KINDS = {
     "auth": Kind("/auth"),
     "plain": Kind("/plain"),
+    "neighbour": Kind("/neighbour"),    # another service on the same host
     "locked": Kind("/locked"),          # as auth, under one lock of the cache
     "flushed": Kind("/flushed"),        # as auth, its first byte sent before
     "proxied": Kind("/proxied"),        # as auth, through a proxy that accepts whether there is a database or not

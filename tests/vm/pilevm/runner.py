@@ -8,7 +8,7 @@ import time
 import urllib.request
 from pathlib import Path
 
-from . import collect, guard, machine, records
+from . import collect, guard, incident, machine, records
 from .agent import Agent
 from .hostload import Others
 
@@ -23,12 +23,17 @@ def say(text):
     print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
 
+class HostBusy(machine.MachineError):
+    """This host had too little left for the guest."""
+
+
 class Run:
     """Owns the machine, the agent and the processes of one run; a context manager."""
 
-    def __init__(self, name, kernel, staging=None, policy=guard.POLICY, memory_mb=1536):
+    def __init__(self, name, kernel, staging=None, policy=guard.POLICY, memory_mb=1536, prepare=None):
+        """prepare: called with the machine when its stack has settled, before the guard is there."""
         self.label, self.staging, self.policy = name, staging, policy
-        self.kernel, self.memory_mb = kernel, memory_mb
+        self.kernel, self.memory_mb, self.prepare = kernel, memory_mb, prepare
         self.children = []
         self.marks = {}         # host's time of what happened
         self.start = None       # host's time of the load's first instant
@@ -41,6 +46,8 @@ class Run:
         try:
             self.agent = Agent(self.vm.folder / "agent.sock", self.path("samples"))
             self.settle()
+            if self.prepare:
+                self.prepare(self.vm)
             if self.with_guard:
                 guard.install_guard(self.vm, self.staging, self.policy)
                 self.marks["guard_started"] = records.now()
@@ -115,6 +122,15 @@ class Run:
         load.wait(TAIL_S)
         probe.wait(30)
 
+    def be_healthy(self):
+        """Ends the run early when the stack does not even serve before the fault: a call for the timeline."""
+        latest = records.between(records.read(self.path("requests")), records.now() - 12, records.now() - 2)
+        median = records.quantile([incident.took(record) for record in latest], .5)
+        if len(incident.good(latest)) < .95 * len(latest) or median is None or median > 2:
+            raise HostBusy(f"before the fault {len(incident.good(latest))} of {len(latest)} answers are good, "
+                           f"median {records.seconds(median)}: other work takes {self.others.cores():.2f} "
+                           "processors of this host, nothing can be measured")
+
     def fault(self, word, mark=None):
         """A call for the timeline: the agent's command, its time kept as a mark."""
         def call():
@@ -136,7 +152,8 @@ class Run:
         (self.vm.folder / "journal.txt").write_text(found["journal"])
         (self.vm.folder / "php8.2-fpm.log").write_text(found["fpm_log"])
         return {"label": self.label, "with_guard": self.with_guard, "start": self.start, "marks": self.marks,
-                "wall_offset": self.agent.offset("realtime_ns"), "idle": records.read(self.path("idle")),
-                "probes": records.read(self.path("probes")), "requests": records.read(self.path("requests")),
+                "offset": self.agent.offset(), "wall_offset": self.agent.offset("realtime_ns"),
+                "idle": records.read(self.path("idle")), "probes": records.read(self.path("probes")),
+                "requests": records.read(self.path("requests")),
                 "samples": list(self.agent.samples), "found": found, "others_cores": self.others.cores(),
                 "others_worst_cores": self.others.worst_cores(), "folder": str(self.vm.folder)}

@@ -1,0 +1,2 @@
+CREATE TABLE app.ledger (id VARCHAR(32) PRIMARY KEY, pid INT NOT NULL) ENGINE=InnoDB;
+GRANT INSERT ON app.ledger TO 'app'@'10.9.0.1';
