@@ -15,6 +15,7 @@
 
 #include "ctl.h"
 #include "pileguard/api.h"
+#include "pileguard/undo.h"
 #include "residue.h"
 #include "util/macro.h"
 
@@ -228,6 +229,40 @@ static bool anybody_listens(const char *path)
 	       (connect(fd, (struct sockaddr *)&addr, sizeof(addr)) == 0 || errno == EAGAIN);
 }
 
+/* What rung 3 has set and not set back yet: its own record says so. A guard that runs sees to it. */
+static void knobs_find(struct pile_residue *r, const char *socket_path)
+{
+	static const char *const names[PILE_KNOBS] = { "", "TasksMax", "CPUWeight", "CPUQuota" };
+	struct pile_undo_file record;
+	pid_t guard = 0;
+	char path[256];
+	FILE *file;
+
+	pile_undo_path(socket_path, path, sizeof(path));
+	file = fopen(path, "re");
+	if (!file)
+		return;
+	for (unsigned int i = 0; i < r->n && !guard; i++)
+		guard = r->things[i].guard ? r->things[i].holder : 0;
+	if (fread(&record, sizeof(record), 1, file) != 1 || !pile_undo_is_valid(&record))
+		memset(&record, 0, sizeof(record));
+	fclose(file);
+	for (int i = 0; i < PILE_UNDO_MAX; i++) {
+		const struct pile_undo_entry *e = &record.entries[i];
+		char text[600];
+
+		if (!e->knob || e->knob >= PILE_KNOBS)
+			continue;
+		snprintf(text, sizeof(text), "%s of %.*s", names[e->knob],
+			 (int)MIN(sizeof(e->path), 400u), e->unit[0] ? e->unit : e->path);
+		add_text(r, PILE_RESIDUE_KNOB, text);
+		if (guard)
+			hold(&r->things[r->n - 1], guard);
+	}
+	if (!guard)
+		add_text(r, PILE_RESIDUE_FILE, path);
+}
+
 /* The socket belongs to whoever listens; the line for logins to a guard that runs. */
 static void files_find(struct pile_residue *r, const char *socket_path)
 {
@@ -419,6 +454,7 @@ static int look(struct pile_residue *r, const char *socket_path)
 		return rc;
 	each_entry("/proc", process_look, r);
 	files_find(r, socket_path);
+	knobs_find(r, socket_path);
 	drop_ins_find(r);
 	cgroups_find(r);
 	return 0;

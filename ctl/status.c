@@ -121,6 +121,7 @@ static const char *cell_note(const json_t *g, char *buf, size_t size)
 		{ strcmp(pile_value_text(g, "stage"), "calm") != 0, pile_value_text(g, "stage") },
 		{ enforces(g, "fail_fast"), "fail_fast on" },
 		{ enforces(g, "shed"), "shed on" },
+		{ enforces(g, "throttle"), "throttle on" },
 		{ enforces(g, "evict"), "evict on" },
 		{ enforces(g, "stop"), "stop on" },
 		{ pile_value_is(g, "learned_long_poll"), "long poll, learned" },
@@ -560,6 +561,30 @@ static void stopped_show(const struct pile_ctl *ctl, const json_t *g)
 	pile_table_loud(ctl, line);
 }
 
+/** What rung 3 has set at a group. */
+static void throttle_show(const struct pile_ctl *ctl, const json_t *g)
+{
+	char name[80], line[240];
+	size_t len;
+
+	if (!pile_value_known(g, "throttle.explain"))
+		return;
+	len = (size_t)snprintf(line, sizeof(line), "! %s is throttled:",
+			       pile_value_format_text(g, "name", name, sizeof(name)));
+	if (pile_value_known(g, "throttle.tasks_max"))
+		len += (size_t)snprintf(line + len, sizeof(line) - len, " TasksMax=%.0f",
+					pile_value_number(g, "throttle.tasks_max"));
+	if (pile_value_known(g, "throttle.cpu_weight"))
+		len += (size_t)snprintf(line + len, sizeof(line) - len, " CPUWeight=%.0f",
+					pile_value_number(g, "throttle.cpu_weight"));
+	if (pile_value_known(g, "throttle.cpu_quota_us"))
+		len += (size_t)snprintf(line + len, sizeof(line) - len, " CPUQuota=%.0f%%",
+					pile_value_number(g, "throttle.cpu_quota_us") / 10000);
+	snprintf(line + len, sizeof(line) - len, ". pileguardctl explain %.0f",
+		 pile_value_number(g, "throttle.explain"));
+	pile_table_loud(ctl, line);
+}
+
 /** What the guard itself has lost since its start. */
 static void losses_show(const struct pile_ctl *ctl, const json_t *status)
 {
@@ -575,6 +600,8 @@ static void losses_show(const struct pile_ctl *ctl, const json_t *status)
 		  "workers were ended for their memory: pileguardctl events" },
 		{ "stop.services_stopped_total",
 		  "services were stopped for their memory: pileguardctl events" },
+		{ "throttle.throttled_total",
+		  "limits of tasks or processors were set: pileguardctl events" },
 	};
 	char line[160];
 
@@ -606,6 +633,8 @@ static void oddities_show(const struct pile_ctl *ctl, const json_t *status)
 		risk_show(ctl, one);
 	json_array_foreach(pile_value_get(status, "groups"), index, one)
 		leak_show(ctl, one);
+	json_array_foreach(pile_value_get(status, "groups"), index, one)
+		throttle_show(ctl, one);
 	losses_show(ctl, status);
 	if (pile_value_is(status, "network_suspect"))
 		pile_table_loud(ctl, "! many destinations are dead at once: our own network, not "

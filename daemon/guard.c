@@ -137,7 +137,9 @@ static void missing_collect(struct pile_guard *g, int diag)
 			"pending connects cannot be ended (no netlink): only new ones are refused");
 	g->sensors_missing = g->missing[0] != '\0'; /* what follows costs no sensor and no gate */
 	if (access("/proc/pressure/memory", R_OK) < 0)
-		missing_add(g, "pressure (PSI) is off: boot with psi=1");
+		missing_add(
+			g,
+			"pressure (PSI) is off: nobody is seen to wait for a processor, so rung 3 acts on fork storms alone; boot with psi=1");
 }
 
 /*
@@ -219,6 +221,7 @@ static int start(struct pile_guard *g, struct pile_error *err)
 	g->n_learned = pile_keep_learned_load(g->options.state_dir, g->learned, PILE_GROUPS_MAX);
 	pile_command_recall(g);
 	pile_evicted_recall(g);
+	pile_throttled_start(g);
 	pile_reload_start(g, &policy);
 	r = pile_publish_open(g);
 	if (r < 0)
@@ -266,6 +269,8 @@ static void stop(struct pile_guard *g)
 	uint64_t now_ns = pile_clock_ns(CLOCK_MONOTONIC);
 
 	pile_decide_stop(&g->decide, g->intents, &g->n_intents);
+	pile_act_throttles_carry_out(&g->throttles, &g->groups, &g->manager, g->intents,
+				     g->n_intents, now_ns);
 	if (g->kernel.shards) {
 		pile_act_carry_out(&g->act, &g->kernel, g->intents, g->n_intents, &g->sense,
 				   g->groups.own_netns, now_ns);
@@ -280,6 +285,7 @@ static void stop(struct pile_guard *g)
 			       "pileguard stops: everything is open");
 		pile_slow_motd(&g->slow, "");
 	}
+	pile_act_throttles_close(&g->throttles, &g->manager);
 	pile_manager_close(&g->manager);
 	pile_act_evicts_close(&g->evicts);
 	pile_child_stop(g);

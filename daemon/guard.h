@@ -15,6 +15,7 @@
 #include "act/manager.h"
 #include "act/selftest.h"
 #include "act/stop.h"
+#include "act/throttle.h"
 #include "api/snapshot.h"
 #include "pileguard/api.h"
 #include "decide/decide.h"
@@ -88,6 +89,7 @@ struct pile_guard {
 	struct pile_decide_view view;
 	struct pile_act act;
 	struct pile_act_evicts evicts;
+	struct pile_act_throttles throttles;
 	struct pile_manager manager;
 	struct pile_act_stops stops;
 	struct pile_record record;
@@ -209,6 +211,14 @@ void pile_selftest_again(struct pile_guard *g);
 void pile_evicted_recall(struct pile_guard *g);
 /** pile_evicted_keep - hand over to be kept what has changed. */
 void pile_evicted_keep(struct pile_guard *g, uint64_t now_ns);
+
+/* throttled.c */
+/** pile_throttled_start - start only: what an earlier guard left turned is turned back, and told. May block. */
+void pile_throttled_start(struct pile_guard *g);
+/** pile_throttled_tick - what came of what was turned back. */
+void pile_throttled_tick(struct pile_guard *g, uint64_t now_ns);
+/** pile_throttled_undo - `pileguardd --undo`: the same for a guard that is gone. Returns an exit status. */
+int pile_throttled_undo(const struct pile_options *options);
 
 /* motd.c */
 /** pile_motd_tick - hand over the line for logins when it has changed. */

@@ -17,8 +17,10 @@
 static const char usage_text[] =
 	"pileguardd: keeps an API host reachable when requests pile up\n"
 	"usage: pileguardd [--policy FILE] [--state DIR] [--socket PATH] [--motd FILE]\n"
+	"       pileguardd --undo [--socket PATH]\n"
 	"       pileguardd --version | --help\n"
 	"Runs in the foreground; systemd starts it (pileguard.service). SIGHUP reloads the policy.\n"
+	"--undo sets back what a guard that is gone had throttled, where it is still as that one set it.\n"
 	"Exit status: 0 stopped, 1 failed, 2 wrong usage, 78 the policy is broken and none was committed before.\n";
 
 int main(int argc, char **argv)
@@ -28,6 +30,7 @@ int main(int argc, char **argv)
 		{ "state", required_argument, NULL, 's' },
 		{ "socket", required_argument, NULL, 'S' },
 		{ "motd", required_argument, NULL, 'm' },
+		{ "undo", no_argument, NULL, 'u' },
 		{ "version", no_argument, NULL, 'V' },
 		{ "help", no_argument, NULL, 'h' },
 		{ NULL, 0, NULL, 0 },
@@ -38,9 +41,10 @@ int main(int argc, char **argv)
 		.socket_path = PILE_API_SOCKET,
 		.motd_path = PILE_MOTD_FILE,
 	};
+	bool undo = false;
 	int c;
 
-	while ((c = getopt_long(argc, argv, "p:s:S:m:Vh", longopts, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, "p:s:S:m:uVh", longopts, NULL)) != -1) {
 		switch (c) {
 		case 'p':
 			options.policy_path = optarg;
@@ -53,6 +57,9 @@ int main(int argc, char **argv)
 			break;
 		case 'm':
 			options.motd_path = optarg;
+			break;
+		case 'u':
+			undo = true;
 			break;
 		case 'V':
 			printf("pileguardd %s\n", PILE_VERSION);
@@ -69,5 +76,5 @@ int main(int argc, char **argv)
 		fprintf(stderr, "pileguardd: '%s' is not an option: see --help\n", argv[optind]);
 		return PILE_EXIT_USAGE;
 	}
-	return pile_guard_run(&options);
+	return undo ? pile_throttled_undo(&options) : pile_guard_run(&options);
 }

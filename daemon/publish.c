@@ -151,6 +151,10 @@ static void host_fill(const struct pile_guard *g, struct pile_snapshot_host *h)
 	h->would_evict_total = g->record.would_evict_total;
 	h->stopped_total = g->record.stopped_total;
 	h->would_stop_total = g->record.would_stop_total;
+	h->throttled_total = g->record.throttled_total;
+	h->would_throttle_total = g->record.would_throttle_total;
+	h->useless_total = g->record.useless_total;
+	h->waited_ratio_milli = g->decide.throttles.starves.last.ratio_milli;
 	h->drift = 0;
 	for (uint32_t i = 0; i < g->groups.n_groups; i++)
 		if (g->groups.groups[i].used)
@@ -209,6 +213,8 @@ static void group_fill(const struct pile_guard *g, uint32_t slot, uint64_t now_n
 	if (enforcing && g->view.stop_ready && !group->foreign &&
 	    pile_act_stop_fit(&g->stops, &g->groups, slot))
 		to->enforce |= group->config.enforce & PILE_RUNG_STOP;
+	if (enforcing && group->present && pile_throttle_blocked(&g->view, slot) == PILE_BLOCKED_NO)
+		to->enforce |= PILE_RUNG_THROTTLE;
 	to->gate_missing = enforcing && (group->config.enforce & PILE_RUNG_FAIL_FAST) &&
 			   group->present && !group->foreign && !to->gate_ready;
 	to->stage = g->decide.verdict[slot].stage;
@@ -232,6 +238,27 @@ static void group_fill(const struct pile_guard *g, uint32_t slot, uint64_t now_n
 	to->sample = g->sample.groups[slot];
 }
 
+/* Rung 3: what is set at this group now. */
+static void throttle_fill(const struct pile_guard *g, uint32_t slot,
+			  struct pile_snapshot_half *half, struct pile_snapshot_group *to)
+{
+	uint64_t *const values[PILE_KNOBS] = { [PILE_KNOB_TASKS] = &to->throttle_tasks,
+					       [PILE_KNOB_WEIGHT] = &to->throttle_weight,
+					       [PILE_KNOB_QUOTA] = &to->throttle_quota_us };
+
+	for (uint32_t knob = 1; knob < PILE_KNOBS; knob++) {
+		const struct pile_throttle *t =
+			pile_throttle_find(&g->decide.throttles, slot, knob, false);
+
+		if (!t || !t->on_ns)
+			continue;
+		*values[knob] = t->value;
+		to->throttle_explain_id = t->explain_id;
+		half->host.throttles++;
+	}
+	to->cpu_permille = g->decide.throttles.starves.last.share_permille[slot];
+}
+
 static void leak_count(struct pile_snapshot_half *half, const struct pile_snapshot_group *group)
 {
 	uint64_t gone_ns = half->realtime_ns + group->leak_left_ns;
@@ -250,6 +277,7 @@ static void groups_fill(const struct pile_guard *g, struct pile_snapshot_half *h
 	half->n_groups = 0;
 	half->host.gates_missing = half->host.workers_growing = half->host.leaks = 0;
 	half->host.leak_realtime_ns = 0;
+	half->host.throttles = 0;
 	for (uint32_t i = 0; i < PILE_GROUPS_MAX; i++) {
 		index[i] = PILE_NO_GROUP;
 		if (i >= g->groups.n_groups || !g->groups.groups[i].used)
@@ -257,6 +285,7 @@ static void groups_fill(const struct pile_guard *g, struct pile_snapshot_half *h
 		index[i] = half->n_groups;
 		group_fill(g, i, half->t_ns, &half->groups[half->n_groups]);
 		half->host.gates_missing += half->groups[half->n_groups].gate_missing;
+		throttle_fill(g, i, half, &half->groups[half->n_groups]);
 		leak_count(half, &half->groups[half->n_groups++]);
 	}
 }

@@ -118,6 +118,9 @@ static void policy_commit(struct pile_guard *g, const struct pile_policy *policy
 	g->view.leak_notice_ns = policy->leak_notice_ns;
 	pile_growth_policy(&g->sense.growth, policy->leak_notice_ns);
 	g->sense.look.reserve_bytes = policy->memory_reserve_bytes;
+	pile_load_protect(&g->sense.load, policy);
+	g->view.n_protect = policy->n_protect;
+	memcpy(g->view.protect, policy->protect, sizeof(g->view.protect));
 	pile_groups_apply(&g->groups, &g->kernel, &g->policy, now_ns, pile_tick_group, g);
 	g->posture_due = true;
 	pile_tick_view(g, true);

@@ -310,6 +310,10 @@ static bool line_allowed(struct pile_slow *s, const struct pile_event *event)
 		common = event->notice == PILE_NOTICE_WOULD_EVICT ||
 			 event->notice == PILE_NOTICE_WOULD_EVICT_OVER;
 		break;
+	case PILE_EVENT_THROTTLE:
+		common = event->notice == PILE_NOTICE_WOULD_THROTTLE ||
+			 event->notice == PILE_NOTICE_WOULD_THROTTLE_OVER;
+		break;
 	case PILE_EVENT_HALF_OPEN:
 	case PILE_EVENT_NETWORK:
 		break;

@@ -148,10 +148,23 @@ void pile_tick_group(enum pile_groups_event event, uint32_t slot, void *arg)
 	}
 }
 
+/* What throttles one of the two throttles the other. */
+static bool is_shared(const struct pile_guard *g, uint32_t slot)
+{
+	const struct pile_group *group = &g->groups.groups[slot];
+
+	for (uint32_t i = 0; i < g->groups.n_groups && group->cgroup_id; i++)
+		if (i != slot && g->groups.groups[i].used && g->groups.groups[i].configured &&
+		    g->groups.groups[i].cgroup_id == group->cgroup_id)
+			return true;
+	return false;
+}
+
 /* What decide must know of each group; the large part only when something changed. */
 void pile_tick_view(struct pile_guard *g, bool whole)
 {
 	g->view.stop_ready = g->manager.ready;
+	g->view.throttle_ready = g->throttles.ready;
 	g->view.evict_ready = g->evicts.ready && g->kernel.iter_workers;
 	/* those of the last tick, too: what is gone must be seen to be */
 	g->view.n_groups = MAX(g->view.n_groups, g->groups.n_groups);
@@ -164,8 +177,10 @@ void pile_tick_view(struct pile_guard *g, bool whole)
 			continue;
 		to->foreign = from->foreign;
 		to->named = from->configured;
-		if (whole)
+		if (whole) {
 			to->config = from->config;
+			to->shared = is_shared(g, i);
+		}
 		to->gate_ready = pile_act_gate_ready(&g->act, &g->groups, i);
 		to->stop_fit = pile_act_stop_fit(&g->stops, &g->groups, i);
 		to->restarts = from->restarts;
@@ -479,7 +494,7 @@ static void discover(struct pile_guard *g, uint64_t now_ns)
 }
 
 /* What systemd answered, to whoever asked; what went wrong is told here. */
-static void manager_take(struct pile_guard *g)
+static void manager_take(struct pile_guard *g, uint64_t now_ns)
 {
 	struct pile_manager_result result;
 
@@ -491,6 +506,9 @@ static void manager_take(struct pile_guard *g)
 			heard = pile_act_stops_result(&g->stops, &result);
 			break;
 		case PILE_MANAGER_THROTTLE:
+			/* told in its episode, in words of its own */
+			pile_act_throttles_result(&g->throttles, &result, now_ns);
+			continue;
 		case PILE_MANAGER_PLACE:
 			break;
 		}
@@ -527,14 +545,18 @@ void pile_tick(struct pile_guard *g)
 	pile_act_evicts_sample(&g->evicts, &g->groups,
 			       g->view.mode == PILE_MODE_ENFORCE && !g->view.disarmed, &g->sample,
 			       now_ns);
-	manager_take(g);
+	manager_take(g, now_ns);
+	pile_throttled_tick(g, now_ns);
 	pile_act_stops_sample(&g->stops, &g->sample, now_ns);
 	pile_act_stops_check(&g->stops, &g->manager, &g->groups, now_ns);
+	pile_act_throttles_sample(&g->throttles, &g->manager, &g->sample, now_ns);
 	pile_tick_view(g, false);
 	pile_decide_tick(&g->decide, &g->view, &g->sample, g->intents, &g->n_intents);
 	pile_act_evicts_carry_out(&g->evicts, &g->groups, g->intents, g->n_intents, now_ns);
 	pile_act_stops_carry_out(&g->stops, &g->manager, &g->groups, g->intents, g->n_intents,
 				 now_ns);
+	pile_act_throttles_carry_out(&g->throttles, &g->groups, &g->manager, g->intents,
+				     g->n_intents, now_ns);
 	explain_next_keep(g);
 	pile_evicted_keep(g, now_ns);
 	effects_update(g); /* before a close drops the gate's counts */

@@ -163,6 +163,8 @@ static int set(struct call *call, struct pile_manager_job *job)
 		r = unit_find(call, job->unit);
 	if (r >= 0)
 		r = unit_is_down(call);
+	if (r == 1 && job->also_down)
+		r = 0;
 	if (r != 0)
 		return r < 0 ? r : -ESRCH;
 	for (uint32_t i = 0; i < job->n_properties; i++) {
@@ -546,6 +548,9 @@ static void job_run(struct pile_manager *m, struct pile_manager_result *result)
 	if (r >= 0)
 		r = job_do(m, &call, result);
 	result->error = MIN(r, 0);
+	/* libsystemd has no number for it */
+	if (sd_bus_error_has_name(&call.error, "org.freedesktop.systemd1.NoSuchUnit"))
+		result->error = -ENOENT;
 	if (!result->text[0] && sd_bus_error_is_set(&call.error))
 		snprintf(result->text, sizeof(result->text), "%s",
 			 call.error.message ?: call.error.name);

@@ -61,6 +61,7 @@ struct pile_manager_job {
 	enum pile_manager_owner owner;
 	uint64_t id; /* the owner's own, comes back with the result */
 	char unit[PILE_UNIT_MAX];
+	bool also_down; /* SET: also of a unit that does not run now: what was set for its next start is set back */
 	uint32_t n_properties;
 	struct pile_manager_property properties[PILE_MANAGER_PROPERTIES_MAX];
 	/* SCOPE: where it stands, and who is in it; a pid that is gone is passed over by systemd */

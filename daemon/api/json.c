@@ -44,6 +44,8 @@ static json_t *rungs_value(uint32_t enforce)
 		json_array_append_new(list, json_string("fail_fast"));
 	if (enforce & PILE_RUNG_SHED)
 		json_array_append_new(list, json_string("shed"));
+	if (enforce & PILE_RUNG_THROTTLE)
+		json_array_append_new(list, json_string("throttle"));
 	if (enforce & PILE_RUNG_EVICT)
 		json_array_append_new(list, json_string("evict"));
 	if (enforce & PILE_RUNG_STOP)
@@ -156,6 +158,28 @@ static json_t *stopped_value(const struct pile_snapshot_group *group)
 			 pile_json_value_seconds(group->stop_left_ns));
 }
 
+/* Tasks and processors, of groups that the policy names. */
+static json_t *load_value(const struct pile_snapshot_group *group)
+{
+	const struct pile_sample_group *s = &group->sample;
+
+	return json_pack("{s:o,s:o,s:o,s:o}", "tasks", pile_json_value_known(s->tasks),
+			 "tasks_limit", pile_json_value_known(s->tasks_limit), "cpu_seconds_total",
+			 s->cpu_ns ? pile_json_value_seconds(s->cpu_ns) : json_null(), "cpu_ratio",
+			 s->cpu_ns ? pile_json_value_milli(group->cpu_permille) : json_null());
+}
+
+/* Rung 3; null where nothing is set. */
+static json_t *throttle_value(const struct pile_snapshot_group *g)
+{
+	if (!g->throttle_explain_id)
+		return json_null();
+	return json_pack("{s:o,s:o,s:o,s:I}", "tasks_max", pile_json_value_known(g->throttle_tasks),
+			 "cpu_weight", pile_json_value_known(g->throttle_weight), "cpu_quota_us",
+			 pile_json_value_known(g->throttle_quota_us), "explain",
+			 BIG(g->throttle_explain_id));
+}
+
 static json_t *group_value(const struct pile_snapshot_half *half, uint32_t slot)
 {
 	const struct pile_snapshot_group *g = &half->groups[slot];
@@ -176,6 +200,8 @@ static json_t *group_value(const struct pile_snapshot_half *half, uint32_t slot)
 	json_object_set_new(value, "stopped", stopped_value(g));
 	json_object_set_new(value, "memory", memory_value(g));
 	json_object_set_new(value, "listeners", listeners_value(half, slot));
+	json_object_set_new(value, "load", load_value(g));
+	json_object_set_new(value, "throttle", throttle_value(g));
 	return value;
 }
 
@@ -458,6 +484,12 @@ static json_t *status_value(const struct pile_snapshot_half *half, const struct 
 	json_object_set_new(value, "stop",
 			    json_pack("{s:I,s:I}", "services_stopped_total", BIG(h->stopped_total),
 				      "would_have_stopped_total", BIG(h->would_stop_total)));
+	json_object_set_new(value, "throttle",
+			    json_pack("{s:I,s:I,s:I,s:I,s:o}", "throttles", BIG(h->throttles),
+				      "throttled_total", BIG(h->throttled_total),
+				      "would_have_throttled_total", BIG(h->would_throttle_total),
+				      "useless_total", BIG(h->useless_total), "waited_ratio",
+				      pile_json_value_milli(h->waited_ratio_milli)));
 	return value;
 }
 

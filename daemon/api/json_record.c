@@ -8,6 +8,7 @@
 #include "api/json_value.h"
 #include "record/explain_evict.h"
 #include "record/explain_stop.h"
+#include "record/explain_throttle.h"
 #include "record/explain_text.h"
 
 #define OK 200
@@ -27,6 +28,7 @@ static const char *event_kind_name(uint32_t kind)
 		[PILE_EVENT_DROPPED] = "dropped",     [PILE_EVENT_FILES] = "files",
 		[PILE_EVENT_LEAK] = "leak",	      [PILE_EVENT_SHED] = "shed",
 		[PILE_EVENT_EVICT] = "evict",	      [PILE_EVENT_STOPPED] = "stop_service",
+		[PILE_EVENT_THROTTLE] = "throttle",
 	};
 
 	return kind < ARRAY_LEN(names) && names[kind] ? names[kind] : "unknown";
@@ -78,6 +80,7 @@ static const char *explain_kind_name(uint32_t kind)
 		[PILE_INTENT_SHED_OPEN] = "shed",
 		[PILE_INTENT_EVICT] = "evict",
 		[PILE_INTENT_STOP] = "stop",
+		[PILE_INTENT_THROTTLE] = "throttle",
 	};
 
 	return kind < ARRAY_LEN(names) && names[kind] ? names[kind] : "unknown";
@@ -177,6 +180,19 @@ static json_t *candidate_value(const struct pile_candidate *c)
 	return value;
 }
 
+static const char *close_name(uint32_t reason)
+{
+	static const char *const names[] = {
+		[PILE_CLOSE_POLICY] = "policy",	    [PILE_CLOSE_GONE] = "gone",
+		[PILE_CLOSE_STOPPED] = "stopped",   [PILE_CLOSE_SWITCHED] = "switched",
+		[PILE_CLOSE_DISARMED] = "disarmed", [PILE_CLOSE_TIME] = "time",
+		[PILE_CLOSE_USELESS] = "useless",   [PILE_CLOSE_TAKEN] = "taken",
+		[PILE_CLOSE_NOT_DONE] = "not_done",
+	};
+
+	return reason < ARRAY_LEN(names) && names[reason] ? names[reason] : "";
+}
+
 /* Terms, result and candidates of an eviction. */
 static void evict_set(json_t *value, const struct pile_explain *x)
 {
@@ -241,7 +257,56 @@ static const char *blocked_text(const struct pile_explain *x)
 		return pile_explain_evict_switch(x->blocked);
 	if (x->kind == PILE_INTENT_STOP)
 		return pile_explain_stop_switch(x->blocked);
+	if (x->kind == PILE_INTENT_THROTTLE)
+		return pile_explain_throttle_switch(x->blocked);
 	return pile_explain_text_blocked(x->blocked);
+}
+
+static json_t *knob_value(uint64_t value)
+{
+	return value == UINT64_MAX ? json_null() : json_integer(BIG(value));
+}
+
+/* Terms and result of a throttle; units of value and was by the knob: tasks, weight, us of a second. */
+static void throttle_set(json_t *value, const struct pile_explain *x)
+{
+	static const char *const knobs[PILE_KNOBS] = { [PILE_KNOB_NONE] = "none",
+						       [PILE_KNOB_TASKS] = "tasks_max",
+						       [PILE_KNOB_WEIGHT] = "cpu_weight",
+						       [PILE_KNOB_QUOTA] = "cpu_quota_us" };
+	static const char *const bounds[] = { [PILE_STORM_LIMIT] = "cgroup",
+					      [PILE_STORM_HOST] = "host",
+					      [PILE_STORM_MEMORY] = "memory" };
+	const struct pile_why_throttle *t = &x->why.throttle;
+	bool storm = t->knob == PILE_KNOB_TASKS;
+	json_t *terms = json_pack(
+		"{s:s,s:o,s:o,s:o,s:I,s:I,s:I,s:o,s:I,s:o}", "knob",
+		t->knob < PILE_KNOBS ? knobs[t->knob] : "none", "value", knob_value(t->value),
+		"was", knob_value(t->was), "for_seconds", pile_json_value_seconds(t->for_ns),
+		"tasks", BIG(t->tasks), "tasks_in_calm", BIG(t->tasks_calm), "tasks_per_second",
+		BIG(t->tasks_rate), "bound",
+		storm && t->bound < ARRAY_LEN(bounds) ? json_string(bounds[t->bound]) : json_null(),
+		"tasks_free", BIG(t->tasks_free), "rising_seconds",
+		pile_json_value_seconds(t->rising_ns));
+
+	json_object_update_new(
+		terms, json_pack("{s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "protected",
+				 pile_json_value_text_or_null(t->protected_name), "waited_seconds",
+				 pile_json_value_seconds(t->waited_ns), "ran_seconds",
+				 pile_json_value_seconds(t->ran_ns), "window_seconds",
+				 pile_json_value_seconds(t->span_ns), "waited_ratio",
+				 pile_json_value_milli(t->ratio_milli), "waited_ratio_in_calm",
+				 pile_json_value_milli(t->calm_milli), "cpu_ratio",
+				 pile_json_value_milli(t->cpu_permille)));
+	json_object_update_new(
+		terms, json_pack("{s:o,s:o,s:o,s:I,s:b,s:s}", "errno",
+				 pile_json_value_known((uint64_t)MAX(t->error, 0)),
+				 "in_force_after_seconds",
+				 t->on_ns ? pile_json_value_seconds(t->on_ns) : json_null(),
+				 "waited_ratio_after", pile_json_value_milli(t->ratio_after_milli),
+				 "tasks_after", BIG(t->tasks_after), "undone", t->undone, "ended",
+				 close_name(x->closed_ns ? x->close_reason : 0)));
+	json_object_set_new(value, "throttle", terms);
 }
 
 /** When a monotonic moment was, by the wall clock at the episode's start. */
@@ -256,14 +321,17 @@ static json_t *explain_value(const struct pile_explain *x, uint64_t now_ns)
 {
 	uint64_t end_ns = x->closed_ns ? x->closed_ns : now_ns;
 	bool breaker = x->kind == PILE_INTENT_BREAKER_OPEN || x->kind == PILE_INTENT_SHED_OPEN,
-	     evict = x->kind == PILE_INTENT_EVICT, stop = x->kind == PILE_INTENT_STOP;
+	     evict = x->kind == PILE_INTENT_EVICT, stop = x->kind == PILE_INTENT_STOP,
+	     throttle = x->kind == PILE_INTENT_THROTTLE &&
+			(!x->why.throttle.error || x->why.throttle.on_ns);
 	json_t *value = json_pack(
 		"{s:I,s:s,s:o,s:o,s:o,s:s,s:b,s:o,s:o,s:o,s:o,s:o,s:o}", "id", BIG(x->id), "kind",
 		explain_kind_name(x->kind), "group", pile_json_value_text_or_null(x->group), "unit",
 		pile_json_value_text_or_null(x->unit), "endpoint",
 		breaker ? pile_json_value_endpoint(&x->endpoint) : json_null(), "state",
-		pile_explain_text_state(x), "acted", (breaker || evict || stop) && !x->blocked,
-		"blocked", pile_json_value_text_or_null(blocked_text(x)), "opened_at",
+		pile_explain_text_state(x), "acted",
+		(breaker || evict || stop || throttle) && !x->blocked, "blocked",
+		pile_json_value_text_or_null(blocked_text(x)), "opened_at",
 		pile_json_value_time(x->opened_realtime_ns), "half_open_at",
 		moment_value(x, x->half_open_ns), "closed_at", moment_value(x, x->closed_ns),
 		"lasted_seconds",
@@ -276,6 +344,8 @@ static json_t *explain_value(const struct pile_explain *x, uint64_t now_ns)
 		evict_set(value, x);
 	if (stop)
 		stop_set(value, x);
+	if (x->kind == PILE_INTENT_THROTTLE)
+		throttle_set(value, x);
 	sentences_set(value, x);
 	return value;
 }

@@ -12,7 +12,7 @@
 #include "api/snapshot.h"
 #include "api/text.h"
 
-/* 500 series a host (product.md): 21 x 13 for groups, 19 x 8 for destinations, 60 for the
+/* 500 series a host (product.md): 21 x 13 for groups, 18 x 8 for destinations, 70 for the
  * host, 8 for fingerprints. */
 #define PILE_METRICS_SERIES_MAX 500
 #define PILE_METRICS_GROUPS 20

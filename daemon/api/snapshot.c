@@ -151,6 +151,8 @@ static void explain_sanitize(struct pile_explain *explain)
 	bool_clamp(&explain->why.evict.idle);
 	bool_clamp(&explain->why.stop.early);
 	bool_clamp(&explain->why.stop.late);
+	bool_clamp(&explain->why.throttle.undone);
+	TERMINATE(explain->why.throttle.protected_name);
 	explain->candidates.n = MIN(explain->candidates.n, (uint32_t)PILE_CANDIDATES_MAX);
 	for (uint32_t i = 0; i < explain->candidates.n; i++)
 		candidate_sanitize(&explain->candidates.list[i]);

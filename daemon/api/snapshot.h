@@ -50,6 +50,10 @@ struct pile_snapshot_group {
 	char would_have[PILE_ENDPOINT_TEXT_MAX]; /* destination of the last one, or "" */
 	uint64_t attached_ns;			 /* when it was attached last (monotonic) */
 	uint32_t reattached;			 /* how often the unit was restarted under us */
+	/* rung 3, in force now: 0 = not set; explain: of the last of them */
+	uint64_t throttle_tasks, throttle_weight, throttle_quota_us;
+	uint32_t throttle_explain_id;
+	uint32_t cpu_permille; /* of all processors' time, in the last second that was looked at */
 	struct pile_sample_group sample;
 };
 
@@ -166,6 +170,10 @@ struct pile_snapshot_host {
 	uint64_t shed_total;			   /* rung 2: connections refused */
 	uint64_t evicted_total, would_evict_total; /* rung 4 */
 	uint64_t stopped_total, would_stop_total;  /* rung 5 */
+	uint64_t throttled_total, would_throttle_total, useless_total; /* rung 3 */
+	uint32_t throttles; /* knobs that are turned now */
+	uint32_t
+		waited_ratio_milli; /* the longest that one of the protected waited, in times that it ran */
 	/* BPF cost, only when the kernel's statistics are on; else 0 */
 	uint64_t bpf_run_ns, bpf_run_count;
 };

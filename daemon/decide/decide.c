@@ -34,6 +34,7 @@ static void forget_group(struct pile_decide *state, uint32_t group)
 	pile_verdict_init(&state->verdict[group]);
 	pile_leak_init(&state->leak[group]);
 	memset(&state->sheds.shares[group], 0, sizeof(state->sheds.shares[group]));
+	pile_throttles_forget(&state->throttles, group);
 	pile_evicts_forget(&state->evicts, group);
 	pile_stops_forget(&state->stops, group);
 	pile_proofs_forget(&state->breakers.proofs, group);
@@ -282,6 +283,15 @@ void pile_decide_tick(struct pile_decide *state, const struct pile_decide_view *
 			     &out);
 	update_groups(state, view, config, reserve_bytes, sample, late, &out);
 	pile_sheds_update(state, view, sample, late, &out);
+	pile_throttles_update(&state->throttles,
+			      &(struct pile_throttle_context){
+				      .view = view,
+				      .sample = sample,
+				      .risk = state->risk,
+				      .late = late,
+				      .next_explain_id = &state->next_explain_id,
+			      },
+			      &out);
 	pile_evicts_update(&state->evicts,
 			   &(struct pile_evict_context){
 				   .view = view,
@@ -332,5 +342,6 @@ void pile_decide_stop(struct pile_decide *state, struct pile_intent *ret, uint32
 
 	pile_breakers_close_all(&state->breakers, state->last_tick_ns, PILE_CLOSE_STOPPED, &out);
 	pile_sheds_close_all(&state->sheds, PILE_CLOSE_STOPPED, &out);
+	pile_throttles_close_all(&state->throttles, PILE_CLOSE_STOPPED, state->last_tick_ns, &out);
 	*ret_n = out.n;
 }

@@ -6,7 +6,7 @@
  * (tests/unit/test_decide.c). Parts: baseline.c (what is normal), risk.c (time to exhaustion, risk
  * ratio), verdict.c (stages S1-S3, recorded only), proof.c (is it dead?), network.c (own network),
  * hand.c (hold, release), disarm.c (hands off), breaker.c (rung 1), shed.c (rung 2), leak.c (told only),
- * candidates.c, evict.c (rung 4).
+ * candidates.c, evict.c (rung 4), throttle.c (rung 3).
  */
 #pragma once
 
@@ -19,6 +19,7 @@
 #include "decide/risk.h"
 #include "decide/shed.h"
 #include "decide/stop.h"
+#include "decide/throttle.h"
 #include "decide/verdict.h"
 #include "policy/policy.h"
 #include "sense/sample.h"
@@ -30,6 +31,7 @@ struct pile_decide_group {
 	bool used;
 	bool foreign;	   /* another manager's cgroup: observed only */
 	bool named;	   /* by the policy, not merely found listening */
+	bool shared;	   /* another group of the policy is in the same cgroup */
 	bool stop_fit;	   /* systemd says that its unit can be stopped and started again */
 	uint32_t restarts; /* how often its cgroup was made anew */
 	bool gate_ready;   /* the kernel side of rung 1 is attached and works for this group */
@@ -47,6 +49,9 @@ struct pile_decide_view {
 	bool disarmed;		/* by hand: what is open closes, nothing opens, holds end */
 	bool shed_tcp_ready, shed_unix_ready; /* this kernel can refuse connections, and lets us */
 	bool stop_ready;		      /* systemd is there to be asked: rung 5 works */
+	bool throttle_ready; /* knobs can be turned, and undone, on this host: rung 3 works */
+	uint32_t n_protect;
+	char protect[PILE_PROTECT_MAX][PILE_UNIT_MAX];
 	bool evict_ready; /* workers can be looked at and ended on this host: rung 4 works */
 	uint32_t
 		n_groups; /* none is used from here on; a slot that was given away is among them once more */
@@ -61,6 +66,7 @@ struct pile_decide {
 	struct pile_network network;
 	struct pile_leak leak[PILE_GROUPS_MAX];
 	struct pile_sheds sheds;
+	struct pile_throttles throttles;
 	struct pile_evicts evicts;
 	struct pile_stops stops;
 	/* starts at 1, or where the recorder left off; 0 is skipped when it wraps */

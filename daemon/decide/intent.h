@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "pileguard/limits.h"
+#include "pileguard/undo.h"
 #include "util/endpoint.h"
 
 #define PILE_BREAKERS_MAX 64 /* episodes of rung 1 at once, virtual ones included */
@@ -19,17 +20,20 @@
 #define PILE_STOPS_MAX 8       /* services stopped at once, virtual ones included */
 #define PILE_CANDIDATES_MAX 10 /* workers that an eviction was chosen from, kept in its record */
 
+#define PILE_THROTTLES_MAX PILE_UNDO_MAX /* knobs turned at once; and as many virtual ones */
+
 /* destinations that the guard may ask by itself at once, before anything is opened */
 #define PILE_SCOUTS_MAX 8
 
 /*
  * In one tick: close, open and renew or allow of every breaker, a stage and a leak of every group, the
  * network, probes and what they found, opening and close of what the loop in the kernel did, and of doors,
- * evictions and their ends, stops and what follows on each.
+ * evictions and their ends, stops and what follows on each, knobs and their ends.
  */
-#define PILE_INTENTS_MAX                                                         \
-	(4 * PILE_BREAKERS_MAX + 2 * PILE_GROUPS_MAX + 2 + 2 * PILE_SCOUTS_MAX + \
-	 2 * PILE_LOOP_MAX + 2 * PILE_DOORS_MAX + 2 * PILE_EVICTS_MAX + 4 * PILE_STOPS_MAX)
+#define PILE_INTENTS_MAX                                                                     \
+	(4 * PILE_BREAKERS_MAX + 2 * PILE_GROUPS_MAX + 2 + 2 * PILE_SCOUTS_MAX +             \
+	 2 * PILE_LOOP_MAX + 2 * PILE_DOORS_MAX + 2 * PILE_EVICTS_MAX + 4 * PILE_STOPS_MAX + \
+	 4 * PILE_THROTTLES_MAX)
 
 enum pile_intent_kind {
 	PILE_INTENT_NONE = 0,
@@ -61,7 +65,9 @@ enum pile_intent_kind {
 	/* connections to a listener (`endpoint`) are refused at its limit, or would be; until CLOSE (record only) */
 	PILE_INTENT_SHED_OPEN,
 	PILE_INTENT_SHED_CLOSE,
-	PILE_INTENT_EVICT, /* rung 4: end one worker, by pid and start time */
+	PILE_INTENT_EVICT,	   /* rung 4: end one worker, by pid and start time */
+	PILE_INTENT_THROTTLE,	   /* rung 3: turn a knob of the group's cgroup (why.throttle) */
+	PILE_INTENT_THROTTLE_OVER, /* ... and back, where it is still ours */
 	PILE_INTENT_EVICT_OVER, /* it is gone, could not be ended, or does not grow any more (record only) */
 	PILE_INTENT_STOP, /* rung 5: stop the group's unit, and have it started again after hold_ns */
 	PILE_INTENT_STOP_DOWN,	/* it is down (record only) */
@@ -84,6 +90,7 @@ enum pile_blocked {
 	PILE_BLOCKED_DISARMED,	/* disarmed by hand */
 	PILE_BLOCKED_NETNS,	/* it listens in another network namespace */
 	PILE_BLOCKED_AMBIGUOUS, /* another group's listener has the same address */
+	PILE_BLOCKED_SHARED,	/* another group is in the same cgroup */
 	PILE_BLOCKED_UNSETTLED, /* what is counted has not been corrected for a while */
 	PILE_BLOCKED_UNFIT, /* stop: the unit could not be started again, or others would go down with it */
 	PILE_BLOCKED_BUDGET, /* as often as it may be was it done already */
@@ -111,8 +118,19 @@ enum pile_close_reason {
 	PILE_CLOSE_DISARMED,  /* by hand, with everything else */
 	PILE_CLOSE_CALM,      /* nothing was refused for a while */
 	PILE_CLOSE_ENDED,     /* EVICT: the worker is gone */
+	PILE_CLOSE_TIME,      /* THROTTLE: it was for a time */
+	PILE_CLOSE_USELESS,   /* THROTTLE: it did not help */
+	PILE_CLOSE_TAKEN,     /* THROTTLE: somebody else has set the knob: it is his */
+	PILE_CLOSE_NOT_DONE,  /* THROTTLE: the knob could not be turned */
 	PILE_CLOSE_NOT_ENDED, /* EVICT: it could not be ended; STOP: the unit could not be stopped */
 	PILE_CLOSE_STARTED,   /* STOP: it runs again */
+};
+
+/** What would be used up by a fork storm. */
+enum pile_storm_bound {
+	PILE_STORM_LIMIT = 0, /* pids.max of the cgroup, or of one above it */
+	PILE_STORM_HOST,      /* pid_max, threads-max */
+	PILE_STORM_MEMORY,    /* the group's memory, or the host's */
 };
 
 enum pile_evict_cause {
@@ -187,6 +205,30 @@ struct pile_why_stop {
 	bool late;	  /* it did not run at its time */
 };
 
+/** Terms of a throttle beside those of pile_why, and what came of it. */
+struct pile_why_throttle {
+	uint32_t knob;	 /* enum pile_knob */
+	uint64_t value;	 /* set to; units as in enum pile_knob */
+	uint64_t was;	 /* before, as far as known; UINT64_MAX = no limit */
+	uint64_t for_ns; /* at most */
+	/* a fork storm: tasks of the group, what it had in calm, how many came a second, for how long without a pause */
+	uint32_t tasks, tasks_calm, tasks_rate;
+	uint32_t bound; /* enum pile_storm_bound; it is reached in pile_why.exhaustion_ns */
+	uint64_t tasks_free, rising_ns;
+	/* processors: who waited (index into the policy's protect), for how long, while it ran, in which time */
+	uint32_t protect;
+	char protected_name[PILE_NAME_MAX];
+	uint64_t waited_ns, ran_ns, span_ns;
+	uint32_t ratio_milli, calm_milli; /* waited / ran, and what that is in calm */
+	uint32_t cpu_permille;		  /* of all processors' time, by the group */
+	/* what came of it */
+	int error;		    /* positive errno: why it was not turned, or not turned back */
+	uint64_t on_ns;		    /* after the decision: it was in force; 0 = it was not */
+	uint32_t ratio_after_milli; /* the least that was waited for while it was in force */
+	uint32_t tasks_after;	    /* the most tasks while it was in force */
+	bool undone;		    /* turned back; false: not yet, or it was not ours any more */
+};
+
 /** All terms of a decision, frozen at the moment it was taken. */
 struct pile_why {
 	uint32_t connecting;	/* in SYN_SENT */
@@ -230,8 +272,9 @@ struct pile_why {
 	/* ... the destination that most of the group's connections wait for, and how many; family 0: none does */
 	struct pile_endpoint waits_for;
 	uint32_t waits;
-	struct pile_why_evict evict; /* PILE_INTENT_EVICT */
-	struct pile_why_stop stop;   /* PILE_INTENT_STOP */
+	struct pile_why_evict evict;	   /* PILE_INTENT_EVICT */
+	struct pile_why_stop stop;	   /* PILE_INTENT_STOP */
+	struct pile_why_throttle throttle; /* PILE_INTENT_THROTTLE */
 };
 
 /** What one door may do, each tick. */

@@ -72,6 +72,17 @@ static int file_open(const struct pile_groups *g, const char *cgroup, const char
 	return open(path, O_RDONLY | O_CLOEXEC);
 }
 
+/* v1: of the cgroup of the same name. */
+static int tasks_open(const struct pile_groups *g, const char *cgroup)
+{
+	char path[PILE_CGROUP_MAX + 300];
+
+	if (!g->hierarchy.pids_v1[0])
+		return file_open(g, cgroup, "pids.current");
+	snprintf(path, sizeof(path), "%s%s/pids.current", g->hierarchy.pids_v1, cgroup);
+	return open(path, O_RDONLY | O_CLOEXEC);
+}
+
 static uint64_t limit_read(const struct pile_groups *g, const char *cgroup, const char *file)
 {
 	char path[PILE_CGROUP_MAX + 300], text[64];
@@ -83,10 +94,28 @@ static uint64_t limit_read(const struct pile_groups *g, const char *cgroup, cons
 	return value;
 }
 
+static uint64_t tasks_limit_v1(const struct pile_groups *g, const char *from)
+{
+	char cgroup[PILE_CGROUP_MAX], path[PILE_CGROUP_MAX + 300], text[64], *slash;
+	uint64_t lowest = UINT64_MAX, v;
+
+	snprintf(cgroup, sizeof(cgroup), "%s", from);
+	while (cgroup[0] && strcmp(cgroup, "/") != 0) {
+		snprintf(path, sizeof(path), "%s%s/pids.max", g->hierarchy.pids_v1, cgroup);
+		if (pile_proc_read(path, text, sizeof(text)) > 0 && pile_proc_number(text, &v) == 0)
+			lowest = MIN(lowest, v);
+		slash = strrchr(cgroup, '/');
+		if (!slash)
+			break;
+		*slash = '\0';
+	}
+	return lowest;
+}
+
 /* The lowest memory.max and pids.max from the cgroup up to the root. */
 static void limits_read(const struct pile_groups *g, struct pile_group *group)
 {
-	uint64_t memory = UINT64_MAX, pids = UINT64_MAX, v;
+	uint64_t memory = UINT64_MAX, pids = UINT64_MAX, tasks, v;
 	char cgroup[PILE_CGROUP_MAX], *slash;
 
 	snprintf(cgroup, sizeof(cgroup), "%s", group->cgroup);
@@ -100,6 +129,12 @@ static void limits_read(const struct pile_groups *g, struct pile_group *group)
 			break;
 		*slash = '\0';
 	}
+	/* v1: a cgroup of the same name, as systemd and libcgroup make them */
+	if (g->hierarchy.pids_v1[0])
+		tasks = tasks_limit_v1(g, group->cgroup);
+	else
+		tasks = pids;
+	group->tasks_limit = tasks >= UINT32_MAX ? 0 : (uint32_t)tasks;
 	group->memory_limit_bytes = memory == UINT64_MAX ? 0 : memory;
 	group->pids_limit = pids >= UINT32_MAX ? 0 : (uint32_t)pids;
 }
@@ -111,12 +146,15 @@ void pile_table_files_clear(struct pile_group *group)
 	group->memory_current_fd = -1;
 	group->pids_fd = -1;
 	group->pressure_fd = -1;
+	group->tasks_fd = -1;
+	group->cpu_stat_fd = -1;
 }
 
 static void files_close(struct pile_group *group)
 {
-	int *fds[] = { &group->events_fd, &group->memory_stat_fd, &group->memory_current_fd,
-		       &group->pids_fd, &group->pressure_fd };
+	int *fds[] = { &group->events_fd,  &group->memory_stat_fd, &group->memory_current_fd,
+		       &group->pids_fd,	   &group->pressure_fd,	   &group->tasks_fd,
+		       &group->cpu_stat_fd };
 
 	for (size_t i = 0; i < ARRAY_LEN(fds); i++)
 		if (*fds[i] >= 0)
@@ -136,6 +174,7 @@ void pile_groups_files_again(struct pile_groups *g, uint32_t slot)
 		{ &group->memory_current_fd, "memory.current" },
 		{ &group->pids_fd, "pids.current" },
 		{ &group->pressure_fd, "memory.pressure" },
+		{ &group->cpu_stat_fd, "cpu.stat" },
 	};
 
 	if (strcmp(group->cgroup, "/") == 0)
@@ -143,6 +182,8 @@ void pile_groups_files_again(struct pile_groups *g, uint32_t slot)
 	for (size_t i = 0; i < ARRAY_LEN(files); i++)
 		if (*files[i].fd < 0)
 			*files[i].fd = file_open(g, group->cgroup, files[i].name);
+	if (group->tasks_fd < 0)
+		group->tasks_fd = tasks_open(g, group->cgroup);
 	limits_read(g, group);
 }
 
@@ -343,14 +384,28 @@ static uint32_t slot_make(struct pile_groups *g, struct pile_kernel *k, uint64_t
 	return pile_table_slot_take(g, k, now_ns);
 }
 
-/*
- * Where systemd puts a unit that names no slice of its own: an instance gets its template's slice.
- */
-static void unit_path(const char *unit, char *ret, size_t size)
+/* "a-b.slice" stands in "a.slice". */
+static void slice_path(const char *slice, char *ret, size_t size)
 {
-	const char *at = strchr(unit, '@');
+	size_t len = 0;
 
-	if (at)
+	ret[0] = '\0';
+	for (const char *dash = strchr(slice, '-'); dash && len < size;
+	     dash = strchr(dash + 1, '-'))
+		len += (size_t)snprintf(ret + len, size - len, "/%.*s.slice", (int)(dash - slice),
+					slice);
+	if (len < size)
+		snprintf(ret + len, size - len, "/%s", slice);
+}
+
+/* An instance gets its template's slice. */
+void pile_groups_unit_path(const char *unit, char *ret, size_t size)
+{
+	const char *at = strchr(unit, '@'), *dot = strrchr(unit, '.');
+
+	if (dot && strcmp(dot, ".slice") == 0)
+		slice_path(unit, ret, size);
+	else if (at)
 		snprintf(ret, size, "/system.slice/system-%.*s.slice/%s", (int)(at - unit), unit,
 			 unit);
 	else
@@ -383,7 +438,7 @@ static void group_check(struct pile_groups *g, struct pile_kernel *k, uint32_t s
 	else if (group->config.cgroup[0])
 		snprintf(cgroup, sizeof(cgroup), "%s", group->config.cgroup);
 	else
-		unit_path(group->config.unit, cgroup, sizeof(cgroup));
+		pile_groups_unit_path(group->config.unit, cgroup, sizeof(cgroup));
 	cgroup_path(g, cgroup, "", path, sizeof(path));
 	/* on 64 bit the inode number of a cgroup directory is its id (kernfs) */
 	if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))

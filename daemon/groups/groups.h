@@ -22,6 +22,8 @@ struct pile_hierarchy {
 	char unified[256]; /* mount point of cgroup v2; "" = there is none */
 	/* mount point of the v1 memory controller on hybrid hosts; "" = on v2 or absent */
 	char memory_v1[256];
+	/* ... and of pids and cpu: rung 3; "" likewise */
+	char pids_v1[256], cpu_v1[256];
 	bool hybrid;
 	bool systemd; /* systemd is the init of this host */
 };
@@ -40,9 +42,11 @@ struct pile_group {
 	uint32_t n_listeners;
 	uint64_t seen_ns; /* last time a listener or the cgroup was seen */
 	/* kept open; -1 = not there */
-	int events_fd, memory_stat_fd, memory_current_fd, pids_fd, pressure_fd;
+	int events_fd, memory_stat_fd, memory_current_fd, pids_fd, pressure_fd, tasks_fd,
+		cpu_stat_fd;
 	uint64_t memory_limit_bytes;
 	uint32_t pids_limit;
+	uint32_t tasks_limit; /* the same, or that of v1's cgroup of the same name; 0 = none */
 };
 
 struct pile_listener {
@@ -166,6 +170,12 @@ void pile_groups_files_again(struct pile_groups *g, uint32_t slot);
  * What two sweeps have passed since it went (doors_sweeps, kept by the caller) is forgotten.
  */
 void pile_groups_doors(struct pile_groups *g, struct pile_kernel *k);
+
+/**
+ * pile_groups_unit_path - where systemd puts a unit that names no slice of its own: "/system.slice/x.service",
+ * "/a.slice/a-b.slice"
+ */
+void pile_groups_unit_path(const char *unit, char *ret, size_t size);
 
 /** pile_groups_find - slot by name, or PILE_NO_GROUP. */
 uint32_t pile_groups_find(const struct pile_groups *g, const char *name);

@@ -49,6 +49,18 @@ static void memory_find(struct pile_hierarchy *h)
 	free(mount);
 }
 
+/* A controller that is v1's, where it is; "" where it is v2's, or there is none. */
+static void v1_find(const struct pile_hierarchy *h, const char *controller, char *ret, size_t size)
+{
+	char *mount = NULL;
+
+	if (cgroup_init() != 0 || cgroup_get_subsys_mount_point(controller, &mount) != 0)
+		return;
+	if (strcmp(mount, h->unified) != 0)
+		snprintf(ret, size, "%s", mount);
+	free(mount);
+}
+
 int pile_groups_hierarchy_find(struct pile_hierarchy *ret, struct pile_error *err)
 {
 	struct pile_hierarchy h = {};
@@ -62,6 +74,8 @@ int pile_groups_hierarchy_find(struct pile_hierarchy *ret, struct pile_error *er
 			"no cgroup v2 hierarchy is mounted: mount -t cgroup2 none /sys/fs/cgroup, or boot "
 			"with systemd.unified_cgroup_hierarchy=1");
 	memory_find(&h);
+	v1_find(&h, "pids", h.pids_v1, sizeof(h.pids_v1));
+	v1_find(&h, "cpu", h.cpu_v1, sizeof(h.cpu_v1));
 	*ret = h;
 	return 0;
 }

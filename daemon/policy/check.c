@@ -180,11 +180,11 @@ static int check_enforce(const struct pile_policy_group *g, struct fault *f)
 			f->err, EINVAL,
 			"enforce: evict ends single workers, which is for pools alone where each has one request at a time: "
 			"write workers: prefork, or take evict out of enforce");
-	if (g->enforce &
-	    ~(uint32_t)(PILE_RUNG_FAIL_FAST | PILE_RUNG_SHED | PILE_RUNG_EVICT | PILE_RUNG_STOP))
+	if (g->enforce & ~(uint32_t)(PILE_RUNG_FAIL_FAST | PILE_RUNG_SHED | PILE_RUNG_THROTTLE |
+				     PILE_RUNG_EVICT | PILE_RUNG_STOP))
 		return pile_error_set(
 			f->err, EINVAL,
-			"enforce: a rung that is not in this version, which has fail_fast, shed, evict and stop: "
+			"enforce: a rung that is not in this version, which has fail_fast, shed, throttle, evict and stop: "
 			"write [fail_fast], or more of them, or []");
 	if ((g->enforce & PILE_RUNG_SHED) && !g->connections_max && !g->shed_share_permille)
 		return pile_error_set(
@@ -412,10 +412,25 @@ static int check_stop_pair(const struct pile_policy_group *a, const struct pile_
 		b->unit, a->name);
 }
 
+/* What throttles one of them throttles all that are in the unit. */
+static int check_throttle(const struct pile_policy_group *a, const struct pile_policy_group *b,
+			  struct fault *f)
+{
+	f->key = "enforce";
+	if (!((a->enforce | b->enforce) & PILE_RUNG_THROTTLE) ||
+	    pile_claim_compare(a, b) == PILE_CLAIM_APART)
+		return 0;
+	return pile_error_set(
+		f->err, EINVAL,
+		"enforce: throttle acts on all of %s, which group '%s' is part of as well: take throttle out of both",
+		b->unit[0] ? b->unit : b->cgroup, a->name);
+}
+
 typedef int (*pair_rule)(const struct pile_policy_group *, const struct pile_policy_group *,
 			 struct fault *);
 
-static const pair_rule pair_rules[] = { check_twice, check_listen, check_claims, check_stop_pair };
+static const pair_rule pair_rules[] = { check_twice, check_listen, check_claims, check_stop_pair,
+					check_throttle };
 
 static int check_group(const struct pile_policy *policy, uint32_t n, struct fault *f)
 {
@@ -491,9 +506,72 @@ static int check_fingerprints(const struct pile_policy *p, struct fault *f)
 	return 0;
 }
 
+static bool is_unit(const char *text)
+{
+	static const char *const suffixes[] = { ".service", ".slice", ".scope" };
+	size_t len = strlen(text);
+
+	for (size_t i = 0; i < ARRAY_LEN(suffixes); i++) {
+		size_t n = strlen(suffixes[i]);
+
+		if (len > n && !strcmp(text + len - n, suffixes[i]))
+			return !strchr(text, '/') && strcmp(text, "-.slice");
+	}
+	return false;
+}
+
+/* The cgroup of a process, below the mount: not the root, and nothing that leads out of it. */
+static bool is_cgroup(const char *text)
+{
+	return text[0] == '/' && text[1] && !strstr(text, "/../") && !strstr(text, "//") &&
+	       text[strlen(text) - 1] != '/';
+}
+
+/* What is protected from a group cannot be throttled as that group. */
+static const struct pile_policy_group *throttled_find(const struct pile_policy *p,
+						      const char *protect)
+{
+	for (uint32_t i = 0; i < p->n_groups; i++)
+		if (p->groups[i].enforce & PILE_RUNG_THROTTLE &&
+		    (!strcmp(p->groups[i].unit, protect) || !strcmp(p->groups[i].cgroup, protect)))
+			return &p->groups[i];
+	return NULL;
+}
+
+static int check_protect(const struct pile_policy *p, struct fault *f)
+{
+	const struct pile_policy_group *group;
+
+	f->key = "protect";
+	for (uint32_t i = 0; i < p->n_protect; i++) {
+		const char *text = p->protect[i];
+
+		f->index = i + 1;
+		if (!is_unit(text) && !is_cgroup(text))
+			return pile_error_set(
+				f->err, EINVAL,
+				"protect: '%.200s' is neither a unit nor a cgroup: write ssh.service, user.slice or /app/admin",
+				text);
+		for (uint32_t j = 0; j < i; j++)
+			if (!strcmp(text, p->protect[j]))
+				return pile_error_set(
+					f->err, EINVAL,
+					"protect: '%.200s' is given twice: remove one", text);
+		group = throttled_find(p, text);
+		if (group)
+			return pile_error_set(
+				f->err, EINVAL,
+				"protect: '%.200s' is group '%s', which is to be throttled: take it out of one of the two",
+				text, group->name);
+	}
+	f->index = 0;
+	return 0;
+}
+
 typedef int (*top_rule)(const struct pile_policy *, struct fault *);
 
-static const top_rule top_rules[] = { check_reserve, check_notice, check_fingerprints };
+static const top_rule top_rules[] = { check_reserve, check_notice, check_fingerprints,
+				      check_protect };
 
 static void path_format(const struct fault *f, const char *prefix, char *buf, size_t size)
 {

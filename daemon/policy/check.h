@@ -36,7 +36,9 @@
  * - fingerprints: full paths, each once, none below /proc, /sys, /dev and /run
  * - exempt: IP addresses, each once, none that covers every destination
  * - server_speaks_first: IP addresses with a port, each once
- * - enforce: only rungs that are built; evict only with workers: prefork
+ * - enforce: only rungs that are built; evict only with workers: prefork; throttle only where no other group has the
+ *   same unit or cgroup
+ * - protect: units or cgroups, each once, none that is to be throttled
  */
 int pile_check_policy(const struct pile_policy *policy, char *ret_path, size_t size,
 		      struct pile_error *err);

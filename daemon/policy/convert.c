@@ -31,8 +31,9 @@ struct rung {
 };
 
 static const struct rung rungs[] = {
-	{ "fail_fast", PILE_RUNG_FAIL_FAST }, { "shed", PILE_RUNG_SHED }, { "throttle", 0 },
-	{ "evict", PILE_RUNG_EVICT },	      { "stop", PILE_RUNG_STOP },
+	{ "fail_fast", PILE_RUNG_FAIL_FAST }, { "shed", PILE_RUNG_SHED },
+	{ "throttle", PILE_RUNG_THROTTLE },   { "evict", PILE_RUNG_EVICT },
+	{ "stop", PILE_RUNG_STOP },
 };
 
 static int fail_quantity(const char *key, const char *text, int r, const char *what,
@@ -247,7 +248,7 @@ static int convert_rung(const char *text, struct pile_policy_group *group, struc
 			return 0;
 		return pile_error_set(
 			err, EINVAL,
-			"enforce: '%s' is not in this version, which has fail_fast, shed, evict and stop: "
+			"enforce: '%s' is not in this version, which has fail_fast, shed, throttle, evict and stop: "
 			"write [fail_fast], or more of them, or []",
 			text);
 	}
@@ -454,6 +455,25 @@ static int convert_fingerprints(const struct pile_schema_root *root, struct pile
 	return 0;
 }
 
+/* A list that is given replaces what earlier files, or the defaults, named. */
+static int convert_protect(const struct pile_schema_root *root, struct pile_policy *policy,
+			   char *ret_path, size_t size, struct pile_error *err)
+{
+	if (root->n_protect)
+		policy->n_protect = 0;
+	for (uint32_t i = 0; i < root->n_protect; i++) {
+		int r;
+
+		snprintf(ret_path, size, "protect[%u]", i);
+		r = copy_text("protect", root->protect[i], policy->protect[policy->n_protect],
+			      PILE_UNIT_MAX, err);
+		if (r < 0)
+			return r;
+		policy->n_protect++;
+	}
+	return 0;
+}
+
 static int convert_groups(const struct pile_schema_root *root, struct pile_policy *policy,
 			  char *ret_path, size_t size, struct pile_error *err)
 {
@@ -489,6 +509,8 @@ int pile_convert_policy(const struct pile_schema_root *root, struct pile_policy 
 	r = convert_root_texts(root, policy, ret_path, size, err);
 	if (r == 0)
 		r = convert_fingerprints(root, policy, ret_path, size, err);
+	if (r == 0)
+		r = convert_protect(root, policy, ret_path, size, err);
 	if (r == 0)
 		r = convert_groups(root, policy, ret_path, size, err);
 	return r;

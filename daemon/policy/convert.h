@@ -10,6 +10,7 @@
 /**
  * pile_convert_policy - one file's part of a policy, from what libcyaml read
  * Keys of the top that are given replace what earlier files gave; groups and fingerprints are added.
+ * An empty protect is as if it were not given.
  * @policy: after pile_policy_init(), or after the files before this one
  * @ret_path: where the fault is in this file ("groups[1].dead_after"), at most @size bytes
  * Returns 0 or -EINVAL with err->text set.

@@ -181,7 +181,7 @@ static void value_memory_budget(const struct pile_policy_group *g, char *buf, si
 /* One more of a list; @used: bytes so far, 0 before the first. Returns them with it. */
 static size_t list_add(const char *text, char *buf, size_t size, size_t used)
 {
-	char quoted[2 * PILE_FINGERPRINT_PATH_MAX + 3];
+	char quoted[2 * MAX(PILE_FINGERPRINT_PATH_MAX, PILE_UNIT_MAX) + 3];
 
 	if (used >= size)
 		return used;
@@ -196,9 +196,8 @@ static void list_end(char *buf, size_t size, size_t used)
 }
 
 const struct pile_format_rung pile_format_rungs[PILE_FORMAT_RUNGS] = {
-	{ "fail_fast", PILE_RUNG_FAIL_FAST },
-	{ "shed", PILE_RUNG_SHED },
-	{ "evict", PILE_RUNG_EVICT },
+	{ "fail_fast", PILE_RUNG_FAIL_FAST }, { "shed", PILE_RUNG_SHED },
+	{ "throttle", PILE_RUNG_THROTTLE },   { "evict", PILE_RUNG_EVICT },
 	{ "stop", PILE_RUNG_STOP },
 };
 
@@ -373,6 +372,15 @@ static void top_fingerprints(const struct pile_policy *p, char *buf, size_t size
 	list_end(buf, size, used);
 }
 
+static void top_protect(const struct pile_policy *p, char *buf, size_t size)
+{
+	size_t used = 0;
+
+	for (uint32_t i = 0; i < p->n_protect; i++)
+		used = list_add(p->protect[i], buf, size, used);
+	list_end(buf, size, used);
+}
+
 const struct pile_format_top pile_format_tops[PILE_FORMAT_TOPS] = {
 	{ "mode", top_mode },
 	{ "revision", top_revision },
@@ -380,6 +388,7 @@ const struct pile_format_top pile_format_tops[PILE_FORMAT_TOPS] = {
 	{ "memory_reserve", top_memory_reserve },
 	{ "leak_notice", top_leak_notice },
 	{ "fingerprints", top_fingerprints },
+	{ "protect", top_protect },
 };
 
 static void write_group(const struct pile_policy_group *group, FILE *f)

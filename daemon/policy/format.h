@@ -20,7 +20,7 @@ struct pile_format_rung {
 	uint32_t bit; /* of enum pile_rung */
 };
 
-#define PILE_FORMAT_RUNGS 4
+#define PILE_FORMAT_RUNGS 5
 extern const struct pile_format_rung pile_format_rungs[PILE_FORMAT_RUNGS];
 
 #define PILE_FORMAT_KEYS 21
@@ -34,9 +34,9 @@ struct pile_format_key {
 
 extern const struct pile_format_key pile_format_keys[PILE_FORMAT_KEYS];
 
-/* 8 paths, each letter of them escaped, quoted, with commas */
-#define PILE_FORMAT_TOP_MAX (PILE_FINGERPRINTS_MAX * (2 * PILE_FINGERPRINT_PATH_MAX + 4))
-#define PILE_FORMAT_TOPS 6
+/* 8 units, each letter of them escaped, quoted, with commas */
+#define PILE_FORMAT_TOP_MAX (PILE_PROTECT_MAX * (2 * PILE_UNIT_MAX + 4))
+#define PILE_FORMAT_TOPS 7
 
 /** The same for a key of the top. */
 struct pile_format_top {

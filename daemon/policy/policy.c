@@ -12,6 +12,10 @@ void pile_policy_init(struct pile_policy *policy)
 	policy->mode = PILE_MODE_OBSERVE;
 	policy->enforce_share_permille = 1000;
 	policy->leak_notice_ns = 24 * 3600 * NS_PER_SEC; /* a working day, and a night, to look */
+	/* how an operator comes in (Debian's names), and where he is then */
+	policy->n_protect = 2;
+	snprintf(policy->protect[0], sizeof(policy->protect[0]), "ssh.service");
+	snprintf(policy->protect[1], sizeof(policy->protect[1]), "user.slice");
 	snprintf(policy->source, sizeof(policy->source), "%s", PILE_POLICY_BUILT_IN);
 }
 

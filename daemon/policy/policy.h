@@ -24,6 +24,7 @@ enum pile_mode {
 enum pile_rung {
 	PILE_RUNG_FAIL_FAST = 1u << 0,
 	PILE_RUNG_SHED = 1u << 1,
+	PILE_RUNG_THROTTLE = 1u << 2,
 	PILE_RUNG_EVICT = 1u << 3,
 	PILE_RUNG_STOP = 1u << 4,
 };
@@ -104,6 +105,12 @@ struct pile_policy {
 	uint64_t memory_reserve_bytes;
 	/* growth of workers' memory that takes all of it within so long is told; 0 ("none") = nothing is */
 	uint64_t leak_notice_ns;
+	/*
+	 * units (with a suffix), or cgroups ("/a/b"), whose waiting for a processor proves that a group takes too much
+	 * (rung 3); none given: ssh.service, user.slice
+	 */
+	uint32_t n_protect;
+	char protect[PILE_PROTECT_MAX][PILE_UNIT_MAX];
 	uint32_t n_groups;
 	struct pile_policy_group groups[PILE_GROUPS_MAX];
 	char hash[65];	  /* SHA-256 of the canonical text, lower-case hex */

@@ -92,6 +92,8 @@ static const cyaml_schema_field_t root_fields[] = {
 	CYAML_FIELD_SEQUENCE_COUNT("fingerprints", OPTIONAL_LIST, struct pile_schema_root,
 				   fingerprints, n_fingerprints, &list_entry, 0,
 				   PILE_FINGERPRINTS_MAX),
+	CYAML_FIELD_SEQUENCE_COUNT("protect", OPTIONAL_LIST, struct pile_schema_root, protect,
+				   n_protect, &list_entry, 0, PILE_PROTECT_MAX),
 	CYAML_FIELD_SEQUENCE_COUNT("groups", OPTIONAL_LIST, struct pile_schema_root, groups,
 				   n_groups, &group_entry, 0, PILE_GROUPS_MAX),
 	CYAML_FIELD_END,

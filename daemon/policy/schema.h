@@ -50,6 +50,8 @@ struct pile_schema_root {
 	char *leak_notice;
 	char **fingerprints;
 	uint32_t n_fingerprints;
+	char **protect;
+	uint32_t n_protect;
 	struct pile_schema_group *groups;
 	uint32_t n_groups;
 };

@@ -3,6 +3,7 @@
 #include "record/explain_evict.h"
 #include "record/explain_stop.h"
 #include "record/explain_pen.h"
+#include "record/explain_throttle.h"
 
 /** What an intent's line needs to know. */
 struct line {
@@ -257,6 +258,16 @@ static void put_line_stop(struct pen *pen, const struct line *line)
 								   : line->group);
 }
 
+static void put_line_throttle(struct pen *pen, const struct line *line)
+{
+	pile_explain_throttle_line(pen, line->intent, line->group);
+}
+
+static void put_line_throttle_over(struct pen *pen, const struct line *line)
+{
+	pile_explain_throttle_line_over(pen, line->intent, line->group);
+}
+
 const char *pile_explain_text_intent(const struct pile_intent *intent, const char *group,
 				     const struct pile_explain *explain, char *buf, size_t size)
 {
@@ -273,6 +284,8 @@ const char *pile_explain_text_intent(const struct pile_intent *intent, const cha
 		[PILE_INTENT_LEAK_OVER] = put_line_leak_over,
 		[PILE_INTENT_SHED_OPEN] = put_line_shed,
 		[PILE_INTENT_SHED_CLOSE] = put_line_shed_over,
+		[PILE_INTENT_THROTTLE] = put_line_throttle,
+		[PILE_INTENT_THROTTLE_OVER] = put_line_throttle_over,
 		[PILE_INTENT_EVICT] = put_line_evict,
 		[PILE_INTENT_EVICT_OVER] = put_line_evict_over,
 		[PILE_INTENT_STOP] = put_line_stop,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * explain_pen.h: words into a caller's buffer; shared by explain_text.c, explain_line.c and explain_evict.c only.
+ * explain_pen.h: words into a caller's buffer; shared by explain_text.c, explain_line.c, explain_evict.c and explain_throttle.c only.
  * Pure: no clock, no allocation. Cuts what does not fit; the buffer is always terminated.
  */
 #pragma once
@@ -114,6 +114,10 @@ static inline const char *close_reason_text(uint32_t reason)
 		[PILE_CLOSE_DISARMED] = "disarmed by hand",
 		[PILE_CLOSE_CALM] = "nobody too many",
 		[PILE_CLOSE_ENDED] = "the worker is gone",
+		[PILE_CLOSE_TIME] = "its time is over",
+		[PILE_CLOSE_USELESS] = "it did not help",
+		[PILE_CLOSE_TAKEN] = "somebody else has set it",
+		[PILE_CLOSE_NOT_DONE] = "it could not be done",
 		[PILE_CLOSE_NOT_ENDED] = "the worker could not be ended",
 	};
 

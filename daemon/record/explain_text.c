@@ -8,6 +8,7 @@
 #include "record/explain_evict.h"
 #include "record/explain_stop.h"
 #include "record/explain_pen.h"
+#include "record/explain_throttle.h"
 
 #define MINUTE_NS (60 * NS_PER_SEC)
 #define HOUR_NS (60 * MINUTE_NS)
@@ -78,6 +79,7 @@ const char *pile_explain_text_blocked(uint32_t blocked)
 		[PILE_BLOCKED_DISARMED] = "disarmed by hand",
 		[PILE_BLOCKED_NETNS] = "it listens in another network namespace",
 		[PILE_BLOCKED_AMBIGUOUS] = "another group listens on the same address",
+		[PILE_BLOCKED_SHARED] = "another group is in the same cgroup",
 		[PILE_BLOCKED_UNSETTLED] = "what is counted could not be corrected for a minute",
 		[PILE_BLOCKED_UNFIT] = "its unit cannot be stopped and started again",
 		[PILE_BLOCKED_BUDGET] = "it was done as often as it may be",
@@ -104,6 +106,8 @@ const char *pile_explain_text_state(const struct pile_explain *explain)
 		return "closed";
 	if (explain->kind == PILE_INTENT_SHED_OPEN)
 		return explain->blocked ? "would refuse" : "refusing";
+	if (explain->kind == PILE_INTENT_THROTTLE)
+		return explain->blocked ? "would throttle" : "throttling";
 	if (explain->kind != PILE_INTENT_BREAKER_OPEN)
 		return "going on";
 	if (explain->blocked)
@@ -378,6 +382,10 @@ static void put_undo(struct pen *pen, const struct pile_explain *explain)
 		pile_explain_stop_undo(pen, explain);
 		return;
 	}
+	if (explain->kind == PILE_INTENT_THROTTLE) {
+		pile_explain_throttle_undo(pen, explain);
+		return;
+	}
 	if (explain->closed_ns &&
 	    (explain->kind == PILE_INTENT_BREAKER_OPEN || explain->kind == PILE_INTENT_SHED_OPEN)) {
 		put(pen, "nothing to undo: closed after %s (%s)",
@@ -424,6 +432,10 @@ static const struct sentences *sentences_of(uint32_t kind)
 
 	static const struct sentences stop = { pile_explain_stop_why, pile_explain_stop_did,
 					       pile_explain_stop_did_not, pile_explain_stop_cost };
+	static const struct sentences throttle = { pile_explain_throttle_why,
+						   pile_explain_throttle_did,
+						   pile_explain_throttle_did_not,
+						   pile_explain_throttle_cost };
 	static const struct sentences shed = { put_why_shed, put_did_shed, put_did_not_shed,
 					       put_cost_shed };
 
@@ -433,6 +445,8 @@ static const struct sentences *sentences_of(uint32_t kind)
 		return &evict;
 	if (kind == PILE_INTENT_STOP)
 		return &stop;
+	if (kind == PILE_INTENT_THROTTLE)
+		return &throttle;
 	if (kind == PILE_INTENT_STAGE)
 		return &stage;
 	return kind == PILE_INTENT_NETWORK ? &network : &breaker;
@@ -475,6 +489,15 @@ const char *pile_explain_text_undo(const struct pile_explain *explain, char *buf
 	struct pen pen = pen_start(buf, size);
 
 	put_undo(&pen, explain);
+	return buf;
+}
+
+const char *pile_explain_text_taken(const struct pile_explain *explain, const char *now, char *buf,
+				    size_t size)
+{
+	struct pen pen = pen_start(buf, size);
+
+	pile_explain_throttle_taken(&pen, explain, now);
 	return buf;
 }
 

@@ -62,6 +62,10 @@ const char *pile_explain_text_intent(const struct pile_intent *intent, const cha
 const char *pile_explain_text_probing(const struct pile_intent *intent, const char *group,
 				      char *buf, size_t size);
 
+/** pile_explain_text_taken - a knob that another hand has set meanwhile is left to it; @now: what it is. */
+const char *pile_explain_text_taken(const struct pile_explain *explain, const char *now, char *buf,
+				    size_t size);
+
 /** pile_explain_text_blocked - the switch as an operator knows it ("mode: observe"); "" for
  * PILE_BLOCKED_NO. */
 const char *pile_explain_text_blocked(uint32_t blocked);

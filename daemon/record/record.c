@@ -199,6 +199,20 @@ static void ended_follow(struct pile_record *r, struct pile_explain *x,
 	}
 }
 
+static void throttled_take(struct pile_record *r, struct pile_explain *x,
+			   const struct pile_intent *intent)
+{
+	const struct pile_why_throttle *from = &intent->why.throttle;
+
+	r->useless_total += intent->close_reason == PILE_CLOSE_USELESS;
+	if (!x)
+		return;
+	x->why.throttle.error = from->error;
+	x->why.throttle.on_ns = from->on_ns;
+	x->why.throttle.ratio_after_milli = from->ratio_after_milli;
+	x->why.throttle.tasks_after = from->tasks_after;
+}
+
 static void explain_follow(struct pile_record *r, const struct pile_intent *intent,
 			   const char *group, const char *unit, uint64_t now_ns,
 			   uint64_t realtime_ns)
@@ -225,6 +239,16 @@ static void explain_follow(struct pile_record *r, const struct pile_intent *inte
 	case PILE_INTENT_STOP_LATE:
 	case PILE_INTENT_STOP_OVER:
 		ended_follow(r, x, intent, group, unit, now_ns, realtime_ns);
+		break;
+	case PILE_INTENT_THROTTLE:
+		r->would_throttle_total += intent->blocked != PILE_BLOCKED_NO;
+		r->throttled_total +=
+			intent->blocked == PILE_BLOCKED_NO && !intent->why.throttle.error;
+		explain_open(r, intent, group, unit, now_ns, realtime_ns);
+		break;
+	case PILE_INTENT_THROTTLE_OVER:
+		throttled_take(r, x, intent);
+		ended_close(x, intent, now_ns);
 		break;
 	case PILE_INTENT_STAGE:
 		/* stages have an event; an episode of their own only when the intent names one */
@@ -289,6 +313,10 @@ static enum pile_notice intent_notice(const struct pile_intent *intent)
 		return PILE_NOTICE_SHED;
 	case PILE_INTENT_SHED_CLOSE:
 		return PILE_NOTICE_SHED_OVER;
+	case PILE_INTENT_THROTTLE:
+		return acted ? PILE_NOTICE_THROTTLE : PILE_NOTICE_WOULD_THROTTLE;
+	case PILE_INTENT_THROTTLE_OVER:
+		return acted ? PILE_NOTICE_THROTTLE_OVER : PILE_NOTICE_WOULD_THROTTLE_OVER;
 	case PILE_INTENT_EVICT:
 		return acted ? PILE_NOTICE_EVICT : PILE_NOTICE_WOULD_EVICT;
 	case PILE_INTENT_EVICT_OVER:
@@ -326,6 +354,8 @@ static enum pile_event_kind event_kind(const struct pile_intent *intent)
 		[PILE_INTENT_LEAK_OVER] = PILE_EVENT_LEAK,
 		[PILE_INTENT_SHED_OPEN] = PILE_EVENT_SHED,
 		[PILE_INTENT_SHED_CLOSE] = PILE_EVENT_SHED,
+		[PILE_INTENT_THROTTLE] = PILE_EVENT_THROTTLE,
+		[PILE_INTENT_THROTTLE_OVER] = PILE_EVENT_THROTTLE,
 		[PILE_INTENT_EVICT] = PILE_EVENT_EVICT,
 		[PILE_INTENT_EVICT_OVER] = PILE_EVENT_EVICT,
 		[PILE_INTENT_STOP] = PILE_EVENT_STOPPED,
@@ -388,6 +418,24 @@ void pile_record_candidates(struct pile_record *r, uint32_t explain_id,
 		x->candidates = *candidates;
 }
 
+const struct pile_event *pile_record_undone(struct pile_record *r, uint32_t explain_id,
+					    const char *taken, uint64_t now_ns,
+					    uint64_t realtime_ns)
+{
+	struct pile_explain *x = pile_record_explain(r, explain_id);
+	struct pile_event *e;
+
+	if (!x)
+		return NULL;
+	x->why.throttle.undone = !taken;
+	if (!taken)
+		return NULL;
+	e = event_take(r, PILE_EVENT_THROTTLE, explain_id, x->group, x->unit, now_ns, realtime_ns);
+	e->notice = PILE_NOTICE_THROTTLE_OVER;
+	pile_explain_text_taken(x, taken, e->text, sizeof(e->text));
+	return e;
+}
+
 void pile_record_effects(struct pile_record *r, uint32_t explain_id,
 			 const struct pile_record_effects *effects)
 {
@@ -427,7 +475,8 @@ uint32_t pile_record_would_have(const struct pile_record *r, const char *group, 
 	for (uint32_t i = 0; i < r->n_explains; i++) {
 		x = &r->explains[i];
 		if ((x->kind != PILE_INTENT_BREAKER_OPEN && x->kind != PILE_INTENT_SHED_OPEN &&
-		     x->kind != PILE_INTENT_EVICT && x->kind != PILE_INTENT_STOP) ||
+		     x->kind != PILE_INTENT_EVICT && x->kind != PILE_INTENT_STOP &&
+		     x->kind != PILE_INTENT_THROTTLE) ||
 		    x->blocked == PILE_BLOCKED_NO || strcmp(x->group, group) != 0 ||
 		    now_ns - x->opened_ns > DAY_NS)
 			continue;

@@ -31,8 +31,9 @@ enum pile_event_kind {
 	PILE_EVENT_FILES,   /* the policy's files are not what is in force, or are it again */
 	PILE_EVENT_LEAK,    /* workers whose memory grows without end, or no longer */
 	PILE_EVENT_SHED, /* connections are refused at a listener's limit, or would be; or no longer */
-	PILE_EVENT_EVICT,   /* rung 4: a worker is ended, or would be; it is gone */
-	PILE_EVENT_STOPPED, /* rung 5: a service is stopped, or would be; it is down, runs again */
+	PILE_EVENT_THROTTLE, /* rung 3: a knob is turned, or would be; turned back */
+	PILE_EVENT_EVICT,    /* rung 4: a worker is ended, or would be; it is gone */
+	PILE_EVENT_STOPPED,  /* rung 5: a service is stopped, or would be; it is down, runs again */
 };
 
 /** What the event means, for the journal's message catalog; the ids are in daemon/notice.c. */
@@ -70,6 +71,10 @@ enum pile_notice {
 	PILE_NOTICE_STOPPED_OVER,
 	PILE_NOTICE_WOULD_STOP,
 	PILE_NOTICE_WOULD_STOP_OVER,
+	PILE_NOTICE_THROTTLE, /* a knob of a cgroup is turned */
+	PILE_NOTICE_THROTTLE_OVER,
+	PILE_NOTICE_WOULD_THROTTLE,
+	PILE_NOTICE_WOULD_THROTTLE_OVER,
 	PILE_NOTICES,
 };
 
@@ -89,7 +94,7 @@ struct pile_event {
 /** One episode of rung 1 (or a stage, or own network): the answer to `pileguardctl explain ID`. */
 struct pile_explain {
 	uint32_t id;
-	/* enum pile_intent_kind that opened it: BREAKER_OPEN, SHED_OPEN, STAGE, NETWORK, EVICT, STOP */
+	/* enum pile_intent_kind that opened it: BREAKER_OPEN, SHED_OPEN, STAGE, NETWORK, EVICT, STOP, THROTTLE */
 	uint32_t kind;
 	char group[PILE_NAME_MAX];
 	char unit[PILE_UNIT_MAX];
@@ -128,6 +133,8 @@ struct pile_record {
 	uint64_t shed_total; /* connections refused (rung 2) */
 	uint64_t evicted_total, would_evict_total;
 	uint64_t stopped_total, would_stop_total;
+	uint64_t throttled_total, would_throttle_total,
+		useless_total; /* useless: of those, undone since it did not help */
 };
 
 /** What the gate of an episode has counted so far; zero for episodes that did not act. */
@@ -163,6 +170,14 @@ const struct pile_event *pile_record_probing(struct pile_record *r,
 /** pile_record_candidates - from whom the worker of an eviction was chosen. */
 void pile_record_candidates(struct pile_record *r, uint32_t explain_id,
 			    const struct pile_candidates *candidates);
+
+/**
+ * pile_record_undone - a knob was turned back, or is not ours any more
+ * @taken: what it is instead, or NULL: it is as it was. Returns the event that tells of another hand, or NULL.
+ */
+const struct pile_event *pile_record_undone(struct pile_record *r, uint32_t explain_id,
+					    const char *taken, uint64_t now_ns,
+					    uint64_t realtime_ns);
 
 /** pile_record_effects - bring an open episode's counts up to date. */
 void pile_record_effects(struct pile_record *r, uint32_t explain_id,

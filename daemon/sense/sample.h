@@ -22,6 +22,8 @@
 #define PILE_SAMPLE_WORKERS_MAX PILE_SNAPSHOT_WORKERS
 #define PILE_SAMPLE_EVICTED_MAX 8
 #define PILE_SAMPLE_STOPPED_MAX 8
+#define PILE_SAMPLE_THROTTLED_MAX \
+	32 /* as many as are turned at once (pileguard/undo.h), and as many that failed */
 
 /** One group at this tick; its index is its slot in the group table (struct pile_groups). */
 struct pile_sample_group {
@@ -47,8 +49,12 @@ struct pile_sample_group {
 	uint64_t memory_bytes;	     /* anon + kernel + sock + shmem of the cgroup; 0 = not known */
 	uint64_t memory_limit_bytes; /* lowest memory.max on the way up; 0 = none */
 	uint32_t pressure_permille;  /* memory pressure "some" avg10, 0..1000 */
-	uint32_t growing;	     /* workers whose memory grows without end */
-	uint64_t growing_bytes;	     /* ... by so much a second, all of them */
+	/* rung 3, of groups that the policy names, as of pile_sample.load_ns; 0 = not known */
+	uint32_t tasks;		/* processes and threads in the cgroup, and below it */
+	uint32_t tasks_limit;	/* lowest pids.max on the way up; 0 = none */
+	uint64_t cpu_ns;	/* processor time, total */
+	uint32_t growing;	/* workers whose memory grows without end */
+	uint64_t growing_bytes; /* ... by so much a second, all of them */
 };
 
 /** A worker whose memory grows without end. */
@@ -164,6 +170,22 @@ struct pile_sample_door {
 	uint64_t first_refused_ns; /* monotonic; 0 = nobody yet */
 };
 
+/** What the policy's `protect` names, as of pile_sample.load_ns. Totals, since the unit's cgroup is there. */
+struct pile_sample_protected {
+	bool known;	    /* its cgroup is there, and tells both */
+	uint64_t waited_ns; /* some task of it was ready to run, and had no processor (PSI) */
+	uint64_t ran_ns;
+	uint64_t cgroup_id;
+};
+
+/** A knob that is turned, or that could not be (told once). */
+struct pile_sample_throttled {
+	uint32_t explain_id;
+	int error;	/* positive errno: it was not turned, for this */
+	uint64_t on_ns; /* monotonic: since when it is in force; 0 = not yet */
+	bool taken;	/* somebody else has set it meanwhile: it is his */
+};
+
 struct pile_sample {
 	uint64_t now_ns;  /* CLOCK_MONOTONIC at the start of the tick */
 	uint64_t late_ns; /* how late this tick came; 0 = on time */
@@ -187,6 +209,13 @@ struct pile_sample {
 	uint64_t looked_ns, recent_ns;
 	uint32_t n_workers;
 	struct pile_sample_worker workers[PILE_SAMPLE_WORKERS_MAX];
+	/* the last look at tasks and processors: this tick's when it is now_ns */
+	uint64_t load_ns;
+	uint32_t host_tasks,
+		host_tasks_limit; /* processes and threads of the host; the lower of pid_max, threads-max */
+	struct pile_sample_protected protected[PILE_PROTECT_MAX]; /* by the policy's order */
+	uint32_t n_throttled;
+	struct pile_sample_throttled throttled[PILE_SAMPLE_THROTTLED_MAX];
 	uint32_t n_evicted;
 	struct pile_sample_evicted evicted[PILE_SAMPLE_EVICTED_MAX];
 	uint32_t n_stopped;

@@ -16,12 +16,14 @@ int pile_sense_init(struct pile_sense *s)
 	s->meminfo_fd = open("/proc/meminfo", O_RDONLY | O_CLOEXEC);
 	if (s->meminfo_fd < 0)
 		return -errno;
+	pile_load_open(&s->load);
 	s->n_cpus = (uint32_t)MAX(sysconf(_SC_NPROCESSORS_ONLN), 1);
 	return 0;
 }
 
 void pile_sense_fini(struct pile_sense *s)
 {
+	pile_load_close(&s->load);
 	if (s->meminfo_fd >= 0)
 		close(s->meminfo_fd);
 	s->meminfo_fd = -1;
@@ -124,6 +126,7 @@ void pile_sense_tick(struct pile_sense *s, struct pile_kernel *k, struct pile_gr
 	s->growth.look = pile_look_sample(&s->look, g, now_ns, ret);
 	s->growth.hurry |= s->look.blind;
 	pile_growth_sample(&s->growth, k, now_ns, ret);
+	pile_load_sample(&s->load, g, now_ns, ret);
 	if (!s->settled_ns)
 		s->settled_ns = now_ns;
 	pile_doors_sample(s, k, g, ret);

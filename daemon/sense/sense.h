@@ -13,6 +13,7 @@
 #include "groups/groups.h"
 #include "kernel/kernel.h"
 #include "sense/growth.h"
+#include "sense/load.h"
 #include "sense/look.h"
 #include "sense/sample.h"
 
@@ -91,6 +92,7 @@ struct pile_sense {
 	uint64_t destinations_lost;
 	struct pile_growth growth;
 	struct pile_look look;
+	struct pile_load load;
 	uint32_t waits
 		[PILE_SENSE_WORKERS_MAX]; /* pids that wait on a dependency, by the last sweep; 0 = free */
 	uint32_t n_waits;

@@ -18,6 +18,8 @@
 #define PILE_FINGERPRINTS_MAX \
 	8 /* files whose hashes are shown: as many as the 500 series leave room for */
 #define PILE_FINGERPRINT_PATH_MAX 128
+#define PILE_PROTECT_MAX \
+	8 /* units whose waiting for a processor is a reason to throttle: sshd, logins, some more */
 #define PILE_LISTENERS_MAX 512	   /* listeners followed at once */
 #define PILE_DESTINATIONS_MAX 1024 /* (group, destination) pairs counted in the kernel */
 /* of those, as many as groups that the policy does not name may hold: anybody can open connects */
@@ -58,7 +60,7 @@
 #define PILE_SNAPSHOT_LISTENERS 256
 #define PILE_SNAPSHOT_EVENTS 256
 #define PILE_SNAPSHOT_EXPLAINS 64
-#define PILE_METRICS_DESTINATIONS 18
+#define PILE_METRICS_DESTINATIONS 17
 #define PILE_GAP_BUCKETS 6 /* times between two ticks */
 
 #endif

@@ -21,9 +21,9 @@ GROUP = SCHEMA["properties"]["groups"]["items"]
 # What a schema cannot say: two keys or two groups against each other, ranges of quantities, how YAML itself is written.
 BEYOND = {
     "two keys": ["baseline-over-cap", "deadline-hides-proof", "enforce-evict", "enforce-shed", "enforce-stop-cgroup",
-                 "enforce-stop-ssh", "workers-max-events"],
+                 "enforce-stop-ssh", "protect-throttled", "workers-max-events"],
     "two groups": ["claim-cgroup", "claim-cgroup-listen", "claim-mixed", "claim-mixed-inside", "claim-one-listen",
-                   "claim-slice", "claim-unit", "enforce-stop-part", "listen-twice", "name-twice"],
+                   "claim-slice", "claim-unit", "enforce-stop-part", "enforce-throttle", "listen-twice", "name-twice"],
     "two entries": ["exempt-twice", "fingerprint-twice", "shed-exempt-twice", "speaks-first-twice"],
     "ranges": ["budget-tiny", "cache-life-long", "dead-after-long", "dead-after-short", "deadline-short", "duration-huge",
                "notice-short", "probe-every-long", "reserve-tiny", "shed-share-all"],

@@ -54,6 +54,25 @@ void pile_memory_sample(struct pile_sense *s, struct pile_groups *g, uint64_t no
 	(void)ret;
 }
 
+void pile_load_open(struct pile_load *l)
+{
+	l->loadavg_fd = -1;
+}
+
+void pile_load_close(struct pile_load *l)
+{
+	(void)l;
+}
+
+void pile_load_sample(struct pile_load *l, const struct pile_groups *g, uint64_t now,
+		      struct pile_sample *ret)
+{
+	(void)l;
+	(void)g;
+	(void)now;
+	(void)ret;
+}
+
 bool pile_look_sample(struct pile_look *look, const struct pile_groups *g, uint64_t now,
 		      const struct pile_sample *seen)
 {

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * throttled.c: what rung 3 has turned and must turn back, whatever becomes of the guard: by itself each tick, by the next
+ * guard at its start, by `pileguardd --undo` (ExecStopPost=) after one that is gone.
+ */
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include "act/knob.h"
+#include "guard.h"
+
+static const char *what_became(int result)
+{
+	switch (result) {
+	case PILE_UNDONE_RESTORED:
+		return "is as it was before";
+	case PILE_UNDONE_TAKEN:
+		return "was set by somebody else meanwhile, and is left alone";
+	case PILE_UNDONE_GONE:
+		return "is gone, with its cgroup";
+	default:
+		return strerror(-result);
+	}
+}
+
+static const char *place_of(const struct pile_undo_entry *entry)
+{
+	return entry->unit[0] ? entry->unit : entry->path;
+}
+
+/* ---- the guard ---- */
+
+static void start_told(const struct pile_undo_entry *entry, int result, void *arg)
+{
+	pile_guard_say(arg, PILE_EVENT_THROTTLE, PILE_NO_GROUP,
+		       "%s: an earlier guard had set %s of %.100s: it %s", entry->group,
+		       pile_knob_property(entry->knob), place_of(entry), what_became(result));
+}
+
+void pile_throttled_start(struct pile_guard *g)
+{
+	char path[256];
+	int r;
+
+	pile_undo_path(g->options.socket_path, path, sizeof(path));
+	r = pile_act_throttles_open(&g->throttles, path, NULL);
+	if (r < 0) {
+		pile_guard_say(g, PILE_EVENT_TROUBLE, PILE_NO_GROUP,
+			       "%.150s cannot be kept (%s): nothing is throttled", path,
+			       strerror(-r));
+		return;
+	}
+	if (pile_undo_all(&g->throttles.undo, &g->manager, start_told, g) > 0)
+		pile_guard_say(
+			g, PILE_EVENT_TROUBLE, PILE_NO_GROUP,
+			"not all that an earlier guard has set is as it was: pileguardctl residue");
+}
+
+static void undone_tell(struct pile_guard *g, const struct pile_act_undone *undone, uint64_t now_ns)
+{
+	const struct pile_event *event =
+		pile_record_undone(&g->record, undone->explain_id,
+				   undone->result == PILE_UNDONE_TAKEN ? undone->now : NULL, now_ns,
+				   pile_clock_ns(CLOCK_REALTIME));
+
+	if (event)
+		pile_slow_say(&g->slow, event);
+}
+
+void pile_throttled_tick(struct pile_guard *g, uint64_t now_ns)
+{
+	for (uint32_t i = 0; i < g->throttles.n_undone; i++)
+		undone_tell(g, &g->throttles.undone[i], now_ns);
+	g->throttles.n_undone = 0;
+}
+
+/* ---- after a guard that is gone ---- */
+
+static bool guard_answers(const char *socket_path)
+{
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s", socket_path);
+	return fd >= 0 &&
+	       (connect(fd, (struct sockaddr *)&addr, sizeof(addr)) == 0 || errno == EAGAIN);
+}
+
+static void undo_told(const struct pile_undo_entry *entry, int result, void *arg)
+{
+	(void)arg;
+	printf("pileguardd: %s: %s of %s %s\n", entry->group, pile_knob_property(entry->knob),
+	       place_of(entry), what_became(result));
+}
+
+int pile_throttled_undo(const struct pile_options *options)
+{
+	static struct pile_manager manager;
+	struct pile_undo undo;
+	unsigned int left;
+	char path[256];
+	int r;
+
+	if (guard_answers(options->socket_path)) {
+		fprintf(stderr,
+			"pileguardd: a guard runs: pileguardctl disarm undoes what it does\n");
+		return PILE_EXIT_FAILURE;
+	}
+	pile_undo_path(options->socket_path, path, sizeof(path));
+	if (access(path, F_OK) < 0)
+		return PILE_EXIT_OK;
+	r = pile_undo_open(&undo, path, NULL);
+	if (r < 0) {
+		fprintf(stderr, "pileguardd: %s: %s\n", path, strerror(-r));
+		return PILE_EXIT_FAILURE;
+	}
+	pile_manager_open(&manager, NULL);
+	left = pile_undo_all(&undo, &manager, undo_told, NULL);
+	pile_manager_close(&manager);
+	pile_undo_close(&undo);
+	return left ? PILE_EXIT_FAILURE : PILE_EXIT_OK;
+}
