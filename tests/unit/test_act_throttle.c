@@ -73,8 +73,9 @@ static void drop_in_write(const char *name, uint64_t value)
 
 	mkdir(path_of("%s/control/%s", ""), 0755);
 	mkdir(path_of("%s/control/%s.d", UNIT), 0755);
-	snprintf(text, sizeof(text), value == UINT64_MAX ? "# systemd's\n[Service]\n%s=infinity\n"
-							 : "# systemd's\n[Service]\n%s=%llu\n",
+	snprintf(text, sizeof(text),
+		 value == UINT64_MAX ? "# systemd's\n[Service]\n%s=infinity\n"
+				     : "# systemd's\n[Service]\n%s=%llu\n",
 		 name, (unsigned long long)value);
 	put_text(path_of("%s/control/" UNIT ".d/50-%s.conf", name), text);
 }
@@ -214,7 +215,8 @@ static void cgroup_there_and_back(void **state)
 		step();
 		assert_int_equal(sample.n_throttled, 1);
 		assert_true(sample.throttled[0].on_ns > 0);
-		assert_int_equal(intend(PILE_INTENT_THROTTLE_OVER, knobs[i].knob, knobs[i].value), 0);
+		assert_int_equal(intend(PILE_INTENT_THROTTLE_OVER, knobs[i].knob, knobs[i].value),
+				 0);
 		assert_string_equal(text_of(path_of("%s" CGROUP "/%s", knobs[i].file)),
 				    knobs[i].was);
 		assert_int_equal(left(), 0);
@@ -462,11 +464,20 @@ static void unit_of_cgroup(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(cgroup_there_and_back), T(v1_and_periods),   T(cgroup_taken),
-		T(not_turned),		  T(cgroup_gone),      T(killed),
-		T(damaged),		  T(unit_there_and_back), T(unit_taken),
-		T(unit_drop_in_before),	  T(unit_race),	       T(unit_asked_again),
-		T(unit_over_at_once),	  T(unit_of_cgroup),
+		T(cgroup_there_and_back),
+		T(v1_and_periods),
+		T(cgroup_taken),
+		T(not_turned),
+		T(cgroup_gone),
+		T(killed),
+		T(damaged),
+		T(unit_there_and_back),
+		T(unit_taken),
+		T(unit_drop_in_before),
+		T(unit_race),
+		T(unit_asked_again),
+		T(unit_over_at_once),
+		T(unit_of_cgroup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
