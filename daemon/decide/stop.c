@@ -210,6 +210,8 @@ static void milder_note(struct pile_stops *stops, const struct pile_stop_context
 		const struct pile_intent *intent = &out->list[i];
 		bool acted = intent->kind == PILE_INTENT_BREAKER_OPEN ||
 			     intent->kind == PILE_INTENT_SHED_OPEN ||
+			     (intent->kind == PILE_INTENT_THROTTLE &&
+			      intent->why.throttle.knob == PILE_KNOB_TASKS) ||
 			     intent->kind == PILE_INTENT_EVICT ||
 			     (intent->kind == PILE_INTENT_EVICT_OVER &&
 			      intent->close_reason == PILE_CLOSE_ENDED);
