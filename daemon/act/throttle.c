@@ -51,7 +51,7 @@ static void unit_of(const struct pile_group *group, const struct pile_manager *m
 static int knob_read(const char *unit, const struct pile_why_throttle *why,
 		     struct pile_undo_entry *entry)
 {
-	uint64_t now;
+	uint64_t now = 0;
 	int r = pile_knob_read(entry->path, entry->was_text, sizeof(entry->was_text));
 
 	entry->was = UINT64_MAX;

@@ -242,6 +242,42 @@ static void update_groups(struct pile_decide *state, const struct pile_decide_vi
 	}
 }
 
+/* Rungs 3 to 5, the milder first: each sees what those before it want. */
+static void update_rungs(struct pile_decide *state, const struct pile_decide_view *view,
+			 uint64_t reserve_bytes, const struct pile_sample *sample, bool late,
+			 struct pile_intents *out)
+{
+	pile_throttles_update(&state->throttles,
+			      &(struct pile_throttle_context){
+				      .view = view,
+				      .sample = sample,
+				      .risk = state->risk,
+				      .late = late,
+				      .next_explain_id = &state->next_explain_id,
+			      },
+			      out);
+	pile_evicts_update(&state->evicts,
+			   &(struct pile_evict_context){
+				   .view = view,
+				   .sample = sample,
+				   .risk = state->risk,
+				   .reserve_bytes = reserve_bytes,
+				   .late = late,
+				   .next_explain_id = &state->next_explain_id,
+			   },
+			   out);
+	pile_stops_update(&state->stops,
+			  &(struct pile_stop_context){
+				  .view = view,
+				  .sample = sample,
+				  .risk = state->risk,
+				  .reserve_bytes = reserve_bytes,
+				  .late = late,
+				  .next_explain_id = &state->next_explain_id,
+			  },
+			  out);
+}
+
 void pile_decide_tick(struct pile_decide *state, const struct pile_decide_view *view,
 		      const struct pile_sample *sample, struct pile_intent *ret, uint32_t *ret_n)
 {
@@ -283,35 +319,7 @@ void pile_decide_tick(struct pile_decide *state, const struct pile_decide_view *
 			     &out);
 	update_groups(state, view, config, reserve_bytes, sample, late, &out);
 	pile_sheds_update(state, view, sample, late, &out);
-	pile_throttles_update(&state->throttles,
-			      &(struct pile_throttle_context){
-				      .view = view,
-				      .sample = sample,
-				      .risk = state->risk,
-				      .late = late,
-				      .next_explain_id = &state->next_explain_id,
-			      },
-			      &out);
-	pile_evicts_update(&state->evicts,
-			   &(struct pile_evict_context){
-				   .view = view,
-				   .sample = sample,
-				   .risk = state->risk,
-				   .reserve_bytes = reserve_bytes,
-				   .late = late,
-				   .next_explain_id = &state->next_explain_id,
-			   },
-			   &out);
-	pile_stops_update(&state->stops,
-			  &(struct pile_stop_context){
-				  .view = view,
-				  .sample = sample,
-				  .risk = state->risk,
-				  .reserve_bytes = reserve_bytes,
-				  .late = late,
-				  .next_explain_id = &state->next_explain_id,
-			  },
-			  &out);
+	update_rungs(state, view, reserve_bytes, sample, late, &out);
 	state->intents_lost += out.lost;
 	*ret_n = out.n;
 }

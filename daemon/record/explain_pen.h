@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * explain_pen.h: words into a caller's buffer; shared by explain_text.c, explain_line.c, explain_evict.c and explain_throttle.c only.
+ * explain_pen.h: words into a caller's buffer; shared by explain_text.c, explain_line.c and explain_RUNG.c only.
  * Pure: no clock, no allocation. Cuts what does not fit; the buffer is always terminated.
  */
 #pragma once

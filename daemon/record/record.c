@@ -199,18 +199,27 @@ static void ended_follow(struct pile_record *r, struct pile_explain *x,
 	}
 }
 
-static void throttled_take(struct pile_record *r, struct pile_explain *x,
-			   const struct pile_intent *intent)
+/* Rung 3: what is turned; and what came of it, while the terms stay. */
+static void throttle_follow(struct pile_record *r, struct pile_explain *x,
+			    const struct pile_intent *intent, const char *group, const char *unit,
+			    uint64_t now_ns, uint64_t realtime_ns)
 {
 	const struct pile_why_throttle *from = &intent->why.throttle;
 
-	r->useless_total += intent->close_reason == PILE_CLOSE_USELESS;
-	if (!x)
+	if (intent->kind == PILE_INTENT_THROTTLE) {
+		r->would_throttle_total += intent->blocked != PILE_BLOCKED_NO;
+		r->throttled_total += intent->blocked == PILE_BLOCKED_NO && !from->error;
+		explain_open(r, intent, group, unit, now_ns, realtime_ns);
 		return;
-	x->why.throttle.error = from->error;
-	x->why.throttle.on_ns = from->on_ns;
-	x->why.throttle.ratio_after_milli = from->ratio_after_milli;
-	x->why.throttle.tasks_after = from->tasks_after;
+	}
+	r->useless_total += intent->close_reason == PILE_CLOSE_USELESS;
+	if (x) {
+		x->why.throttle.error = from->error;
+		x->why.throttle.on_ns = from->on_ns;
+		x->why.throttle.ratio_after_milli = from->ratio_after_milli;
+		x->why.throttle.tasks_after = from->tasks_after;
+	}
+	ended_close(x, intent, now_ns);
 }
 
 static void explain_follow(struct pile_record *r, const struct pile_intent *intent,
@@ -241,14 +250,8 @@ static void explain_follow(struct pile_record *r, const struct pile_intent *inte
 		ended_follow(r, x, intent, group, unit, now_ns, realtime_ns);
 		break;
 	case PILE_INTENT_THROTTLE:
-		r->would_throttle_total += intent->blocked != PILE_BLOCKED_NO;
-		r->throttled_total +=
-			intent->blocked == PILE_BLOCKED_NO && !intent->why.throttle.error;
-		explain_open(r, intent, group, unit, now_ns, realtime_ns);
-		break;
 	case PILE_INTENT_THROTTLE_OVER:
-		throttled_take(r, x, intent);
-		ended_close(x, intent, now_ns);
+		throttle_follow(r, x, intent, group, unit, now_ns, realtime_ns);
 		break;
 	case PILE_INTENT_STAGE:
 		/* stages have an event; an episode of their own only when the intent names one */

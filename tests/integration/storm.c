@@ -29,7 +29,7 @@
 
 static struct {
 	_Atomic int made, failed, over;
-} *shared;
+} * shared;
 
 static int64_t now_ns(clockid_t clock)
 {

@@ -64,9 +64,10 @@ class Box:
         write(f"{self.pids}{self.name}/pids.max", OUTER)
 
     def file(self, part, name):
-        """pids.max, weight or quota of a part."""
+        """pids.max, or the weight, of a part."""
         root = self.pids if name.startswith("pids") else self.cpu
-        name = {"weight": "cpu.weight" if self.v2 else "cpu.shares", "quota": "cpu.max" if self.v2 else "cpu.cfs_quota_us"}.get(name, name)
+        if name == "weight":
+            name = "cpu.weight" if self.v2 else "cpu.shares"
         return f"{root}{self.name}/{part}/{name}"
 
     def weigh(self, part, weight):
@@ -156,7 +157,8 @@ class Fixture(unittest.TestCase):
 
     def knobs_left(self):
         """By pileguardctl residue, which asks nobody: knobs that are in the record."""
-        done = subprocess.run([f"{BUILD}/pileguardctl", "--socket", self.guard.socket, "residue"], capture_output=True, text=True, check=False)
+        done = subprocess.run([f"{BUILD}/pileguardctl", "--socket", self.guard.socket, "residue"], capture_output=True, text=True,
+                              check=False)
         return [line for line in done.stdout.splitlines() if line.startswith("left: knob")]
 
 
@@ -177,7 +179,8 @@ class ForkStorm(Fixture):
         self.assertEqual(read(self.box.file("other", "pids.max")), "max")
         other = self.start("other", "fork", 50, 20, 2)
         self.assertIn("made 20 failed 0", other.communicate(timeout=20)[0])
-        self.assertRegex(self.guard.events("throttle", "www")[0]["text"], r"^www: \d+ tasks come a second, \d+ now: .* TasksMax=\d+ for \d+ s at most\.")
+        self.assertRegex(self.guard.events("throttle", "www")[0]["text"],
+                         r"^www: \d+ tasks come a second, \d+ now: .* TasksMax=\d+ for \d+ s at most\.")
         self.assertEqual(self.guard.group("www")["throttle"]["tasks_max"], cap)
         self.assertEqual(self.guard.get("status")["throttle"]["throttles"], 1)
         FIGURES[f"fork storm of {RATE}/s, {OUTER} allowed: tasks when it was capped"] = x["throttle"]["tasks"]
@@ -233,13 +236,14 @@ class ForkStorm(Fixture):
             self.assertEqual(len(self.knobs_left()), 1)
             if again:
                 break
-            done = subprocess.run([f"{BUILD}/pileguardd", "--undo", "--socket", self.guard.socket], capture_output=True, text=True, check=False)
+            done = subprocess.run([f"{BUILD}/pileguardd", "--undo", "--socket", self.guard.socket], capture_output=True, text=True,
+                                  check=False)
             self.assertEqual((done.returncode, done.stderr), (0, ""))
             self.assertRegex(done.stdout, r"^pileguardd: www: TasksMax of .*/pids.max is as it was before\n$")
             self.assertEqual(read(self.box.file("storm", "pids.max")), "max")
             self.assertEqual(self.knobs_left(), [])
-            for p in self.processes:
-                p.kill()
+            self.end()
+            self.processes = []
             until(lambda: self.box.tasks() == 0, 10, "the storm is over")
             self.guard = self.world.guard(self.policy(self.enforce))
             self.calm()
@@ -353,7 +357,7 @@ class SpinnersRed(Spinners):
 
     def test_weight(self):
         idle = self.logins(5)
-        self.start("storm", "spin", self.SPIN, 14)
+        self.start("storm", "spin", self.SPIN, 40)
         self.logins(4)
         x = until(lambda: next(iter(self.throttles("cpu_weight")), None), 10, "told")
         slow = self.logins(5)
