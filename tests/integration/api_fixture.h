@@ -121,6 +121,13 @@ static inline void fixture_groups(struct pile_snapshot_half *half)
 	g->sample.p99_ns = 49 * NS_PER_MS;
 	g->sample.workers = 3;
 	g->sample.memory_bytes = 31ULL << 20;
+	g->sample.tasks = 5;
+	g->sample.cpu_ns = 1204 * NS_PER_SEC;
+	g->throttle_tasks = 313;
+	g->throttle_weight = 10;
+	g->throttle_quota_us = 1500000;
+	g->throttle_explain_id = 20;
+	g->cpu_permille = 940;
 
 	g = fixture_group(half, "node-push", "node-push.service");
 	g->learned_long_poll = true;
@@ -202,6 +209,35 @@ static inline struct pile_explain fixture_explain(void)
 		.refuse_errno = ECONNREFUSED,
 	};
 
+	return x;
+}
+
+/** Rung 3: a weight, because sshd waited. */
+static inline struct pile_explain fixture_throttle(void)
+{
+	struct pile_explain x = {
+		.id = 20,
+		.kind = PILE_INTENT_THROTTLE,
+		.group = "nginx",
+		.unit = "nginx.service",
+		.why.exhaustion_ns = UINT64_MAX,
+		.why.throttle = { .knob = PILE_KNOB_WEIGHT,
+				  .value = 10,
+				  .was = UINT64_MAX,
+				  .for_ns = 61 * NS_PER_SEC,
+				  .tasks = 133,
+				  .protected_name = "ssh.service",
+				  .waited_ns = 640 * NS_PER_MS,
+				  .ran_ns = 160 * NS_PER_MS,
+				  .span_ns = NS_PER_SEC,
+				  .ratio_milli = 4000,
+				  .calm_milli = 100,
+				  .cpu_permille = 940 },
+	};
+	struct pile_explain like = fixture_explain();
+
+	x.opened_ns = like.opened_ns;
+	x.opened_realtime_ns = like.opened_realtime_ns;
 	return x;
 }
 
@@ -295,6 +331,7 @@ static inline void fixture_fill(struct pile_snapshot_half *half)
 	fixture_event(half, PILE_EVENT_OPEN, 17, "www",
 		      "www: 10.9.0.2:3306 is dead: connects refused. explain 17");
 	half->explains[half->n_explains++] = fixture_explain();
+	half->explains[half->n_explains++] = fixture_throttle();
 	half->policy_text_len = sizeof(policy) - 1;
 	memcpy(half->policy_text, policy, sizeof(policy));
 }

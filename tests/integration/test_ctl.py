@@ -70,6 +70,7 @@ class Golden(unittest.TestCase):
         self.check("events", "events")
         self.check("explain", "explain", "17")
         self.check("explain-narrow", "explain", "17", columns=72)
+        self.check("explain-throttle", "explain", "20")
         self.check("explain-unknown", "explain", "4", status=1)
         self.check("policy-show", "policy", "show")
         self.check("help", "help")
