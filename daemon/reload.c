@@ -119,6 +119,10 @@ static void policy_commit(struct pile_guard *g, const struct pile_policy *policy
 	pile_growth_policy(&g->sense.growth, policy->leak_notice_ns);
 	g->sense.look.reserve_bytes = policy->memory_reserve_bytes;
 	pile_load_protect(&g->sense.load, policy);
+	/* by place: what was learned of another unit is nothing */
+	if (g->view.n_protect != policy->n_protect ||
+	    memcmp(g->view.protect, policy->protect, sizeof(g->view.protect)) != 0)
+		memset(&g->decide.throttles.starves, 0, sizeof(g->decide.throttles.starves));
 	g->view.n_protect = policy->n_protect;
 	memcpy(g->view.protect, policy->protect, sizeof(g->view.protect));
 	pile_groups_apply(&g->groups, &g->kernel, &g->policy, now_ns, pile_tick_group, g);

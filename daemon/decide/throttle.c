@@ -8,7 +8,9 @@
 #include "pileguard/abi.h"
 #include "util/macro.h"
 
-#define JITTER_PERMILLE 200	   /* hosts of a fleet let go at different moments */
+#define JITTER_PERMILLE 200 /* hosts of a fleet let go at different moments */
+#define SETTLE_NS NS_PER_SEC
+#define TASKS_SLACK 8		   /* threads that ended, and others that came, between two reads */
 #define APPLY_NS (15 * NS_PER_SEC) /* systemd answers within ten, or act tells that it did not */
 
 void pile_throttles_forget(struct pile_throttles *t, uint32_t group)
@@ -198,8 +200,8 @@ static enum pile_close_reason over(struct pile_throttle *e, const struct pile_th
 }
 
 /*
- * Once, some seconds after it came into force. A cap on tasks has helped where there are no more than it says; a quota
- * where the protected wait half as much as before, or not enough to be called suffering.
+ * Once, some seconds after it came into force. A cap on tasks has helped where no more have come than it says, or than
+ * there were when it came (more than it says: nobody is ended); a quota where the protected wait half as much as before, or not enough to be called suffering.
  */
 static bool is_useless(struct pile_throttle *e, const struct pile_throttles *t,
 		       const struct pile_throttle_context *ctx)
@@ -213,7 +215,8 @@ static bool is_useless(struct pile_throttle *e, const struct pile_throttles *t,
 		if (ctx->sample->now_ns < judge_ns)
 			return false;
 		e->judged = true;
-		return ctx->sample->groups[e->group].tasks > e->value;
+		return ctx->sample->groups[e->group].tasks >
+		       MAX(e->value, e->tasks_on) + TASKS_SLACK;
 	}
 	if (e->knob != PILE_KNOB_QUOTA || w->to_ns < judge_ns)
 		return false;
@@ -226,6 +229,8 @@ static void follow(struct pile_throttle *e, const struct pile_throttles *t,
 {
 	if (!e->on_ns && !e->blocked)
 		return;
+	if (e->on_ns && sample->now_ns < e->on_ns + SETTLE_NS)
+		e->tasks_on = sample->groups[e->group].tasks;
 	e->tasks_most = MAX(e->tasks_most, sample->groups[e->group].tasks);
 	if (window && t->starves.last.from_ns >= e->on_ns)
 		e->ratio_least_milli = MIN(e->ratio_least_milli, t->starves.last.ratio_milli);

@@ -101,6 +101,8 @@ struct pile_throttle {
 	uint64_t value;
 	uint32_t ratio_milli; /* when it was decided */
 	uint32_t ratio_least_milli, tasks_most;
+	uint32_t
+		tasks_on; /* a moment after it came into force: systemd writes the cgroup's file when it gets to it */
 	bool judged;
 };
 

@@ -298,6 +298,38 @@ static void test_switches(void **state)
 	assert_int_equal(intent->blocked, PILE_BLOCKED_DISARMED);
 }
 
+/* systemd was late: there are more than the cap says. No more come: it helps. They do: it is not in force. */
+static void test_storm_useless(void **state)
+{
+	struct fixture *f = *state;
+	struct pile_intent *intent;
+
+	for (int grows = 0; grows < 2; grows++) {
+		tasks = 20;
+		forks = 0;
+		for (int i = 0; i < 10; i++)
+			step(f);
+		forks = 400;
+		intent = throttled(f, 10 * SECOND);
+		assert_non_null(intent);
+		in_force(f, intent->explain_id);
+		assert_null(over(f, 9)); /* 360 more */
+		forks = grows ? 100 : 0;
+		intent = over(f, 4 * SECOND);
+		if (grows)
+			assert_int_equal(intent->close_reason, PILE_CLOSE_USELESS);
+		else
+			assert_null(intent);
+		f->view.disarmed = true;
+		step(f);
+		f->view.disarmed = false;
+		f->sample.n_throttled = 0;
+		forks = 0;
+		for (int i = 0; i < 5; i++)
+			step(f);
+	}
+}
+
 /* Another hand, a knob that cannot be turned: over, and not again for a minute. */
 static void test_taken(void **state)
 {
@@ -607,20 +639,21 @@ static void test_stop(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(test_storm),	      T(test_storm_fast),
-		T(test_storm_host),   T(test_storm_of_another),
-		T(test_bursts),	      T(test_declared_pool),
-		T(test_level),	      T(test_storm_late),
-		T(test_time),	      T(test_switches),
-		T(test_taken),	      T(test_not_done),
-		T(test_blocked),      T(test_found),
-		T(test_weight),	      T(test_severe),
-		T(test_quota),	      T(test_useless),
-		T(test_busy),	      T(test_compile_job),
-		T(test_burst),	      T(test_learned),
-		T(test_noise),	      T(test_protected_restarts),
-		T(test_late_windows), T(test_who),
-		T(test_gone),	      T(test_stop),
+		T(test_storm),	       T(test_storm_fast),
+		T(test_storm_host),    T(test_storm_of_another),
+		T(test_bursts),	       T(test_declared_pool),
+		T(test_level),	       T(test_storm_late),
+		T(test_time),	       T(test_switches),
+		T(test_taken),	       T(test_not_done),
+		T(test_blocked),       T(test_found),
+		T(test_weight),	       T(test_severe),
+		T(test_quota),	       T(test_useless),
+		T(test_busy),	       T(test_compile_job),
+		T(test_burst),	       T(test_learned),
+		T(test_noise),	       T(test_protected_restarts),
+		T(test_late_windows),  T(test_who),
+		T(test_gone),	       T(test_stop),
+		T(test_storm_useless),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
