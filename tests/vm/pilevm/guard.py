@@ -125,4 +125,4 @@ def actions(status):
         return None
     return {name: status["fail_fast"][name] for name in COUNTED} | {
         "connections_refused": status["shed"]["connections_refused_total"], "workers_evicted": status["evict"]["workers_evicted_total"],
-        "services_stopped": status["stop"]["services_stopped_total"]}
+        "throttled": status["throttle"]["throttled_total"], "services_stopped": status["stop"]["services_stopped_total"]}
