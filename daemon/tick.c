@@ -164,6 +164,7 @@ void pile_tick_view(struct pile_guard *g, bool whole)
 			continue;
 		to->foreign = from->foreign;
 		to->named = from->configured;
+		to->placed = from->cgroup_id != 0;
 		if (whole)
 			to->config = from->config;
 		to->gate_ready = pile_act_gate_ready(&g->act, &g->groups, i);
@@ -490,8 +491,10 @@ static void manager_take(struct pile_guard *g)
 		case PILE_MANAGER_STOPS:
 			heard = pile_act_stops_result(&g->stops, &result);
 			break;
-		case PILE_MANAGER_THROTTLE:
 		case PILE_MANAGER_PLACE:
+			pile_placing_result(g, &result);
+			break;
+		case PILE_MANAGER_THROTTLE:
 			break;
 		}
 		if (heard)
@@ -515,6 +518,7 @@ void pile_tick(struct pile_guard *g)
 	pile_kernel_ticked(&g->kernel, now_ns);
 	pile_command_tick(g, now_ns);
 	pile_selftest_tick(g, now_ns);
+	pile_placing_tick(g, now_ns);
 	pile_groups_check(&g->groups, &g->kernel, now_ns, pile_tick_group, g);
 	discover(g, now_ns);
 	if (g->posture_due || (g->posture_again_ns && now_ns >= g->posture_again_ns))

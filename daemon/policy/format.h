@@ -22,7 +22,7 @@ struct pile_format_rung {
 #define PILE_FORMAT_RUNGS 4
 extern const struct pile_format_rung pile_format_rungs[PILE_FORMAT_RUNGS];
 
-#define PILE_FORMAT_KEYS 21
+#define PILE_FORMAT_KEYS 23
 
 /** One key of a group and how its value is written (YAML, on one line). */
 struct pile_format_key {

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * undo.h: the record of what was placed: which process, of which group, and where it came from. It lies on /run, which
+ * has the same life as cgroups, and is written before anything is moved.
+ * Plain data of fixed size, owned by the caller; reading and writing the file may block; never logs. Part of
+ * pileguardctl too, which undoes by it where the guard may not.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "act/trees.h"
+#include "policy/policy.h"
+
+#define PILE_UNDO_FILE "placed"	      /* beside the stats socket */
+#define PILE_UNDO_RUN_FILE "placed.run" /* what pileguardctl run has started: a line each, only added to */
+#define PILE_UNDO_MAX 2048 /* processes that were moved; their children are born inside, and take no place */
+#define PILE_UNDO_ORIGINS_MAX 64
+/* a line: pid, start, placed, word, group, origin (each byte of it escaped) */
+#define PILE_UNDO_TEXT_MAX (PILE_UNDO_MAX * (80 + PILE_NAME_MAX) + PILE_UNDO_ORIGINS_MAX * PILE_CGROUP_MAX)
+
+struct pile_undo_entry {
+	uint32_t pid;
+	uint16_t origin; /* index */
+	bool hand;	 /* somebody has moved it out since: left alone */
+	uint64_t start_ticks, placed_ticks;
+	char group[PILE_NAME_MAX];
+};
+
+struct pile_undo {
+	uint32_t n, n_origins;
+	struct pile_undo_entry entries[PILE_UNDO_MAX];
+	char origins[PILE_UNDO_ORIGINS_MAX][PILE_CGROUP_MAX];
+};
+
+/** pile_undo_add - one more. Returns it, or NULL: there is no room. */
+struct pile_undo_entry *pile_undo_add(struct pile_undo *u, const char *group, uint32_t pid,
+				      uint64_t start_ticks, uint64_t placed_ticks,
+				      const char *origin);
+
+/** pile_undo_find - by number and start; NULL: it was not moved. */
+struct pile_undo_entry *pile_undo_find(struct pile_undo *u, uint32_t pid, uint64_t start_ticks);
+
+/** pile_undo_drop - forget entries that @gone says of; the rest moves up. Returns how many went. */
+uint32_t pile_undo_drop(struct pile_undo *u,
+			bool (*gone)(const struct pile_undo_entry *entry, void *arg), void *arg);
+
+/**
+ * pile_undo_parse - @text is a record; it is cut at its line ends
+ * Lines that make no sense (a name that is no group's, a path that is none, too many) are passed over: who can write
+ * there is root, and what is not known is not moved. Returns how many were.
+ */
+uint32_t pile_undo_parse(char *text, struct pile_undo *ret);
+
+/** pile_undo_format - returns the text's length, 0 when nothing is recorded. */
+size_t pile_undo_format(const struct pile_undo *u, char *buf, size_t size);
+
+/** pile_undo_load - no file is an empty record. Returns 0 or negative errno. */
+int pile_undo_load(const char *path, struct pile_undo *ret);
+
+/** pile_undo_save - aside, then in its place; an empty record has no file. Returns 0 or negative errno. */
+int pile_undo_save(const char *path, const struct pile_undo *u);
+
+/**
+ * pile_undo_back - all processes of a group back to where they came from, and its cgroup removed
+ * A child goes where the nearest above it goes that is recorded; what pileguardctl run has started (@run_path lists
+ * it), and its children, stay. Processes that somebody moved out are not touched. Returns how many stay, or negative
+ * errno. Of @u nothing is taken.
+ */
+int pile_undo_back(const struct pile_trees *t, struct pile_undo *u, const char *group,
+		   const char *run_path);
