@@ -116,6 +116,19 @@ static uint32_t matched_group(const struct pile_groups *g, uint32_t tgid)
 		       : PILE_NO_GROUP;
 }
 
+/* ... or in whose cgroup it was placed meanwhile. */
+static uint32_t matched_to(const struct pile_groups *g, const struct pile_bpf_record_listener *rec)
+{
+	uint32_t group = matched_group(g, rec->tgid);
+
+	for (uint32_t i = 0; group == PILE_NO_GROUP && i < g->n_groups; i++)
+		if (g->groups[i].used && g->groups[i].configured &&
+		    pile_policy_matches(&g->groups[i].config) &&
+		    g->groups[i].cgroup_id == rec->cgroup_id)
+			group = i;
+	return group;
+}
+
 /* Of a listener that was another's before a process that matches was met with it. */
 static uint32_t claimed_group(const struct pile_groups *g, uint64_t cookie)
 {
@@ -340,8 +353,8 @@ static void listener_see(const struct pile_bpf_record *record, void *arg)
 	l->epoch = w->g->epoch;
 	l->backlog = rec->backlog;
 	l->tgid = rec->tgid;
-	group = matched_group(w->g, rec->tgid);
-	if (group != PILE_NO_GROUP && !w->g->groups[l->group].configured &&
+	group = w->g->groups[l->group].configured ? PILE_NO_GROUP : matched_to(w->g, rec);
+	if (group != PILE_NO_GROUP &&
 	    (!w->g->groups[group].config.listen.family ||
 	     pile_endpoint_matches(&w->g->groups[group].config.listen, &l->endpoint)))
 		claim(w->g, l, group);
