@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -219,6 +220,9 @@ static void started_load(const char *path, struct started *ret)
 	FILE *file = fopen(path, "re");
 
 	ret->n = 0;
+	/* whoever writes to it does so in place */
+	if (file)
+		(void)flock(fileno(file), LOCK_SH);
 	while (file && ret->n < RUNS_MAX && fscanf(file, "%u %llu %*s", &pid, &start) == 2) {
 		ret->runs[ret->n].pid = pid;
 		ret->runs[ret->n++].start_ticks = start;
