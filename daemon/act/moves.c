@@ -112,6 +112,8 @@ int pile_moves_back(const struct pile_trees *t, const struct pile_moving *m, con
 		one = put_above(&t->trees[i], m->pid, i ? "/" : origin);
 		r = r ? r : one;
 	}
-	/* whoever has its number by now was in the group's cgroup as well, or was not moved */
-	return pile_moves_still(m) ? r : -ESRCH;
+	if (pile_moves_still(m))
+		return r;
+	pile_moves_mend(t, m->pid, origin);
+	return -ESRCH;
 }

@@ -18,8 +18,8 @@
 #define PILE_UNDO_RUN_FILE "placed.run" /* what pileguardctl run has started: a line each, only added to */
 #define PILE_UNDO_MAX 2048 /* processes that were moved; their children are born inside, and take no place */
 #define PILE_UNDO_ORIGINS_MAX 64
-/* a line: pid, start, placed, word, group, origin (each byte of it escaped) */
-#define PILE_UNDO_TEXT_MAX (PILE_UNDO_MAX * (80 + PILE_NAME_MAX) + PILE_UNDO_ORIGINS_MAX * PILE_CGROUP_MAX)
+/* each entry is a line: pid, start, placed, word, group, origin */
+#define PILE_UNDO_TEXT_MAX (PILE_UNDO_MAX * (64 + PILE_NAME_MAX + PILE_CGROUP_MAX))
 
 struct pile_undo_entry {
 	uint32_t pid;
