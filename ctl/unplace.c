@@ -86,6 +86,7 @@ int pile_unplace_command(const struct pile_ctl *ctl)
 	const char *result = getenv("SERVICE_RESULT");
 	struct pile_trees trees;
 	char path[300], mount[256];
+	uint32_t before;
 	int r = undo ? 0 : -ENOMEM;
 
 	/* run by the unit when the guard has ended: of one that did not end by itself the next takes all over */
@@ -94,17 +95,17 @@ int pile_unplace_command(const struct pile_ctl *ctl)
 	pile_unplace_path(ctl, PILE_UNDO_FILE, path, sizeof(path));
 	if (r == 0)
 		r = pile_undo_load(path, undo);
-	if (r == 0 && undo->n)
+	if (r == 0)
 		r = pile_unplace_mount(mount, sizeof(mount));
 	if (r < 0) {
 		fprintf(stderr, "%s: %s\n", path, strerror(-r));
 		return PILE_EXIT_FAILURE;
 	}
-	if (!undo->n)
-		return PILE_EXIT_OK;
 	pile_trees_find(&trees, mount, sd_booted() > 0);
+	before = undo->n;
 	r = groups_back(ctl, &trees, undo);
-	if (r == 0)
-		r = pile_undo_save(path, undo);
+	if (undo->n < before)
+		r = r ? r : pile_undo_save(path, undo);
+	pile_trees_sweep(&trees);
 	return r < 0 ? PILE_EXIT_FAILURE : PILE_EXIT_OK;
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "act/trees.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <libcgroup.h>
@@ -12,6 +13,7 @@
 #include <unistd.h>
 
 #include "groups/proc.h"
+#include "policy/policy.h"
 #include "util/macro.h"
 
 #define PATH_SIZE (PILE_CGROUP_MAX + 300)
@@ -146,6 +148,31 @@ int pile_trees_remove(const struct pile_trees *t, const char *cgroup)
 			(void)rmdir(path);
 	}
 	return r;
+}
+
+uint32_t pile_trees_sweep(const struct pile_trees *t)
+{
+	char path[PATH_SIZE], inner[PATH_SIZE + 256];
+	struct dirent *entry;
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < t->n; i++) {
+		DIR *dir;
+
+		path_format(&t->trees[i], "/" PILE_PLACE_SLICE, "", path);
+		dir = opendir(path);
+		while (dir && (entry = readdir(dir))) {
+			if (strncmp(entry->d_name, PILE_PLACE_PREFIX, strlen(PILE_PLACE_PREFIX)))
+				continue;
+			/* the kernel refuses while somebody is in it */
+			snprintf(inner, sizeof(inner), "%s/%s", path, entry->d_name);
+			n += rmdir(inner) == 0;
+		}
+		if (dir)
+			closedir(dir);
+		(void)rmdir(path);
+	}
+	return n;
 }
 
 /* "7:pids:/a": the line of this tree, where several controllers may stand together. */

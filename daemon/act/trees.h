@@ -42,6 +42,9 @@ int pile_trees_make(const struct pile_trees *t, const char *cgroup);
  */
 int pile_trees_remove(const struct pile_trees *t, const char *cgroup);
 
+/** pile_trees_sweep - cgroups that groups were placed in, and nobody is in any more. Returns how many went. */
+uint32_t pile_trees_sweep(const struct pile_trees *t);
+
 /** pile_trees_where - the cgroup of a process in this tree. Returns 0 or negative errno. */
 int pile_trees_where(const struct pile_tree *tree, uint32_t pid, char *ret, size_t size);
 

@@ -297,5 +297,104 @@ class Acting(Fixture):
         until(lambda: guard.group(self.name)["requests"]["answered_total"] >= 10, 5, "counted")
 
 
+class Run(Fixture):
+    def ctl(self, guard, *argv, **kwargs):
+        kwargs.setdefault("stdin", subprocess.DEVNULL)
+        return subprocess.run([f"{BUILD}/pileguardctl", "--socket", guard.socket, *argv], capture_output=True, text=True,
+                              check=False, timeout=30, **kwargs)
+
+    def run_in(self, guard, name, *argv, **kwargs):
+        return self.ctl(guard, "run", "--group", name, "--file", guard.policy_path, "--", *argv, **kwargs)
+
+    def test_becomes_the_command(self):
+        """Inside from its first instruction; status, input, environment and signals are its own."""
+        guard = self.world.guard(policy(self.rule(), mode="observe"))   # no match is needed, nor a mode that acts
+        p = self.run_in(guard, self.name, "sh", "-c", 'grep ^0:: /proc/self/cgroup; echo "$X"; exit 7',
+                        env={**os.environ, "X": "its own"})
+        self.assertEqual((p.returncode, p.stdout), (7, f"0::{self.placed}\nits own\n"), p.stderr)
+        p = self.run_in(guard, self.name, "sh", "-c", "kill -TERM $$")
+        self.assertEqual(p.returncode, -signal.SIGTERM)
+        self.assertEqual(self.run_in(guard, self.name, "/nonexistent").returncode, 127)
+        self.assertEqual(self.run_in(guard, self.name, "/etc/passwd").returncode, 126)
+        with open("/etc/hostname", encoding="utf-8") as f:
+            p = self.run_in(guard, self.name, "cat", stdin=f)
+        self.assertEqual(p.returncode, 0)
+        self.assertNotEqual(p.stdout, "")
+        guard.stop()
+        self.assertEqual(self.ctl(guard, "unplace").returncode, 0, "takes the empty cgroup away")
+
+    def test_refused(self):
+        """What cannot be is said, and nothing is started."""
+        self.world.cgroup("mine")
+        groups = {**self.rule(), "mine": {"cgroup": self.world.cgroup_name("mine")}, "a-unit": {"unit": "x.service"},
+                  "nowhere": {"cgroup": "/pgtest-nowhere"}, "seen": {"match": "{exe: /bin/nonexistent}"}}
+        guard = self.world.guard(policy(groups))
+        for name, word in (("none", "no such group"), ("a-unit", "systemctl start"), ("seen", "place: no"), ("nowhere", "No such file")):
+            p = self.run_in(guard, name, "echo", "started")
+            self.assertEqual((p.returncode, p.stdout), (125, ""), name)
+            self.assertIn(word, p.stderr)
+            self.assertIn("nothing was started", p.stderr)
+        self.assertEqual(self.ctl(guard, "run", "--", "true").returncode, 125)
+        self.assertEqual(self.ctl(guard, "run", "--group", self.name).returncode, 2)
+        p = self.run_in(guard, "mine", "grep", "^0::", "/proc/self/cgroup")
+        self.assertEqual(p.stdout, f"0::{self.world.cgroup_name('mine')}\n")
+        p = self.run_in(guard, self.name, "echo", "started", user=65534, group=65534, extra_groups=[])
+        self.assertEqual((p.returncode, p.stdout), (125, ""))
+        guard.stop()
+        p = self.run_in(guard, self.name, "grep", "^0::", "/proc/self/cgroup")
+        self.assertEqual(p.stdout, f"0::{self.placed}\n", "without a guard the files say which groups there are")
+        self.ctl(guard, "unplace")
+
+    def test_stays(self):
+        """What was started inside, and its children, stay there when all that was placed goes back."""
+        guard = self.world.guard(policy(self.rule()))
+        moved = self.sleeper()
+        until(lambda: self.inside(moved.pid), 5, "placed")
+        p = subprocess.Popen([f"{BUILD}/pileguardctl", "--socket", guard.socket, "run", "--group", self.name, "--", "sh", "-c",
+                              "sleep 60 & echo $!; wait"], stdout=subprocess.PIPE, text=True)
+        child = int(p.stdout.readline())
+        self.addCleanup(lambda: (p.kill(), p.wait(), p.stdout.close()))
+        self.assertTrue(self.inside(p.pid, child))
+        self.assertEqual(guard.stop(), 0)
+        self.assertEqual(where(moved.pid), "/")
+        self.assertTrue(self.inside(p.pid, child))
+        self.assertIn("started inside", guard.said())
+        os.kill(child, signal.SIGKILL)
+        p.wait()
+        until(lambda: not members(self.world.mount + self.placed), 5, "empty")
+        self.assertEqual(self.ctl(guard, "unplace").returncode, 0)
+
+    def test_unplace(self):
+        """By hand, of a guard that was killed: back, by the record; and the guard that comes does not take them again."""
+        p = self.sleeper()
+        guard = self.world.guard(policy(self.rule()))
+        until(lambda: self.inside(p.pid), 5, "placed")
+        guard.stop(signal.SIGKILL)
+        done = self.ctl(guard, "unplace", "other")
+        self.assertEqual((done.returncode, done.stdout), (0, ""))
+        self.assertTrue(self.inside(p.pid))
+        done = self.ctl(guard, "unplace")
+        self.assertEqual((done.returncode, done.stdout), (0, f"{self.name}: back where they were\n"))
+        self.assertEqual(where(p.pid), "/")
+        self.assertEqual(self.record(guard), "")
+
+    def test_unplace_beside_a_guard(self):
+        """While the guard runs it is the operator's hand: nobody is moved in again."""
+        p = self.sleeper()
+        guard = self.world.guard(policy(self.rule()))
+        until(lambda: self.inside(p.pid), 5, "placed")
+        self.assertEqual(self.ctl(guard, "unplace").returncode, 0)
+        time.sleep(12)
+        self.assertEqual(where(p.pid), "/")
+
+
+class Numbers(unittest.TestCase):
+    def test_reused(self):
+        """A number that becomes another process's between the look and the write (clone3, set_tid)."""
+        done = subprocess.run([f"{BUILD}/tests/moves"], capture_output=True, text=True, check=False, timeout=60)
+        self.assertEqual(done.returncode, 0, done.stdout)
+        self.assertIn("1..11", done.stdout)
+
+
 if __name__ == "__main__":
     unittest.main(verbosity=2)
