@@ -76,6 +76,15 @@ static bool user_find(const char *user, uint32_t *ret)
 	return true;
 }
 
+/* As PID 1 sees it: the guard's own unit has no /home, and a /tmp of its own. */
+static bool exe_find(const char *exe, struct stat *ret)
+{
+	char path[PILE_MATCH_EXE_MAX + 16];
+
+	snprintf(path, sizeof(path), "/proc/1/root%s", exe);
+	return stat(path, ret) == 0 || stat(exe, ret) == 0;
+}
+
 /* A program that is replaced by an upgrade is another file: processes of the old one match no more, and stay placed. */
 static void names_find(struct pile_place *p, bool users)
 {
@@ -86,7 +95,7 @@ static void names_find(struct pile_place *p, bool users)
 
 		if (users && rule->match.user[0])
 			rule->has_uid = user_find(rule->match.user, &rule->uid);
-		rule->has_exe = rule->match.exe[0] && stat(rule->match.exe, &st) == 0;
+		rule->has_exe = rule->match.exe[0] && exe_find(rule->match.exe, &st);
 		if (rule->has_exe) {
 			rule->exe_dev = st.st_dev;
 			rule->exe_ino = st.st_ino;

@@ -5,6 +5,7 @@
 The workers' program is a copy of Python of the test's own: a rule that names it can match nobody else on this machine.
 """
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -59,6 +60,9 @@ class Fixture(unittest.TestCase):
                 guard.stop()
         left = subprocess.run(["find", "/sys/fs/cgroup", "-name", f"pileguard-{self.name}.scope"], capture_output=True, text=True,
                               check=False).stdout
+        for path in left.split():
+            with contextlib.suppress(OSError):
+                os.rmdir(path)
         self.assertEqual(left, "", "cgroups were left")
 
     def start(self, *argv, **kwargs):
@@ -82,6 +86,12 @@ class Fixture(unittest.TestCase):
 
     def inside(self, *pids):
         return all(where(pid) == self.placed for pid in pids)
+
+    @staticmethod
+    def residue(guard):
+        done = subprocess.run([f"{BUILD}/pileguardctl", "--json", "--socket", guard.socket, "residue"], capture_output=True, text=True,
+                              check=False)
+        return json.loads(done.stdout)
 
     def record(self, guard):
         with contextlib.suppress(FileNotFoundError), open(f"{guard.dir}/placed", encoding="utf-8") as f:
@@ -210,9 +220,13 @@ class Hands(Fixture):
         rule = {self.name: {"match": f"{{exe: {self.program}, cgroup: {home}}}", "place": "yes"}}
         guard = self.world.guard(policy(rule))
         until(lambda: self.inside(p.pid), 5, "placed")
+        shown = self.residue(guard)
+        self.assertEqual([line for line in shown["left"] if "pileguard.slice" in line or guard.dir in line], [], "the guard's own")
         guard.stop(signal.SIGKILL)
         time.sleep(1)
         self.assertTrue(self.inside(p.pid), "nothing happens to it")
+        left = "\n".join(self.residue(guard)["left"])
+        self.assertIn(f"file {guard.dir}/placed", left)
         again = self.world.guard()
         late = self.sleeper()
         with open(f"{other}/cgroup.procs", "w", encoding="ascii") as f:
