@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* pileguardctl run: starts a command inside a group. This process itself goes there and then becomes the command: there is
+/* pileguardctl run: starts a command inside a group. This process goes there itself and then becomes the command: there is
  * no moment in which the command is elsewhere, and its exit status, signals, descriptors and environment are its own. */
 #include <errno.h>
 #include <fcntl.h>
@@ -24,7 +24,8 @@
 #define EXIT_NOT_FOUND 127
 
 #define SYSTEMD_SOCKET "unix:path=/run/systemd/private"
-#define SYSTEMD "org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager"
+#define SYSTEMD \
+	"org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager"
 #define ARRIVE_TRIES 200 /* of 25 ms: five seconds, for a PID 1 that is busy */
 #define RUN_TEXT_MAX 65536
 
@@ -94,8 +95,8 @@ static int scope_attach(sd_bus *bus, const char *unit, sd_bus_error *error)
 static int scope_start(sd_bus *bus, const char *unit, sd_bus_error *error)
 {
 	sd_bus_error_free(error);
-	return sd_bus_call_method(bus, SYSTEMD, "StartTransientUnit", error, NULL, "ssa(sv)a(sa(sv))",
-				  unit, "fail", 4, "Description", "s",
+	return sd_bus_call_method(bus, SYSTEMD, "StartTransientUnit", error, NULL,
+				  "ssa(sv)a(sa(sv))", unit, "fail", 4, "Description", "s",
 				  "API workers placed by pileguard", "Slice", "s", PILE_PLACE_SLICE,
 				  "Delegate", "b", 1, "PIDs", "au", 1, (uint32_t)getpid(), 0);
 }

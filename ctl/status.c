@@ -469,10 +469,9 @@ static void placement_show(const struct pile_ctl *ctl, const json_t *g)
 		 pile_value_format_text(g, "name", name, sizeof(name)),
 		 pile_value_number(placement, "outside"),
 		 pile_value_number(placement, "outside") == 1 ? "is" : "are",
-		 pile_value_format_text(placement,
-					pile_value_known(placement, "error") ? "error"
-									     : "outside_why",
-					why, sizeof(why)));
+		 pile_value_format_text(
+			 placement, pile_value_known(placement, "error") ? "error" : "outside_why",
+			 why, sizeof(why)));
 	pile_table_loud(ctl, line);
 }
 

@@ -18,7 +18,8 @@ void pile_unplace_path(const struct pile_ctl *ctl, const char *name, char *ret, 
 {
 	const char *slash = strrchr(ctl->socket, '/');
 
-	snprintf(ret, size, "%.*s%s", slash ? (int)(slash - ctl->socket) + 1 : 0, ctl->socket, name);
+	snprintf(ret, size, "%.*s%s", slash ? (int)(slash - ctl->socket) + 1 : 0, ctl->socket,
+		 name);
 }
 
 int pile_unplace_mount(char *ret, size_t size)

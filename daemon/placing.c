@@ -9,8 +9,10 @@
 #include "guard.h"
 #include "util/clock.h"
 
-#define MOVED_EVERY_NS (60 * NS_PER_SEC) /* one line for all that were placed meanwhile: a pool starts many */
-#define STAYS_EVERY_NS (600 * NS_PER_SEC) /* who stays outside may be anybody's, and change all the time */
+#define MOVED_EVERY_NS \
+	(60 * NS_PER_SEC) /* one line for all that were placed meanwhile: a pool starts many */
+#define STAYS_EVERY_NS \
+	(600 * NS_PER_SEC) /* who stays outside may be anybody's, and change all the time */
 
 int pile_placing_open(struct pile_guard *g)
 {
@@ -115,12 +117,28 @@ static void trouble_say(struct pile_guard *g, const struct pile_place_status *s,
 		return;
 	said->stay = s->stay;
 	said->stay_ns = now_ns;
-	pile_guard_say(g, PILE_EVENT_GROUP, slot, "%s: process %u matches and stays where it is: %s",
-		       s->group, s->stay_pid, pile_match_why(s->stay));
+	pile_guard_say(g, PILE_EVENT_GROUP, slot,
+		       "%s: process %u matches and stays where it is: %s", s->group, s->stay_pid,
+		       pile_match_why(s->stay));
 }
 
-static void news_say(struct pile_guard *g, const struct pile_place_news *news)
+/* Each look finds them again. */
+static bool news_again(struct pile_guard *g, enum pile_place_news_kind kind, uint64_t now_ns)
 {
+	uint64_t *at = &g->placing.news_ns[kind];
+
+	if (kind < PILE_PLACE_FULL)
+		return false;
+	if (*at && now_ns - *at < STAYS_EVERY_NS)
+		return true;
+	*at = now_ns;
+	return false;
+}
+
+static void news_say(struct pile_guard *g, const struct pile_place_news *news, uint64_t now_ns)
+{
+	if (news_again(g, news->kind, now_ns))
+		return;
 	switch (news->kind) {
 	case PILE_PLACE_WENT_BACK:
 		if (news->error)
@@ -134,15 +152,17 @@ static void news_say(struct pile_guard *g, const struct pile_place_news *news)
 				       news->n ? ", but for those that were started inside" : "");
 		break;
 	case PILE_PLACE_KEPT:
-		pile_guard_say(g, PILE_EVENT_TROUBLE, PILE_NO_GROUP,
-			       "%s: what was placed stays in its scope, which sets no limits; to undo it: "
-			       "sudo pileguardctl unplace",
-			       news->group);
+		pile_guard_say(
+			g, PILE_EVENT_TROUBLE, PILE_NO_GROUP,
+			"%s: what was placed stays in its scope, which sets no limits; to undo it: "
+			"sudo pileguardctl unplace",
+			news->group);
 		break;
 	case PILE_PLACE_FULL:
-		pile_guard_say(g, PILE_EVENT_TROUBLE, PILE_NO_GROUP,
-			       "%s: %u processes are placed, and there is no room to write down more",
-			       news->group, news->n);
+		pile_guard_say(
+			g, PILE_EVENT_TROUBLE, PILE_NO_GROUP,
+			"%s: %u processes are placed, and there is no room to write down more",
+			news->group, news->n);
 		break;
 	case PILE_PLACE_RECORD:
 		pile_guard_say(
@@ -152,8 +172,9 @@ static void news_say(struct pile_guard *g, const struct pile_place_news *news)
 		break;
 	case PILE_PLACE_CUT:
 		pile_guard_say(g, PILE_EVENT_TROUBLE, PILE_NO_GROUP,
-			       "more than %u processes: some are not looked at for match",
-			       news->n);
+			       "more than %u processes: some are not looked at for match", news->n);
+		break;
+	case PILE_PLACE_NEWS_KINDS:
 		break;
 	}
 }
@@ -165,7 +186,7 @@ static void told_take(struct pile_guard *g, uint64_t now_ns)
 	uint32_t n = 0;
 
 	for (uint32_t i = 0; i < told->n_news; i++)
-		news_say(g, &told->news[i]);
+		news_say(g, &told->news[i], now_ns);
 	told->n_news = 0;
 	/* of rules before the last: the next look tells of these */
 	if (told->generation != g->placing.generation) {
@@ -231,5 +252,5 @@ void pile_placing_stop(struct pile_guard *g)
 	if (!pile_place_take(&g->place, &g->placing.told))
 		return;
 	for (uint32_t i = 0; g->slow.running && i < g->placing.told.n_news; i++)
-		news_say(g, &g->placing.told.news[i]);
+		news_say(g, &g->placing.told.news[i], pile_clock_ns(CLOCK_MONOTONIC));
 }

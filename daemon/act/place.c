@@ -14,11 +14,13 @@
 
 #define LOOK_EVERY_NS NS_PER_SEC /* a process that is new is placed within a second or two */
 #define WHOLE_EVERY 10		 /* looks: what has become another program since its birth */
-#define ROUNDS_MAX 32 /* of looking again for children in one go: each halves what a storm of forks has left */
+#define ROUNDS_MAX \
+	32 /* of looking again for children in one go: each halves what a storm of forks has left */
 #define FAILED_NS (10 * NS_PER_SEC) /* after a move that failed: not before */
 #define ANSWER_NS (20 * NS_PER_SEC) /* the manager's own limits, and the control loop's tick */
 #define SCOPE_PAUSE_NS (50 * 1000000L)
-#define SCOPE_PAUSES 60 /* three seconds: PID 1 under load; who is not moved by then is tried again */
+#define SCOPE_PAUSES \
+	60 /* three seconds: PID 1 under load; who is not moved by then is tried again */
 #define PASSWD_SIZE 4096
 
 /* ---- the thread's side of what is shared ---- */
@@ -327,10 +329,6 @@ static int round_place(struct pile_place *p, uint32_t rule)
 			moved += MAX(r, 0);
 			batch_drop(&batch);
 		}
-	}
-	if (r >= 0 && batch.n) {
-		r = batch_place(p, &batch, rule);
-		moved += MAX(r, 0);
 	}
 	batch_drop(&batch);
 	return r < 0 ? r : moved;

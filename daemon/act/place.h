@@ -33,9 +33,9 @@ struct pile_place_rule {
 /** How a group stands, as of the last look. */
 struct pile_place_status {
 	char group[PILE_NAME_MAX];
-	uint32_t inside;  /* processes in its cgroup */
-	uint32_t outside; /* that match and are not */
-	uint64_t moved;	  /* since the start */
+	uint32_t inside;	   /* processes in its cgroup */
+	uint32_t outside;	   /* that match and are not */
+	uint64_t moved;		   /* since the start */
 	enum pile_match_stay stay; /* why one that is outside stays there; MAY_MOVE = no reason */
 	uint32_t stay_pid;
 	int error;	   /* of the last move: negative errno; 0 = fine */
@@ -49,6 +49,7 @@ enum pile_place_news_kind {
 	PILE_PLACE_FULL,	  /* no room in the record: nobody else is placed */
 	PILE_PLACE_RECORD,	  /* the record cannot be written: nobody is placed */
 	PILE_PLACE_CUT,		  /* too many processes: some are not looked at */
+	PILE_PLACE_NEWS_KINDS,
 };
 
 struct pile_place_news {

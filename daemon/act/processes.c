@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "util/clock.h"
 
@@ -12,7 +13,8 @@
 
 uint64_t pile_processes_ticks(void)
 {
-	return pile_clock_ns(CLOCK_BOOTTIME) / (NS_PER_SEC / (uint64_t)MAX(sysconf(_SC_CLK_TCK), 1));
+	return pile_clock_ns(CLOCK_BOOTTIME) /
+	       (NS_PER_SEC / (uint64_t)MAX(sysconf(_SC_CLK_TCK), 1));
 }
 
 static int by_pid(const void *a, const void *b)
@@ -84,6 +86,25 @@ static bool moved_by_hand(struct pile_processes *p, struct pile_undo *undo,
 	       of->start_ticks > entry->placed_ticks + 1;
 }
 
+/* Most processes are no rule's program, which is told by one look instead of four. */
+static bool program_may(const struct pile_match_rule *rules, uint32_t n, uint32_t pid)
+{
+	char path[64];
+	struct stat st;
+
+	for (uint32_t i = 0; i < n; i++)
+		if (!rules[i].match.exe[0])
+			return true;
+	snprintf(path, sizeof(path), "/proc/%u/exe", pid);
+	if (stat(path, &st) < 0)
+		return false;
+	for (uint32_t i = 0; i < n; i++)
+		if (rules[i].has_exe && rules[i].exe_dev == st.st_dev &&
+		    rules[i].exe_ino == st.st_ino)
+			return true;
+	return false;
+}
+
 static void judge(struct pile_processes *p, struct pile_process *of,
 		  const struct pile_match_rule *rules, uint32_t n,
 		  const struct pile_holders *holders, struct pile_undo *undo)
@@ -93,12 +114,13 @@ static void judge(struct pile_processes *p, struct pile_process *of,
 
 	of->rule = -1;
 	of->inside = false;
-	if (pile_match_read(of->pid, &seen) < 0 || seen.start_ticks != of->start_ticks)
+	if (!program_may(rules, n, of->pid) || pile_match_read(of->pid, &seen) < 0 ||
+	    seen.start_ticks != of->start_ticks)
 		return;
 	for (uint32_t i = 0; i < n && of->rule < 0; i++) {
 		pile_policy_placed(rules[i].group, own, sizeof(own));
-		if (!pile_match_is(&rules[i], &seen,
-				   listens(holders, of->pid, rules[i].match.port), own))
+		if (!pile_match_is(&rules[i], &seen, listens(holders, of->pid, rules[i].match.port),
+				   own))
 			continue;
 		of->rule = (int16_t)i;
 		of->inside = strcmp(seen.cgroup, own) == 0;

@@ -17,12 +17,12 @@
 struct pile_process {
 	uint32_t pid, parent;
 	uint64_t start_ticks;
-	int16_t known;	  /* its entry in the undo record; -1 = none */
-	uint8_t looks;	  /* times that it was looked at, up to some */
-	int16_t rule;	  /* that it matches; -1 = none */
+	int16_t known;	   /* its entry in the undo record; -1 = none */
+	uint8_t looks;	   /* times that it was looked at, up to some */
+	int16_t rule;	   /* that it matches; -1 = none */
 	int16_t candidate; /* rule whose group it is to be placed in now; -1 = none */
-	uint8_t stay;	  /* enum pile_match_stay, where a rule is matched */
-	bool inside;	  /* it is in its group's cgroup */
+	uint8_t stay;	   /* enum pile_match_stay, where a rule is matched */
+	bool inside;	   /* it is in its group's cgroup */
 };
 
 struct pile_processes {

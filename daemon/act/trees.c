@@ -239,8 +239,8 @@ static int plain_put(const struct pile_tree *tree, const char *cgroup, const cha
 static int library_put(const struct pile_tree *tree, const char *cgroup, const char *pid)
 {
 	_cleanup_(cgroup_freep) cgroup_ptr c = cgroup_new_cgroup(cgroup + 1);
-	struct cgroup_controller *controller = c ? cgroup_add_controller(c, tree->controller)
-						 : NULL;
+	struct cgroup_controller *controller =
+		c ? cgroup_add_controller(c, tree->controller) : NULL;
 	int r;
 
 	if (!controller || cgroup_add_value_string(controller, "cgroup.procs", pid) != 0)

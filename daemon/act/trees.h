@@ -17,7 +17,8 @@
 #define PILE_TREES_MAX 5
 
 struct pile_tree {
-	char controller[16]; /* by which libcgroup knows it; "" = v2 beside v1: it has no name for that */
+	char controller
+		[16]; /* by which libcgroup knows it; "" = v2 beside v1: it has no name for that */
 	char mount[256];
 	bool unified;
 };

@@ -13,9 +13,9 @@
 #include "groups/match.h"
 #include "groups/proc.h"
 
-#define ROUNDS_MAX 64	/* of looking again: who forks faster than that is moved by the next undo */
+#define ROUNDS_MAX 64 /* of looking again: who forks faster than that is moved by the next undo */
 #define ANCESTORS_MAX 64 /* pools are two or three deep */
-#define RUNS_MAX 1024	/* started by hand and still there */
+#define RUNS_MAX 1024	 /* started by hand and still there */
 
 static int origin_index(struct pile_undo *u, const char *origin)
 {
@@ -96,7 +96,8 @@ static bool line_parse(const char *line, struct pile_undo *ret)
 	int at = 0;
 
 	_Static_assert(PILE_NAME_MAX == 64, "the width below");
-	if (sscanf(line, "%u %llu %llu %7s %63s %n", &pid, &start, &placed, word, group, &at) != 5 ||
+	if (sscanf(line, "%u %llu %llu %7s %63s %n", &pid, &start, &placed, word, group, &at) !=
+		    5 ||
 	    !at || pid <= 1 || !is_name(group) || !is_path(line + at) ||
 	    (strcmp(word, "ours") && strcmp(word, "hand")) || pile_undo_find(ret, pid, start))
 		return false;
@@ -126,11 +127,10 @@ size_t pile_undo_format(const struct pile_undo *u, char *buf, size_t size)
 	for (uint32_t i = 0; i < u->n && used < size; i++) {
 		const struct pile_undo_entry *e = &u->entries[i];
 
-		used += (size_t)snprintf(buf + used, size - used, "%u %llu %llu %s %s %s\n", e->pid,
-					 (unsigned long long)e->start_ticks,
-					 (unsigned long long)e->placed_ticks,
-					 e->hand ? "hand" : "ours", e->group,
-					 u->origins[e->origin]);
+		used += (size_t)snprintf(
+			buf + used, size - used, "%u %llu %llu %s %s %s\n", e->pid,
+			(unsigned long long)e->start_ticks, (unsigned long long)e->placed_ticks,
+			e->hand ? "hand" : "ours", e->group, u->origins[e->origin]);
 	}
 	return MIN(used, size - 1);
 }

@@ -14,9 +14,11 @@
 #include "act/trees.h"
 #include "policy/policy.h"
 
-#define PILE_UNDO_FILE "placed"	      /* beside the stats socket */
-#define PILE_UNDO_RUN_FILE "placed.run" /* what pileguardctl run has started: a line each, only added to */
-#define PILE_UNDO_MAX 2048 /* processes that were moved; their children are born inside, and take no place */
+#define PILE_UNDO_FILE "placed" /* beside the stats socket */
+#define PILE_UNDO_RUN_FILE \
+	"placed.run" /* what pileguardctl run has started: a line each, only added to */
+#define PILE_UNDO_MAX \
+	2048 /* processes that were moved; their children are born inside, and take no place */
 #define PILE_UNDO_ORIGINS_MAX 64
 /* each entry is a line: pid, start, placed, word, group, origin */
 #define PILE_UNDO_TEXT_MAX (PILE_UNDO_MAX * (64 + PILE_NAME_MAX + PILE_CGROUP_MAX))

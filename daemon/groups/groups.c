@@ -280,7 +280,8 @@ static void config_set(struct pile_group *group, const struct pile_policy_group 
 static bool same_object(const struct pile_policy_group *a, const struct pile_policy_group *b)
 {
 	if (pile_policy_matches(a) || pile_policy_matches(b))
-		return a->place == b->place && memcmp(&a->match, &b->match, sizeof(a->match)) == 0 &&
+		return a->place == b->place &&
+		       memcmp(&a->match, &b->match, sizeof(a->match)) == 0 &&
 		       memcmp(&a->listen, &b->listen, sizeof(a->listen)) == 0;
 	return strcmp(a->unit, b->unit) == 0 && strcmp(a->cgroup, b->cgroup) == 0 &&
 	       memcmp(&a->listen, &b->listen, sizeof(a->listen)) == 0;
@@ -308,6 +309,20 @@ static bool is_claimed(const struct pile_policy *policy, const struct pile_group
 	return false;
 }
 
+/* Its slot may be another's soon. */
+static void matched_forget(struct pile_groups *g, uint32_t slot)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < g->n_matched; i++)
+		if (g->matched[i].group != slot)
+			g->matched[n++] = g->matched[i];
+	g->n_matched = n;
+	for (uint32_t i = 0; i < PILE_CLAIMED_MAX; i++)
+		if (g->claimed[i].group == slot)
+			g->claimed[i].cookie = 0;
+}
+
 /*
  * Groups that the policy no longer names, or names for something else, go; found services that it
  * now names too.
@@ -331,6 +346,7 @@ static void groups_retire(struct pile_groups *g, struct pile_kernel *k,
 			continue;
 		/* found services are found again at the next walk, behind the policy's groups */
 		fn(PILE_GROUPS_GONE, i, arg);
+		matched_forget(g, i);
 		pile_table_group_drop(g, k, i);
 		gone[i / 32] |= 1u << (i % 32);
 		any = true;
@@ -486,8 +502,6 @@ void pile_groups_apply(struct pile_groups *g, struct pile_kernel *k,
 	pile_kernel_discover_stop(k); /* what it has met may be another group's now */
 	g->doors_due = true;
 	g->walk_round = 0;
-	g->n_matched = g->n_claimed = 0; /* slots may be others' now */
-	memset(g->claimed, 0, sizeof(g->claimed));
 	groups_retire(g, k, policy, fn, arg);
 	for (uint32_t i = 0; i < policy->n_groups; i++) {
 		slot = pile_groups_find(g, policy->groups[i].name);

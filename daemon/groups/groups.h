@@ -84,7 +84,8 @@ struct pile_door_port {
 #define PILE_DOOR_PORTS_MAX 128
 
 #define PILE_MATCHED_MAX 1024
-#define PILE_CLAIMED_MAX 64 /* listeners that are held by a process that matches, and by others too */
+#define PILE_CLAIMED_MAX \
+	64 /* listeners that are held by a process that matches, and by others too */
 
 /** A process that matches a group's rule, and is not in a cgroup of the group's own. */
 struct pile_matched {
@@ -119,7 +120,7 @@ struct pile_groups {
 		uint64_t cookie;
 		uint32_t group;
 	} claimed[PILE_CLAIMED_MAX];
-	uint32_t n_claimed; /* ever; the oldest gives its place away */
+	uint32_t n_claimed;			     /* ever; the oldest gives its place away */
 	uint32_t claimed_from[PILE_GROUPS_MAX / 32]; /* found groups that had one: found again */
 	/* doors.c; [0] is never used */
 	struct pile_door doors[PILE_DOORS_MAX];

@@ -164,8 +164,8 @@ static bool claims(const struct pile_groups *g, uint32_t slot,
 
 	if (config->listen.family && !pile_endpoint_matches(&config->listen, ep))
 		return false;
-	if (pile_policy_matches(config) && (matched_group(g, rec->tgid) == slot ||
-					    claimed_group(g, rec->cookie) == slot))
+	if (pile_policy_matches(config) &&
+	    (matched_group(g, rec->tgid) == slot || claimed_group(g, rec->cookie) == slot))
 		return true;
 	if (config->unit[0])
 		return !pile_proc_foreign(cgroup) && pile_proc_unit(cgroup, unit, sizeof(unit)) &&

@@ -26,7 +26,8 @@ int pile_match_stat_parse(const char *text, struct pile_match_process *ret)
 
 	if (!open || !close || close < open || !close[1])
 		return -EBADMSG;
-	for (int field = 0; last && field < 20; field++) /* the start is 20 fields behind the name */
+	for (int field = 0; last && field < 20;
+	     field++) /* the start is 20 fields behind the name */
 		last = strchr(last + 1, ' ');
 	if (!last)
 		return -EBADMSG;
@@ -48,8 +49,8 @@ int pile_match_status_parse(const char *text, struct pile_match_process *ret)
 	ret->uid = (uint32_t)strtoul(uid + 6, NULL, 10);
 	/* one number for each pid namespace that it lives in, ours first */
 	end = space ? strchr(space + 8, '\n') : NULL;
-	ret->namespaced = space && memchr(space + 8, '\t', end ? (size_t)(end - space - 8)
-								: strlen(space + 8));
+	ret->namespaced = space && memchr(space + 8, '\t',
+					  end ? (size_t)(end - space - 8) : strlen(space + 8));
 	return 0;
 }
 
@@ -108,9 +109,9 @@ bool pile_match_is(const struct pile_match_rule *rule, const struct pile_match_p
 /* Who lets people in, or carries a session: with it in a group a limit of the group would be one of logins. */
 static bool is_login(const char *comm)
 {
-	static const char *const names[] = { "sshd", "sshd-session", "sshd-auth", "login",
-					     "agetty", "getty",	     "dropbear",  "su",
-					     "sudo",   "systemd",    "init",	  "(sd-pam)" };
+	static const char *const names[] = { "sshd",   "sshd-session", "sshd-auth", "login",
+					     "agetty", "getty",	       "dropbear",  "su",
+					     "sudo",   "systemd",      "init",	    "(sd-pam)" };
 
 	for (size_t i = 0; i < ARRAY_LEN(names); i++)
 		if (strcmp(comm, names[i]) == 0)

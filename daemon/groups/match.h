@@ -17,10 +17,10 @@ struct pile_match_process {
 	uint64_t start_ticks; /* since boot, by USER_HZ: with the pid it names the process */
 	uint32_t uid;	      /* real */
 	bool kernel_thread;
-	bool terminal;	/* its session has one: somebody is logged in there */
+	bool terminal;	 /* its session has one: somebody is logged in there */
 	bool namespaced; /* it lives in another pid namespace: a container's */
 	char comm[16];
-	uint64_t exe_dev, exe_ino; /* its program's file; 0, 0 = not known */
+	uint64_t exe_dev, exe_ino;    /* its program's file; 0, 0 = not known */
 	char cgroup[PILE_CGROUP_MAX]; /* on the unified tree */
 };
 

@@ -78,8 +78,8 @@ static int check_match(const struct pile_policy_group *g, struct fault *f)
 				      "match: group '%s' has a %s as well: keep one of the two",
 				      g->name, g->unit[0] ? "unit" : "cgroup");
 	}
-	if (!g->place && (g->connect_deadline_ns ||
-			  (g->enforce & (PILE_RUNG_FAIL_FAST | PILE_RUNG_EVICT)))) {
+	if (!g->place &&
+	    (g->connect_deadline_ns || (g->enforce & (PILE_RUNG_FAIL_FAST | PILE_RUNG_EVICT)))) {
 		f->key = g->connect_deadline_ns ? "connect_deadline" : "enforce";
 		return pile_error_set(
 			f->err, EINVAL,
@@ -412,10 +412,9 @@ static int check_claims(const struct pile_policy_group *a, const struct pile_pol
 
 	f->key = b->unit[0] ? "unit" : b->cgroup[0] ? "cgroup" : "match";
 	if (claim != PILE_CLAIM_APART && (pile_policy_matches(a) || pile_policy_matches(b)))
-		return pile_error_set(
-			f->err, EINVAL,
-			"%s: group '%s' has the same processes: keep one of the two", f->key,
-			a->name);
+		return pile_error_set(f->err, EINVAL,
+				      "%s: group '%s' has the same processes: keep one of the two",
+				      f->key, a->name);
 	if (claim == PILE_CLAIM_INSIDE)
 		return pile_error_set(
 			f->err, EINVAL,

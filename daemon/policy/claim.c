@@ -194,6 +194,7 @@ int pile_claim_check_match(const struct pile_policy_match *match, const char **r
 	    (!strcmp(match->user, "root") || !strcmp(match->user, "0")))
 		return pile_error_set(
 			err, EINVAL,
-			"user: '%s' alone is most of the host: write exe or port as well", match->user);
+			"user: '%s' alone is most of the host: write exe or port as well",
+			match->user);
 	return 0;
 }

@@ -252,9 +252,9 @@ static int convert_port(const char *key, const char *text, void *target, struct 
 	return 0;
 }
 
-#define MATCH_KEY(key, convert)                                                  \
-	{                                                                        \
-#key, offsetof(struct pile_schema_match, key),                   \
+#define MATCH_KEY(key, convert)                                          \
+	{                                                                \
+#key, offsetof(struct pile_schema_match, key),           \
 			offsetof(struct pile_policy_match, key), convert \
 	}
 

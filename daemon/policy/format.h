@@ -12,7 +12,8 @@
 #include "policy/policy.h"
 
 /* a match whose path and glob are all characters that are escaped; 16 exemptions take 1,280 */
-#define PILE_FORMAT_VALUE_MAX (2 * (PILE_MATCH_EXE_MAX + PILE_MATCH_USER_MAX + PILE_CGROUP_MAX) + 64)
+#define PILE_FORMAT_VALUE_MAX \
+	(2 * (PILE_MATCH_EXE_MAX + PILE_MATCH_USER_MAX + PILE_CGROUP_MAX) + 64)
 /** A rung that is built, by the word for it, mildest first. */
 struct pile_format_rung {
 	const char *name;

@@ -61,11 +61,7 @@ static const cyaml_schema_value_t list_entry = {
 };
 
 static const cyaml_schema_field_t match_fields[] = {
-	MATCH_TEXT(exe),
-	MATCH_TEXT(user),
-	MATCH_TEXT(cgroup),
-	MATCH_TEXT(port),
-	CYAML_FIELD_END,
+	MATCH_TEXT(exe), MATCH_TEXT(user), MATCH_TEXT(cgroup), MATCH_TEXT(port), CYAML_FIELD_END,
 };
 
 static const cyaml_schema_field_t group_fields[] = {

@@ -26,8 +26,9 @@ int __wrap_pidfd_send_signal(int fd, int signal, siginfo_t *info, unsigned int f
 static struct pile_trees trees;
 static char home[64], target[64], from[64];
 static pid_t victim, stranger;
-static bool swap_at_write; /* the victim's number becomes the stranger's right before the next write */
-static bool blind;	   /* nobody asks whether the number is still its own */
+static bool
+	swap_at_write; /* the victim's number becomes the stranger's right before the next write */
+static bool blind;     /* nobody asks whether the number is still its own */
 static int tests, failures;
 
 static void check(bool ok, const char *what)

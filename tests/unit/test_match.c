@@ -75,9 +75,9 @@ static void test_status(void **state)
 	struct pile_match_process p = { 0 };
 
 	(void)state;
-	assert_int_equal(pile_match_status_parse("Name:\tx\nUid:\t1001\t0\t0\t0\nNSpid:\t7\nX:\t1\n",
-						 &p),
-			 0);
+	assert_int_equal(
+		pile_match_status_parse("Name:\tx\nUid:\t1001\t0\t0\t0\nNSpid:\t7\nX:\t1\n", &p),
+		0);
 	assert_int_equal(p.uid, 1001); /* the real one: who runs it, not what it has become */
 	assert_false(p.namespaced);
 	assert_int_equal(pile_match_status_parse("Name:\tx\nUid:\t0\t0\t0\t0\nNSpid:\t7\t1\n", &p),
