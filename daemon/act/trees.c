@@ -53,7 +53,7 @@ void pile_trees_find(struct pile_trees *ret, const char *unified, bool systemd)
 {
 	static const char *const controllers[] = { "pids", "cpu", "memory", "name=systemd" };
 
-	*ret = (struct pile_trees){ 0 };
+	*ret = (struct pile_trees){ .managed = systemd };
 	tree_add(ret, "", unified, true);
 	if (cgroup_init() != 0)
 		return;
@@ -135,7 +135,7 @@ int pile_trees_remove(const struct pile_trees *t, const char *cgroup)
 	char path[PATH_SIZE], *slash;
 	int r = 0;
 
-	for (uint32_t i = 0; i < t->n; i++) {
+	for (uint32_t i = 0; i < t->n && !t->managed; i++) {
 		path_format(&t->trees[i], cgroup, "", path);
 		if (rmdir(path) < 0 && errno != ENOENT) {
 			r = r ? r : -errno;
@@ -156,7 +156,7 @@ uint32_t pile_trees_sweep(const struct pile_trees *t)
 	struct dirent *entry;
 	uint32_t n = 0;
 
-	for (uint32_t i = 0; i < t->n; i++) {
+	for (uint32_t i = 0; i < t->n && !t->managed; i++) {
 		DIR *dir;
 
 		path_format(&t->trees[i], "/" PILE_PLACE_SLICE, "", path);

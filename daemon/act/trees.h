@@ -24,6 +24,7 @@ struct pile_tree {
 };
 
 struct pile_trees {
+	bool managed; /* systemd's: it looks after empty ones itself, and loses sight of a scope whose cgroup is taken away */
 	uint32_t n;
 	struct pile_tree trees[PILE_TREES_MAX];
 };
@@ -38,7 +39,7 @@ void pile_trees_find(struct pile_trees *ret, const char *unified, bool systemd);
 int pile_trees_make(const struct pile_trees *t, const char *cgroup);
 
 /**
- * pile_trees_remove - the cgroup in each tree, where nobody is in it; and the one above it likewise
+ * pile_trees_remove - the cgroup in each tree, where nobody is in it; and the one above it likewise; not where managed
  * Returns 0; -EBUSY when somebody is; or negative errno.
  */
 int pile_trees_remove(const struct pile_trees *t, const char *cgroup);
