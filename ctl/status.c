@@ -472,7 +472,11 @@ static void placement_show(const struct pile_ctl *ctl, const json_t *g)
 		 pile_value_format_text(
 			 placement, pile_value_known(placement, "error") ? "error" : "outside_why",
 			 why, sizeof(why)));
-	pile_table_loud(ctl, line);
+	/* who stays where he is does so for a reason: no trouble */
+	if (pile_value_known(placement, "error"))
+		pile_table_loud(ctl, line);
+	else
+		puts(line + 2);
 }
 
 /** What an episode is about: a share while there is one, else the limit, reached now or within the last ten seconds. */

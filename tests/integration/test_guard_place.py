@@ -7,6 +7,7 @@ The workers' program is a copy of Python of the test's own: a rule that names it
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -16,7 +17,8 @@ import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 # pylint: disable=wrong-import-position
-from guardlib import BUILD, FIGURES, GATE_PROGRAMS, HERE, Service, World, cgroup_programs, figures_print, free_port, policy, until
+from faultlib import PROGRAM, Page
+from guardlib import BUILD, FIGURES, GATE_PROGRAMS, HERE, Guard, Service, World, cgroup_programs, figures_print, free_port, policy, until
 
 SLICE = "/pileguard.slice"
 HOME = f"{sys.base_prefix}:{sys.base_exec_prefix}"     # a copied interpreter would look beside itself
@@ -58,7 +60,7 @@ class Fixture(unittest.TestCase):
         for guard in self.world.guards:
             if guard.p.poll() is None:
                 guard.stop()
-        left = subprocess.run(["find", "/sys/fs/cgroup", "-name", f"pileguard-{self.name}.scope"], capture_output=True, text=True,
+        left = subprocess.run(["find", "/sys/fs/cgroup", "-name", f"pileguard-pgt{os.getpid()}-*"], capture_output=True, text=True,
                               check=False).stdout
         for path in left.split():
             with contextlib.suppress(OSError):
@@ -400,6 +402,52 @@ class Run(Fixture):
         self.assertEqual(self.ctl(guard, "unplace").returncode, 0)
         time.sleep(12)
         self.assertEqual(where(p.pid), "/")
+
+
+class Faults(Fixture):
+    """Each call of placing that can fail does so once: it is placed all the same, moments later, or the journal says why not."""
+    NAMES = {"mkdir", "pidfd_open", "cgroup_create_cgroup", "cgroup_modify_cgroup", "write", "rename", "open", "opendir", "malloc"}
+    PLACES = re.compile(r"\b(pile_(place|placing|trees|moves|undo|processes)_\w+|place_main|work|batch_\w+|library_\w+|plain_\w+|"
+                        r"record_save|numbers_read|text_write)\b")
+
+    def life(self, page, call=None):
+        """A guard that is started with a process there, and stopped. Returns the calls of placing."""
+        page.reset()
+        World.number += 1
+        self.name = f"pgt{os.getpid()}-{World.number}"
+        self.placed = f"{SLICE}/pileguard-{self.name}.scope"
+        directory = f"{self.world.dir}/{World.number}"
+        os.mkdir(directory)
+        p = self.sleeper()
+        guard = Guard(directory, policy(self.rule()), prefix=page.prefix, program=PROGRAM)
+        self.world.guards.append(guard)
+        until(lambda: page.memory[:4] != bytes(4), 10, "the guard has the page")
+        if call:
+            page.arm(call)
+        guard.ready()
+        until(lambda: self.inside(p.pid) or "cannot be placed" in guard.said(), 20, f"{call}: placed, or said why not")
+        until(lambda: self.inside(p.pid), 20, f"{call}: placed in the end")
+        self.assertEqual(guard.stop(), 0)
+        self.assertTrue(where(p.pid) == "/" or "moved back" in guard.said(), f"{call}: back, or said: {guard.said()}")
+        if where(p.pid) != "/":
+            done = subprocess.run([f"{BUILD}/pileguardctl", "--socket", guard.socket, "unplace"], capture_output=True, text=True,
+                                  check=False)
+            self.assertEqual((done.returncode, where(p.pid)), (0, "/"), f"{call}: by hand: {done.stdout}{done.stderr}")
+        fired = page.fired
+        self.end(p)
+        return fired, {c.cut(2) for c in page.calls() if c.name in self.NAMES and self.PLACES.search(str(c))}
+
+    def test_each_once(self):
+        page = Page(f"{self.world.dir}/fault")
+        self.addCleanup(page.close)
+        calls = sorted(self.life(page)[1])
+        self.assertGreater(len(calls), 8, [str(c) for c in calls])
+        fired = 0
+        for call in calls:
+            with self.subTest(call=str(call)):
+                fired += self.life(page, call)[0] > 0
+        FIGURES["calls of placing, and how many of them failed once"] = (len(calls), fired)
+        self.assertGreater(fired, len(calls) // 2)
 
 
 class Numbers(unittest.TestCase):
