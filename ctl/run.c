@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* pileguardctl run: starts a command inside a group. This process goes there itself and then becomes the command: there is
- * no moment in which the command is elsewhere, and its exit status, signals, descriptors and environment are its own. */
+/* pileguardctl run: starts a command inside a group. This process goes there itself and then becomes the command:
+ * there is no moment in which that is elsewhere; its exit status, signals, descriptors and environment are its own. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>

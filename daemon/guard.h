@@ -76,7 +76,8 @@ struct pile_placing {
 	uint64_t key;	     /* of what they were made from */
 	uint64_t asked;	     /* questions to systemd */
 	struct pile_place_told told;
-	uint64_t news_ns[PILE_PLACE_NEWS_KINDS]; /* when trouble of a kind was said last; 0 = never */
+	uint64_t news_ns
+		[PILE_PLACE_NEWS_KINDS]; /* when trouble of a kind was said last; 0 = never */
 	struct pile_place_said {
 		uint64_t moved, moved_ns; /* told of so many, then */
 		enum pile_match_stay stay;

@@ -24,7 +24,8 @@ struct pile_tree {
 };
 
 struct pile_trees {
-	bool managed; /* systemd's: it looks after empty ones itself, and loses sight of a scope whose cgroup is taken away */
+	/* systemd's: it looks after empty ones itself, and loses sight of a scope whose cgroup is taken away */
+	bool managed;
 	uint32_t n;
 	struct pile_tree trees[PILE_TREES_MAX];
 };

@@ -280,8 +280,7 @@ static void config_set(struct pile_group *group, const struct pile_policy_group 
 static bool same_object(const struct pile_policy_group *a, const struct pile_policy_group *b)
 {
 	if (pile_policy_matches(a) || pile_policy_matches(b))
-		return a->place == b->place &&
-		       memcmp(&a->match, &b->match, sizeof(a->match)) == 0 &&
+		return a->place == b->place && pile_policy_match_equal(&a->match, &b->match) &&
 		       memcmp(&a->listen, &b->listen, sizeof(a->listen)) == 0;
 	return strcmp(a->unit, b->unit) == 0 && strcmp(a->cgroup, b->cgroup) == 0 &&
 	       memcmp(&a->listen, &b->listen, sizeof(a->listen)) == 0;

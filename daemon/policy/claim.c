@@ -57,12 +57,6 @@ static enum pile_claim compare_mixed(const char *unit, const char *path)
 								      : PILE_CLAIM_APART;
 }
 
-static bool same_match(const struct pile_policy_match *a, const struct pile_policy_match *b)
-{
-	return !strcmp(a->exe, b->exe) && !strcmp(a->user, b->user) &&
-	       !strcmp(a->cgroup, b->cgroup) && a->port == b->port;
-}
-
 /* Where rules only overlap the first group has the process. The cgroup that one is placed in is nobody else's. */
 static enum pile_claim compare_match(const struct pile_policy_group *match,
 				     const struct pile_policy_group *other)
@@ -70,8 +64,8 @@ static enum pile_claim compare_match(const struct pile_policy_group *match,
 	char placed[PILE_CGROUP_MAX];
 
 	if (pile_policy_matches(other))
-		return same_match(&match->match, &other->match) ? PILE_CLAIM_SAME
-								: PILE_CLAIM_APART;
+		return pile_policy_match_equal(&match->match, &other->match) ? PILE_CLAIM_SAME
+									     : PILE_CLAIM_APART;
 	pile_policy_placed(match->name, placed, sizeof(placed));
 	return other->unit[0] ? compare_mixed(other->unit, placed)
 			      : compare_paths(other->cgroup, placed);

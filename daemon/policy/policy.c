@@ -38,6 +38,12 @@ bool pile_policy_matches(const struct pile_policy_group *group)
 	return m->exe[0] || m->user[0] || m->cgroup[0] || m->port;
 }
 
+bool pile_policy_match_equal(const struct pile_policy_match *a, const struct pile_policy_match *b)
+{
+	return !strcmp(a->exe, b->exe) && !strcmp(a->user, b->user) &&
+	       !strcmp(a->cgroup, b->cgroup) && a->port == b->port;
+}
+
 const char *pile_policy_placed(const char *name, char *ret, size_t size)
 {
 	snprintf(ret, size, "/" PILE_PLACE_SLICE "/" PILE_PLACE_PREFIX "%s.scope", name);

@@ -140,6 +140,9 @@ void pile_policy_init(struct pile_policy *policy);
  */
 void pile_policy_copy(struct pile_policy *to, const struct pile_policy *from);
 
+/** pile_policy_match_equal - the same rule. */
+bool pile_policy_match_equal(const struct pile_policy_match *a, const struct pile_policy_match *b);
+
 /** pile_policy_matches - the group is one of processes that are found by match. */
 bool pile_policy_matches(const struct pile_policy_group *group);
 

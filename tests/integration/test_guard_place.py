@@ -18,7 +18,8 @@ import unittest
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 # pylint: disable=wrong-import-position
 from faultlib import PROGRAM, Page
-from guardlib import BUILD, FIGURES, GATE_PROGRAMS, HERE, Guard, Service, World, cgroup_programs, figures_print, free_port, policy, until
+from guardlib import (BUILD, FIGURES, GATE_PROGRAMS, HERE, Guard, Service, World, cgroup_programs, figures_print, free_port, policy,
+                      until)
 
 SLICE = "/pileguard.slice"
 HOME = f"{sys.base_prefix}:{sys.base_exec_prefix}"     # a copied interpreter would look beside itself
@@ -345,7 +346,8 @@ class Run(Fixture):
         groups = {**self.rule(), "mine": {"cgroup": self.world.cgroup_name("mine")}, "a-unit": {"unit": "x.service"},
                   "nowhere": {"cgroup": "/pgtest-nowhere"}, "seen": {"match": "{exe: /bin/nonexistent}"}}
         guard = self.world.guard(policy(groups))
-        for name, word in (("none", "no such group"), ("a-unit", "systemctl start"), ("seen", "place: no"), ("nowhere", "No such file")):
+        for name, word in (("none", "no such group"), ("a-unit", "systemctl start"), ("seen", "place: no"),
+                           ("nowhere", "No such file")):
             p = self.run_in(guard, name, "echo", "started")
             self.assertEqual((p.returncode, p.stdout), (125, ""), name)
             self.assertIn(word, p.stderr)
