@@ -49,6 +49,20 @@ static void tree_add(struct pile_trees *t, const char *controller, const char *m
 	t->n++;
 }
 
+/* libcgroup would switch it on at v2's root, which would outlive us. */
+static bool is_on(const char *unified, const char *controller)
+{
+	char path[PATH_SIZE], text[1024], *save = NULL;
+
+	snprintf(path, sizeof(path), "%s/cgroup.subtree_control", unified);
+	if (pile_proc_read(path, text, sizeof(text)) < 0)
+		return false;
+	for (char *word = strtok_r(text, " \n", &save); word; word = strtok_r(NULL, " \n", &save))
+		if (strcmp(word, controller) == 0)
+			return true;
+	return false;
+}
+
 void pile_trees_find(struct pile_trees *ret, const char *unified, bool systemd)
 {
 	static const char *const controllers[] = { "pids", "cpu", "memory", "name=systemd" };
@@ -65,7 +79,7 @@ void pile_trees_find(struct pile_trees *ret, const char *unified, bool systemd)
 			continue;
 		if (strcmp(mount, unified) != 0)
 			tree_add(ret, controllers[i], mount, false);
-		else if (!ret->trees[0].controller[0])
+		else if (!ret->trees[0].controller[0] && is_on(unified, controllers[i]))
 			snprintf(ret->trees[0].controller, sizeof(ret->trees[0].controller), "%s",
 				 controllers[i]);
 	}

@@ -17,8 +17,8 @@
 #define PILE_TREES_MAX 5
 
 struct pile_tree {
-	char controller
-		[16]; /* by which libcgroup knows it; "" = v2 beside v1: it has no name for that */
+	/* by which libcgroup knows it; "" = v2 beside v1, which it has no name for, or without controllers */
+	char controller[16];
 	char mount[256];
 	bool unified;
 };
