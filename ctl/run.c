@@ -7,15 +7,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
-#include <systemd/sd-bus.h>
 #include <systemd/sd-daemon.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "act/trees.h"
 #include "act/undo.h"
 #include "ctl.h"
 #include "groups/match.h"
+#include "scope.h"
 #include "util/macro.h"
 
 /* env(1), nohup(1), timeout(1): not started; found and not executable; not found */
@@ -23,10 +22,6 @@
 #define EXIT_CANNOT 126
 #define EXIT_NOT_FOUND 127
 
-#define SYSTEMD_SOCKET "unix:path=/run/systemd/private"
-#define SYSTEMD \
-	"org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager"
-#define ARRIVE_TRIES 200 /* of 25 ms: five seconds, for a PID 1 that is busy */
 #define RUN_TEXT_MAX 65536
 
 static int fail(const char *group, const char *why)
@@ -57,14 +52,6 @@ static const char *group_find(const struct pile_policy *policy, const char *name
 	return NULL;
 }
 
-static bool is_there(const struct pile_trees *trees, const char *cgroup)
-{
-	char where[PILE_CGROUP_MAX];
-
-	return pile_trees_where(&trees->trees[0], (uint32_t)getpid(), where, sizeof(where)) == 0 &&
-	       strcmp(where, cgroup) == 0;
-}
-
 /* ---- without systemd ---- */
 
 /** In each tree where nobody else has put this process somewhere. Returns 0 or negative errno. */
@@ -81,60 +68,6 @@ static int join(const struct pile_trees *trees, const char *cgroup, bool make)
 		    strcmp(where, "/") == 0)
 			(void)pile_trees_put(&trees->trees[i], cgroup, self);
 	return r;
-}
-
-/* ---- with it ---- */
-
-static int scope_attach(sd_bus *bus, const char *unit, sd_bus_error *error)
-{
-	sd_bus_error_free(error);
-	return sd_bus_call_method(bus, SYSTEMD, "AttachProcessesToUnit", error, NULL, "ssau", unit,
-				  "", 1, (uint32_t)getpid());
-}
-
-static int scope_start(sd_bus *bus, const char *unit, sd_bus_error *error)
-{
-	sd_bus_error_free(error);
-	return sd_bus_call_method(bus, SYSTEMD, "StartTransientUnit", error, NULL,
-				  "ssa(sv)a(sa(sv))", unit, "fail", 4, "Description", "s",
-				  "API workers placed by pileguard", "Slice", "s", PILE_PLACE_SLICE,
-				  "Delegate", "b", 1, "PIDs", "au", 1, (uint32_t)getpid(), 0);
-}
-
-/** Into the group's scope, which is made where there is none. Returns 0 or negative errno, with @ret_why. */
-static int scope_join(const char *name, const struct pile_trees *trees, const char *cgroup,
-		      char *ret_why, size_t size)
-{
-	const struct timespec pause = { .tv_nsec = 25 * 1000000L };
-	sd_bus_error error = SD_BUS_ERROR_NULL;
-	char unit[PILE_UNIT_MAX];
-	sd_bus *bus = NULL;
-	int r;
-
-	snprintf(unit, sizeof(unit), PILE_PLACE_PREFIX "%s.scope", name);
-	r = sd_bus_new(&bus);
-	if (r >= 0)
-		r = sd_bus_set_address(bus, SYSTEMD_SOCKET);
-	if (r >= 0)
-		r = sd_bus_start(bus);
-	if (r >= 0)
-		r = scope_attach(bus, unit, &error);
-	if (r < 0 && bus)
-		r = scope_start(bus, unit, &error);
-	/* somebody else was faster */
-	if (r < 0 && sd_bus_error_has_name(&error, "org.freedesktop.systemd1.UnitExists"))
-		r = scope_attach(bus, unit, &error);
-	snprintf(ret_why, size, "%s", error.message ? error.message : r < 0 ? strerror(-r) : "");
-	for (int i = 0; r >= 0 && !is_there(trees, cgroup); i++) {
-		if (i == ARRIVE_TRIES)
-			r = -ETIMEDOUT;
-		nanosleep(&pause, NULL);
-	}
-	if (r == -ETIMEDOUT)
-		snprintf(ret_why, size, "systemd has not moved this process within 5 s");
-	sd_bus_error_free(&error);
-	sd_bus_flush_close_unref(bus);
-	return MIN(r, 0);
 }
 
 /* ---- written down ---- */
@@ -209,7 +142,7 @@ int pile_run_command(const struct pile_ctl *ctl)
 		return fail(ctl->group, "no cgroup v2 hierarchy is mounted");
 	pile_trees_find(&trees, mount, false);
 	if (placed && sd_booted() > 0)
-		r = scope_join(ctl->group, &trees, cgroup, why, sizeof(why));
+		r = pile_scope_join(ctl->group, &trees, cgroup, why, sizeof(why));
 	else
 		r = join(&trees, cgroup, placed);
 	if (r < 0)

@@ -12,6 +12,7 @@
 #include "act/undo.h"
 #include "ctl.h"
 #include "pileguard/api.h"
+#include "scope.h"
 #include "util/macro.h"
 
 void pile_unplace_path(const struct pile_ctl *ctl, const char *name, char *ret, size_t size)
@@ -108,5 +109,7 @@ int pile_unplace_command(const struct pile_ctl *ctl)
 	if (undo->n < before)
 		r = r ? r : pile_undo_save(path, undo);
 	pile_trees_sweep(&trees);
+	if (trees.managed)
+		pile_scope_slice_end(&trees);
 	return r < 0 ? PILE_EXIT_FAILURE : PILE_EXIT_OK;
 }
