@@ -53,7 +53,7 @@ DAEMON_OBJ := $(patsubst %.c,$(BUILD)/%.o,$(DAEMON_SRC))
 # pileguardctl checks policies itself, without the daemon
 # pileguardctl run and unplace put processes into cgroups, and back, as the guard does
 CTL_SRC := $(wildcard ctl/*.c daemon/policy/*.c daemon/util/*.c) \
-	$(addprefix daemon/,act/trees.c act/moves.c act/undo.c groups/match.c groups/proc.c)
+	$(addprefix daemon/,act/trees.c act/moves.c act/placed.c groups/match.c groups/proc.c)
 CTL_OBJ := $(patsubst %.c,$(BUILD)/%.o,$(CTL_SRC))
 
 .PHONY: FORCE all deb deps check check-long check-unit demo install uninstall clean bench lint format help

@@ -13,7 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "act/undo.h"
+#include "act/placed.h"
 #include "ctl.h"
 #include "pileguard/api.h"
 #include "residue.h"
@@ -260,7 +260,7 @@ static void files_find(struct pile_residue *r, const char *socket_path)
 	pid_t guard = guard_find(r);
 	struct stat st;
 
-	record_find(r, socket_path, PILE_UNDO_FILE,
+	record_find(r, socket_path, PILE_PLACED_FILE,
 		    guard && anybody_listens(socket_path) ? guard : 0);
 	if (lstat(PILE_MOTD_FILE, &st) == 0) {
 		add_text(r, PILE_RESIDUE_FILE, PILE_MOTD_FILE);

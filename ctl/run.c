@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "act/trees.h"
-#include "act/undo.h"
+#include "act/placed.h"
 #include "ctl.h"
 #include "groups/match.h"
 #include "scope.h"
@@ -102,7 +102,7 @@ static void started_note(const struct pile_ctl *ctl)
 	ssize_t n;
 	size_t len;
 
-	pile_unplace_path(ctl, PILE_UNDO_RUN_FILE, path, sizeof(path));
+	pile_unplace_path(ctl, PILE_PLACED_RUN_FILE, path, sizeof(path));
 	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	/* without a directory there is no guard, and nothing is undone */
 	if (fd < 0 || !text || flock(fd, LOCK_EX) < 0 ||

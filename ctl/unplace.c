@@ -9,7 +9,7 @@
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
-#include "act/undo.h"
+#include "act/placed.h"
 #include "ctl.h"
 #include "pileguard/api.h"
 #include "scope.h"
@@ -39,7 +39,7 @@ int pile_unplace_mount(char *ret, size_t size)
 	return r;
 }
 
-static bool of_group(const struct pile_undo_entry *entry, void *arg)
+static bool of_group(const struct pile_placed_entry *entry, void *arg)
 {
 	return strcmp(entry->group, arg) == 0;
 }
@@ -61,30 +61,30 @@ static void told(const struct pile_ctl *ctl, const char *group, int r)
 
 /** Each group of the record, or one. Returns 0 or the last error. */
 static int groups_back(const struct pile_ctl *ctl, const struct pile_trees *trees,
-		       struct pile_undo *undo)
+		       struct pile_placed *undo)
 {
 	char run_path[300], group[PILE_NAME_MAX];
 	int error = 0, r;
 
-	pile_unplace_path(ctl, PILE_UNDO_RUN_FILE, run_path, sizeof(run_path));
+	pile_unplace_path(ctl, PILE_PLACED_RUN_FILE, run_path, sizeof(run_path));
 	for (uint32_t i = 0; i < undo->n;) {
 		snprintf(group, sizeof(group), "%s", undo->entries[i].group);
 		if (ctl->n_args && strcmp(group, ctl->args[0]) != 0) {
 			i++;
 			continue;
 		}
-		r = pile_undo_back(trees, undo, group, run_path);
+		r = pile_placed_back(trees, undo, group, run_path);
 		told(ctl, group, r);
 		error = r < 0 ? r : error;
 		/* also where it failed: it is told, and what is there is another day's */
-		pile_undo_drop(undo, of_group, group);
+		pile_placed_drop(undo, of_group, group);
 	}
 	return error;
 }
 
 int pile_unplace_command(const struct pile_ctl *ctl)
 {
-	_cleanup_free_ struct pile_undo *undo = calloc(1, sizeof(*undo));
+	_cleanup_free_ struct pile_placed *undo = calloc(1, sizeof(*undo));
 	const char *result = getenv("SERVICE_RESULT");
 	struct pile_trees trees;
 	char path[300], mount[256];
@@ -94,9 +94,9 @@ int pile_unplace_command(const struct pile_ctl *ctl)
 	/* run by the unit when the guard has ended: of one that did not end by itself the next takes all over */
 	if (result && strcmp(result, "success") != 0)
 		return PILE_EXIT_OK;
-	pile_unplace_path(ctl, PILE_UNDO_FILE, path, sizeof(path));
+	pile_unplace_path(ctl, PILE_PLACED_FILE, path, sizeof(path));
 	if (r == 0)
-		r = pile_undo_load(path, undo);
+		r = pile_placed_load(path, undo);
 	if (r == 0)
 		r = pile_unplace_mount(mount, sizeof(mount));
 	if (r < 0) {
@@ -107,7 +107,7 @@ int pile_unplace_command(const struct pile_ctl *ctl)
 	before = undo->n;
 	r = groups_back(ctl, &trees, undo);
 	if (undo->n < before)
-		r = r ? r : pile_undo_save(path, undo);
+		r = r ? r : pile_placed_save(path, undo);
 	pile_trees_sweep(&trees);
 	if (trees.managed)
 		pile_scope_slice_end(&trees);

@@ -87,7 +87,7 @@ static void names_find(struct pile_place *p, bool users)
 
 static void statuses_fill(struct pile_place *p)
 {
-	static uint32_t pids[PILE_UNDO_MAX];
+	static uint32_t pids[PILE_PLACED_MAX];
 	char cgroup[PILE_CGROUP_MAX];
 
 	p->next.n_matched = 0;
@@ -95,7 +95,7 @@ static void statuses_fill(struct pile_place *p)
 		struct pile_place_status *s = pile_put_status(p, i);
 
 		pile_policy_placed(p->rules[i].group, cgroup, sizeof(cgroup));
-		s->inside = pile_trees_list(&p->trees.trees[0], cgroup, pids, PILE_UNDO_MAX);
+		s->inside = pile_trees_list(&p->trees.trees[0], cgroup, pids, PILE_PLACED_MAX);
 		s->outside = 0;
 		s->stay = PILE_MATCH_MAY_MOVE;
 	}
@@ -207,8 +207,8 @@ int pile_place_open(struct pile_place *p, const struct pile_hierarchy *hierarchy
 
 	p->direct = !hierarchy->systemd;
 	p->processes.guard = (uint32_t)getpid();
-	snprintf(p->record_path, sizeof(p->record_path), "%s/" PILE_UNDO_FILE, run_dir);
-	snprintf(p->run_path, sizeof(p->run_path), "%s/" PILE_UNDO_RUN_FILE, run_dir);
+	snprintf(p->record_path, sizeof(p->record_path), "%s/" PILE_PLACED_FILE, run_dir);
+	snprintf(p->run_path, sizeof(p->run_path), "%s/" PILE_PLACED_RUN_FILE, run_dir);
 	pile_trees_find(&p->trees, hierarchy->unified, hierarchy->systemd);
 	/* whoever holds it while the control loop waits must not be kept from running by ordinary processes */
 	pthread_mutexattr_init(&lock_attr);

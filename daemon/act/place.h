@@ -105,7 +105,7 @@ struct pile_place {
 	enum pile_place_want wants[PILE_GROUPS_MAX];
 	struct pile_holders holders;
 	struct pile_place_told next;
-	struct pile_undo undo;
+	struct pile_placed undo;
 	struct pile_processes processes;
 };
 

@@ -45,7 +45,7 @@ static bool listens(const struct pile_holders *holders, uint32_t pid, uint16_t p
 }
 
 /* Each entry's process; by its number and start, so that nobody is taken for one that is gone. */
-void pile_processes_known(struct pile_processes *p, const struct pile_undo *undo)
+void pile_processes_known(struct pile_processes *p, const struct pile_placed *undo)
 {
 	for (uint32_t i = 0; i < p->n; i++)
 		p->table[i].known = -1;
@@ -57,7 +57,7 @@ void pile_processes_known(struct pile_processes *p, const struct pile_undo *undo
 	}
 }
 
-static struct pile_undo_entry *entry_of(struct pile_undo *undo, const struct pile_process *of)
+static struct pile_placed_entry *entry_of(struct pile_placed *undo, const struct pile_process *of)
 {
 	return of->known < 0 ? NULL : &undo->entries[of->known];
 }
@@ -66,10 +66,10 @@ static struct pile_undo_entry *entry_of(struct pile_undo *undo, const struct pil
  * Who was placed and is elsewhere now was moved by somebody; so was who was born inside, after its parent had been
  * placed. The operator's hand wins.
  */
-static bool moved_by_hand(struct pile_processes *p, struct pile_undo *undo,
+static bool moved_by_hand(struct pile_processes *p, struct pile_placed *undo,
 			  const struct pile_process *of)
 {
-	struct pile_undo_entry *entry = entry_of(undo, of);
+	struct pile_placed_entry *entry = entry_of(undo, of);
 	const struct pile_process *parent;
 
 	if (entry) {
@@ -107,7 +107,7 @@ static bool program_may(const struct pile_match_rule *rules, uint32_t n, uint32_
 
 static void judge(struct pile_processes *p, struct pile_process *of,
 		  const struct pile_match_rule *rules, uint32_t n,
-		  const struct pile_holders *holders, struct pile_undo *undo)
+		  const struct pile_holders *holders, struct pile_placed *undo)
 {
 	struct pile_match_process seen;
 	char own[PILE_CGROUP_MAX];
@@ -158,7 +158,7 @@ static void numbers_read(struct pile_processes *p)
 }
 
 void pile_processes_look(struct pile_processes *p, const struct pile_match_rule *rules, uint32_t n,
-			 const struct pile_holders *holders, struct pile_undo *undo, bool whole)
+			 const struct pile_holders *holders, struct pile_placed *undo, bool whole)
 {
 	uint32_t n_before = p->n;
 
@@ -196,11 +196,11 @@ void pile_processes_look(struct pile_processes *p, const struct pile_match_rule 
 
 /* It is where its parent was, was born before that was moved, and nothing keeps it there. */
 static bool child_follows(struct pile_processes *p, const struct pile_match_rule *rules,
-			  uint32_t rule, struct pile_undo *undo, const struct pile_process *of)
+			  uint32_t rule, struct pile_placed *undo, const struct pile_process *of)
 {
 	struct pile_process *parent = pile_processes_find(p, of->parent);
 	struct pile_match_process seen, above;
-	const struct pile_undo_entry *entry;
+	const struct pile_placed_entry *entry;
 	enum pile_match_stay stay;
 
 	if (!parent || !of->start_ticks || of->inside || of->known >= 0)
@@ -226,7 +226,7 @@ static bool child_follows(struct pile_processes *p, const struct pile_match_rule
 
 uint32_t pile_processes_candidates(struct pile_processes *p, const struct pile_match_rule *rules,
 				   uint32_t rule, const struct pile_trees *trees,
-				   struct pile_undo *undo)
+				   struct pile_placed *undo)
 {
 	uint32_t found = 0, more;
 

@@ -7,7 +7,7 @@
  */
 #pragma once
 
-#include "act/undo.h"
+#include "act/placed.h"
 #include "groups/match.h"
 
 /* pid_max's default; what is beyond is not looked at, which is told */
@@ -37,7 +37,7 @@ struct pile_processes {
  * @whole: all of them; else those only that are new, or matched: a program is known within its first three looks
  */
 void pile_processes_look(struct pile_processes *p, const struct pile_match_rule *rules, uint32_t n,
-			 const struct pile_holders *holders, struct pile_undo *undo, bool whole);
+			 const struct pile_holders *holders, struct pile_placed *undo, bool whole);
 
 /** pile_processes_find - NULL: not there at the last look. */
 struct pile_process *pile_processes_find(struct pile_processes *p, uint32_t pid);
@@ -49,10 +49,10 @@ struct pile_process *pile_processes_find(struct pile_processes *p, uint32_t pid)
  */
 uint32_t pile_processes_candidates(struct pile_processes *p, const struct pile_match_rule *rules,
 				   uint32_t rule, const struct pile_trees *trees,
-				   struct pile_undo *undo);
+				   struct pile_placed *undo);
 
 /** pile_processes_known - mark who has an entry in the record; each look does. */
-void pile_processes_known(struct pile_processes *p, const struct pile_undo *undo);
+void pile_processes_known(struct pile_processes *p, const struct pile_placed *undo);
 
 /** pile_processes_ticks - now, in the unit of start_ticks. */
 uint64_t pile_processes_ticks(void);

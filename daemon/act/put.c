@@ -37,7 +37,7 @@ struct pile_place_status *pile_put_status(struct pile_place *p, uint32_t rule)
 
 static int record_save(struct pile_place *p)
 {
-	int r = pile_undo_save(p->record_path, &p->undo);
+	int r = pile_placed_save(p->record_path, &p->undo);
 
 	if (r < 0)
 		pile_put_news(p, PILE_PLACE_RECORD, "", 0, r);
@@ -45,7 +45,7 @@ static int record_save(struct pile_place *p)
 }
 
 /* While somebody is in the cgroup, one of the group's entries stays: it knows where their kind came from. */
-static bool entry_gone(const struct pile_undo_entry *entry, void *arg)
+static bool entry_gone(const struct pile_placed_entry *entry, void *arg)
 {
 	struct pile_place *p = arg;
 	char cgroup[PILE_CGROUP_MAX];
@@ -54,7 +54,7 @@ static bool entry_gone(const struct pile_undo_entry *entry, void *arg)
 	for (uint32_t i = 0; i < p->processes.n; i++)
 		if (p->processes.table[i].known == (int16_t)(entry - p->undo.entries))
 			return false;
-	for (const struct pile_undo_entry *e = p->undo.entries; e < entry; e++)
+	for (const struct pile_placed_entry *e = p->undo.entries; e < entry; e++)
 		if (strcmp(e->group, entry->group) == 0)
 			return true;
 	pile_policy_placed(entry->group, cgroup, sizeof(cgroup));
@@ -64,11 +64,11 @@ static bool entry_gone(const struct pile_undo_entry *entry, void *arg)
 void pile_put_prune(struct pile_place *p)
 {
 	pile_processes_known(&p->processes, &p->undo);
-	if (p->undo.n && pile_undo_drop(&p->undo, entry_gone, p) > 0)
+	if (p->undo.n && pile_placed_drop(&p->undo, entry_gone, p) > 0)
 		record_save(p);
 }
 
-static bool entry_failed(const struct pile_undo_entry *entry, void *arg)
+static bool entry_failed(const struct pile_placed_entry *entry, void *arg)
 {
 	(void)arg;
 	return entry->placed_ticks == UINT64_MAX;
@@ -118,10 +118,10 @@ static void batch_add(struct pile_place *p, struct batch *b, uint32_t rule,
 static int batch_record(struct pile_place *p, struct batch *b, uint32_t rule)
 {
 	for (uint32_t i = 0; i < b->n; i++)
-		if (!pile_undo_find(&p->undo, b->held[i].pid, b->held[i].start_ticks) &&
-		    !pile_undo_add(&p->undo, p->rules[rule].group, b->held[i].pid,
+		if (!pile_placed_find(&p->undo, b->held[i].pid, b->held[i].start_ticks) &&
+		    !pile_placed_add(&p->undo, p->rules[rule].group, b->held[i].pid,
 				   b->held[i].start_ticks, UINT64_MAX, b->from[i])) {
-			pile_put_news(p, PILE_PLACE_FULL, p->rules[rule].group, PILE_UNDO_MAX, 0);
+			pile_put_news(p, PILE_PLACE_FULL, p->rules[rule].group, PILE_PLACED_MAX, 0);
 			return -ENOSPC;
 		}
 	return record_save(p);
@@ -201,8 +201,8 @@ static uint32_t batch_verify(struct pile_place *p, struct batch *b, uint32_t rul
 
 	pile_policy_placed(p->rules[rule].group, cgroup, sizeof(cgroup));
 	for (uint32_t i = 0; i < b->n; i++) {
-		struct pile_undo_entry *entry =
-			pile_undo_find(&p->undo, b->held[i].pid, b->held[i].start_ticks);
+		struct pile_placed_entry *entry =
+			pile_placed_find(&p->undo, b->held[i].pid, b->held[i].start_ticks);
 
 		if (!entry || !pile_moves_still(&b->held[i]) ||
 		    pile_trees_where(&p->trees.trees[0], entry->pid, where, sizeof(where)) < 0 ||
@@ -212,7 +212,7 @@ static uint32_t batch_verify(struct pile_place *p, struct batch *b, uint32_t rul
 		moved++;
 	}
 	/* the others are where they were, or gone */
-	pile_undo_drop(&p->undo, entry_failed, NULL);
+	pile_placed_drop(&p->undo, entry_failed, NULL);
 	return moved;
 }
 
@@ -280,7 +280,7 @@ void pile_put_group(struct pile_place *p, uint32_t rule, uint64_t *failed_ns)
 
 /* ---- back ---- */
 
-static bool entry_of_group(const struct pile_undo_entry *entry, void *arg)
+static bool entry_of_group(const struct pile_placed_entry *entry, void *arg)
 {
 	return strcmp(entry->group, arg) == 0;
 }
@@ -295,11 +295,11 @@ static void group_back(struct pile_place *p, const char *name)
 		pile_put_news(p, PILE_PLACE_KEPT, group, 0, 0);
 		return;
 	}
-	r = pile_undo_back(&p->trees, &p->undo, group, p->run_path);
+	r = pile_placed_back(&p->trees, &p->undo, group, p->run_path);
 	pile_put_news(p, PILE_PLACE_WENT_BACK, group, (uint32_t)MAX(r, 0), MIN(r, 0));
 	if (r < 0)
 		return;
-	pile_undo_drop(&p->undo, entry_of_group, group);
+	pile_placed_drop(&p->undo, entry_of_group, group);
 	record_save(p);
 }
 
@@ -346,9 +346,9 @@ void pile_put_adopt(struct pile_place *p)
 {
 	char cgroup[PILE_CGROUP_MAX], where[PILE_CGROUP_MAX];
 
-	pile_undo_load(p->record_path, &p->undo);
+	pile_placed_load(p->record_path, &p->undo);
 	for (uint32_t i = 0; i < p->undo.n; i++) {
-		struct pile_undo_entry *entry = &p->undo.entries[i];
+		struct pile_placed_entry *entry = &p->undo.entries[i];
 
 		pile_policy_placed(entry->group, cgroup, sizeof(cgroup));
 		if (entry->placed_ticks == UINT64_MAX &&
@@ -356,5 +356,5 @@ void pile_put_adopt(struct pile_place *p)
 		    strcmp(where, cgroup) == 0)
 			entry->placed_ticks = pile_processes_ticks();
 	}
-	pile_undo_drop(&p->undo, entry_failed, NULL);
+	pile_placed_drop(&p->undo, entry_failed, NULL);
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-#include "act/undo.h"
+#include "act/placed.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -17,30 +17,30 @@
 #define ANCESTORS_MAX 64 /* pools are two or three deep */
 #define RUNS_MAX 1024	 /* started by hand and still there */
 
-static int origin_index(struct pile_undo *u, const char *origin)
+static int origin_index(struct pile_placed *u, const char *origin)
 {
 	if (strlen(origin) >= PILE_CGROUP_MAX)
 		return -ENAMETOOLONG;
 	for (uint32_t i = 0; i < u->n_origins; i++)
 		if (strcmp(u->origins[i], origin) == 0)
 			return (int)i;
-	if (u->n_origins == PILE_UNDO_ORIGINS_MAX)
+	if (u->n_origins == PILE_PLACED_ORIGINS_MAX)
 		return -ENOSPC;
 	snprintf(u->origins[u->n_origins], PILE_CGROUP_MAX, "%s", origin);
 	return (int)u->n_origins++;
 }
 
-struct pile_undo_entry *pile_undo_add(struct pile_undo *u, const char *group, uint32_t pid,
+struct pile_placed_entry *pile_placed_add(struct pile_placed *u, const char *group, uint32_t pid,
 				      uint64_t start_ticks, uint64_t placed_ticks,
 				      const char *origin)
 {
-	int at = u->n < PILE_UNDO_MAX ? origin_index(u, origin) : -ENOSPC;
-	struct pile_undo_entry *entry;
+	int at = u->n < PILE_PLACED_MAX ? origin_index(u, origin) : -ENOSPC;
+	struct pile_placed_entry *entry;
 
 	if (at < 0)
 		return NULL;
 	entry = &u->entries[u->n++];
-	*entry = (struct pile_undo_entry){
+	*entry = (struct pile_placed_entry){
 		.pid = pid,
 		.origin = (uint16_t)at,
 		.start_ticks = start_ticks,
@@ -50,7 +50,7 @@ struct pile_undo_entry *pile_undo_add(struct pile_undo *u, const char *group, ui
 	return entry;
 }
 
-struct pile_undo_entry *pile_undo_find(struct pile_undo *u, uint32_t pid, uint64_t start_ticks)
+struct pile_placed_entry *pile_placed_find(struct pile_placed *u, uint32_t pid, uint64_t start_ticks)
 {
 	for (uint32_t i = 0; i < u->n; i++)
 		if (u->entries[i].pid == pid && u->entries[i].start_ticks == start_ticks)
@@ -58,8 +58,8 @@ struct pile_undo_entry *pile_undo_find(struct pile_undo *u, uint32_t pid, uint64
 	return NULL;
 }
 
-uint32_t pile_undo_drop(struct pile_undo *u,
-			bool (*gone)(const struct pile_undo_entry *entry, void *arg), void *arg)
+uint32_t pile_placed_drop(struct pile_placed *u,
+			bool (*gone)(const struct pile_placed_entry *entry, void *arg), void *arg)
 {
 	uint32_t n = 0, was = u->n;
 
@@ -87,11 +87,11 @@ static bool is_path(const char *path)
 	       !strstr(path, "/./") && (strlen(path) < 3 || strcmp(path + strlen(path) - 3, "/.."));
 }
 
-static bool line_parse(const char *line, struct pile_undo *ret)
+static bool line_parse(const char *line, struct pile_placed *ret)
 {
 	char group[PILE_NAME_MAX], word[8];
 	unsigned long long start, placed;
-	struct pile_undo_entry *entry;
+	struct pile_placed_entry *entry;
 	unsigned int pid;
 	int at = 0;
 
@@ -99,16 +99,16 @@ static bool line_parse(const char *line, struct pile_undo *ret)
 	if (sscanf(line, "%u %llu %llu %7s %63s %n", &pid, &start, &placed, word, group, &at) !=
 		    5 ||
 	    !at || pid <= 1 || !is_name(group) || !is_path(line + at) ||
-	    (strcmp(word, "ours") && strcmp(word, "hand")) || pile_undo_find(ret, pid, start))
+	    (strcmp(word, "ours") && strcmp(word, "hand")) || pile_placed_find(ret, pid, start))
 		return false;
-	entry = pile_undo_add(ret, group, pid, start, placed, line + at);
+	entry = pile_placed_add(ret, group, pid, start, placed, line + at);
 	if (!entry)
 		return false;
 	entry->hand = !strcmp(word, "hand");
 	return true;
 }
 
-uint32_t pile_undo_parse(char *text, struct pile_undo *ret)
+uint32_t pile_placed_parse(char *text, struct pile_placed *ret)
 {
 	uint32_t passed = 0;
 	char *save = NULL;
@@ -119,13 +119,13 @@ uint32_t pile_undo_parse(char *text, struct pile_undo *ret)
 	return passed;
 }
 
-size_t pile_undo_format(const struct pile_undo *u, char *buf, size_t size)
+size_t pile_placed_format(const struct pile_placed *u, char *buf, size_t size)
 {
 	size_t used = 0;
 
 	buf[0] = '\0';
 	for (uint32_t i = 0; i < u->n && used < size; i++) {
-		const struct pile_undo_entry *e = &u->entries[i];
+		const struct pile_placed_entry *e = &u->entries[i];
 
 		used += (size_t)snprintf(
 			buf + used, size - used, "%u %llu %llu %s %s %s\n", e->pid,
@@ -135,7 +135,7 @@ size_t pile_undo_format(const struct pile_undo *u, char *buf, size_t size)
 	return MIN(used, size - 1);
 }
 
-int pile_undo_load(const char *path, struct pile_undo *ret)
+int pile_placed_load(const char *path, struct pile_placed *ret)
 {
 	_cleanup_free_ char *text = NULL;
 	_cleanup_close_ int fd = -1;
@@ -151,13 +151,13 @@ int pile_undo_load(const char *path, struct pile_undo *ret)
 	/* a record that somebody else can write to is none */
 	if (!S_ISREG(st.st_mode) || st.st_uid != geteuid() || (st.st_mode & 022))
 		return -EPERM;
-	text = malloc(PILE_UNDO_TEXT_MAX + 1);
+	text = malloc(PILE_PLACED_TEXT_MAX + 1);
 	if (!text)
 		return -ENOMEM;
-	n = pile_proc_pread(fd, text, PILE_UNDO_TEXT_MAX + 1);
+	n = pile_proc_pread(fd, text, PILE_PLACED_TEXT_MAX + 1);
 	if (n < 0)
 		return (int)n;
-	pile_undo_parse(text, ret);
+	pile_placed_parse(text, ret);
 	return 0;
 }
 
@@ -181,7 +181,7 @@ static int text_write(const char *path, const char *text, size_t len)
 	return 0;
 }
 
-int pile_undo_save(const char *path, const struct pile_undo *u)
+int pile_placed_save(const char *path, const struct pile_placed *u)
 {
 	_cleanup_free_ char *text = NULL;
 	char aside[300];
@@ -190,10 +190,10 @@ int pile_undo_save(const char *path, const struct pile_undo *u)
 
 	if (!u->n)
 		return unlink(path) < 0 && errno != ENOENT ? -errno : 0;
-	text = malloc(PILE_UNDO_TEXT_MAX);
+	text = malloc(PILE_PLACED_TEXT_MAX);
 	if (!text)
 		return -ENOMEM;
-	len = pile_undo_format(u, text, PILE_UNDO_TEXT_MAX);
+	len = pile_placed_format(u, text, PILE_PLACED_TEXT_MAX);
 	snprintf(aside, sizeof(aside), "%s.new", path);
 	r = text_write(aside, text, len);
 	if (r == 0 && rename(aside, path) < 0)
@@ -240,7 +240,7 @@ static bool was_started(const struct started *s, const struct pile_match_process
 }
 
 /* The group's first: for a process whose parents are gone. */
-static const char *origin_of_group(const struct pile_undo *u, const char *group)
+static const char *origin_of_group(const struct pile_placed *u, const char *group)
 {
 	for (uint32_t i = 0; i < u->n; i++)
 		if (strcmp(u->entries[i].group, group) == 0)
@@ -249,13 +249,13 @@ static const char *origin_of_group(const struct pile_undo *u, const char *group)
 }
 
 /* Where it goes; NULL: it stays. */
-static const char *origin_of(struct pile_undo *u, const struct started *s, const char *group,
+static const char *origin_of(struct pile_placed *u, const struct started *s, const char *group,
 			     const struct pile_match_process *of)
 {
 	struct pile_match_process p = *of;
 
 	for (int i = 0; i < ANCESTORS_MAX && p.pid > 1; i++) {
-		const struct pile_undo_entry *entry = pile_undo_find(u, p.pid, p.start_ticks);
+		const struct pile_placed_entry *entry = pile_placed_find(u, p.pid, p.start_ticks);
 
 		if (entry && strcmp(entry->group, group) == 0)
 			return u->origins[entry->origin];
@@ -268,7 +268,7 @@ static const char *origin_of(struct pile_undo *u, const struct started *s, const
 }
 
 /* Returns 1 where it was moved, 0 where it stays or is gone, or negative errno. */
-static int one_back(const struct pile_trees *t, struct pile_undo *u, const struct started *s,
+static int one_back(const struct pile_trees *t, struct pile_placed *u, const struct started *s,
 		    const char *group, const char *cgroup, uint32_t pid)
 {
 	struct pile_moving m = { .pidfd = -1 };
@@ -288,11 +288,11 @@ static int one_back(const struct pile_trees *t, struct pile_undo *u, const struc
 	return r == 0 ? 1 : r == -ESRCH ? 0 : r;
 }
 
-int pile_undo_back(const struct pile_trees *t, struct pile_undo *u, const char *group,
+int pile_placed_back(const struct pile_trees *t, struct pile_placed *u, const char *group,
 		   const char *run_path)
 {
 	static struct started started;
-	static uint32_t pids[PILE_UNDO_MAX];
+	static uint32_t pids[PILE_PLACED_MAX];
 	char cgroup[PILE_CGROUP_MAX];
 	int moved = 1, error = 0, stay = 0;
 
@@ -301,7 +301,7 @@ int pile_undo_back(const struct pile_trees *t, struct pile_undo *u, const char *
 	for (int round = 0; round < ROUNDS_MAX && moved > 0; round++) {
 		moved = stay = 0;
 		for (uint32_t i = 0; i < t->n; i++) {
-			uint32_t n = pile_trees_list(&t->trees[i], cgroup, pids, PILE_UNDO_MAX);
+			uint32_t n = pile_trees_list(&t->trees[i], cgroup, pids, PILE_PLACED_MAX);
 
 			for (uint32_t j = 0; j < n; j++) {
 				int r = one_back(t, u, &started, group, cgroup, pids[j]);
