@@ -41,7 +41,7 @@ BPF_CFLAGS := -target bpf -mcpu=v3 -O2 -g -Wall -Wextra -Wno-unused-parameter -W
 
 DAEMON_LIBS := -lbpf -lelf -lz -lcgroup -lcyaml -lyaml -lmd -lsystemd -lpthread
 API_LIBS := -lmicrohttpd -ljansson -lcap-ng -lseccomp
-CTL_LIBS := -lbpf -ljansson -lcyaml -lyaml -lmd
+CTL_LIBS := -lbpf -ljansson -lcgroup -lcyaml -lyaml -lmd -lsystemd
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 
 BPF_SRC := $(wildcard bpf/*.bpf.c)
@@ -51,7 +51,9 @@ API_SRC := $(wildcard daemon/api/*.c daemon/record/explain_*.c daemon/util/*.c)
 API_OBJ := $(patsubst %.c,$(BUILD)/%.o,$(API_SRC))
 DAEMON_OBJ := $(patsubst %.c,$(BUILD)/%.o,$(DAEMON_SRC))
 # pileguardctl checks policies itself, without the daemon
-CTL_SRC := $(wildcard ctl/*.c daemon/policy/*.c daemon/util/*.c)
+# pileguardctl run and unplace put processes into cgroups, and back, as the guard does
+CTL_SRC := $(wildcard ctl/*.c daemon/policy/*.c daemon/util/*.c) \
+	$(addprefix daemon/,act/trees.c act/moves.c act/placed.c groups/match.c groups/proc.c)
 CTL_OBJ := $(patsubst %.c,$(BUILD)/%.o,$(CTL_SRC))
 
 .PHONY: FORCE all deb deps check check-long check-unit demo install uninstall clean bench lint format help

@@ -63,10 +63,24 @@ const char *pile_policy_path(const struct pile_ctl *ctl, const json_t *status);
  */
 int pile_policy_read(const struct pile_ctl *ctl, const char *path, struct pile_policy *ret,
 		     struct pile_error *err);
+/**
+ * pile_policy_in_force - the daemon's policy; where it does not run, what the files say
+ * Returns 0, or negative errno with @err.
+ */
+int pile_policy_in_force(const struct pile_ctl *ctl, struct pile_policy *ret,
+			 struct pile_error *err);
 /* init.c */
 int pile_init_show(const struct pile_ctl *ctl);
 /* residue.c */
 int pile_residue_show(const struct pile_ctl *ctl);
+/* run.c */
+int pile_run_command(const struct pile_ctl *ctl);
+/* unplace.c */
+int pile_unplace_command(const struct pile_ctl *ctl);
+/** pile_unplace_path - a file beside the stats socket, into @ret. */
+void pile_unplace_path(const struct pile_ctl *ctl, const char *name, char *ret, size_t size);
+/** pile_unplace_mount - where cgroup v2 is mounted. Returns 0 or -ENOENT. */
+int pile_unplace_mount(char *ret, size_t size);
 /* hand.c */
 int pile_hand_reload(const struct pile_ctl *ctl);
 int pile_hand_hold(const struct pile_ctl *ctl);

@@ -21,6 +21,8 @@
 #define OPT_WITH (1u << 4)
 #define OPT_TEXTFILE (1u << 5)
 
+#define ARGS_MAX 100000 /* of run: the kernel has its own limit, in bytes */
+
 static int help_show(const struct pile_ctl *ctl);
 static int version_show(const struct pile_ctl *ctl);
 
@@ -60,6 +62,10 @@ static const struct command commands[] = {
 	{ "disarm", 0, 0, OPT_FOR, pile_hand_disarm, "disarm [--for TIME]",
 	  "open everything now and only observe, also after a reboot, until armed (root)" },
 	{ "arm", 0, 0, 0, pile_hand_arm, "arm", "end disarm: the policy decides again (root)" },
+	{ "run", 1, ARGS_MAX, OPT_GROUP | OPT_FILE, pile_run_command,
+	  "run --group NAME -- COMMAND...", "start it inside a group (root)" },
+	{ "unplace", 0, 1, 0, pile_unplace_command, "unplace [GROUP]",
+	  "processes that were placed go back to where they were (root)" },
 	{ "residue", 0, 0, 0, pile_residue_show, "residue",
 	  "what of pileguard is on this host; nothing, when it is stopped (root)" },
 	{ "version", 0, 0, 0, version_show, "version", "the version of this command" },
@@ -76,7 +82,7 @@ static int help_show(const struct pile_ctl *ctl)
 	printf("\n"
 	       "  --json           print the API's JSON instead of a table\n"
 	       "  --socket PATH    default %s\n"
-	       "  --group NAME     groups, workers, dependencies: only this group\n"
+	       "  --group NAME     groups, workers, dependencies: only this group; run: inside this one\n"
 	       "  --file PATH      status, policy: the policy on disk (%s)\n"
 	       "  --with NAME=FILE policy check, diff: as if FILE stood in the place of policy.yaml or a\n"
 	       "                   fragment, like 50-api.yaml=new.yaml; 50-api.yaml= : as if it were gone\n"
@@ -85,7 +91,8 @@ static int help_show(const struct pile_ctl *ctl)
 	       "  --textfile PATH  metrics: into this file, whole or not at all\n"
 	       "  --every TIME     metrics: again and again; the file goes when pileguard does\n\n"
 	       "exit status: 0 done, 1 refused or failed, 2 usage, 3 pileguard does not answer,\n"
-	       "4 the policy's files are not the policy in force (status, policy diff), 78 policy not valid\n",
+	       "4 the policy's files are not the policy in force (status, policy diff), 78 policy not valid;\n"
+	       "run: the command's own, or 125 when it was not started, 126, 127 when it cannot be\n",
 	       PILE_API_SOCKET, PILE_CTL_POLICY_FILE);
 	return PILE_EXIT_OK;
 }

@@ -114,8 +114,8 @@ static int candidate_load(const struct pile_ctl *ctl)
 	return PILE_EXIT_CONFIG;
 }
 
-/** What would change, when the daemon can be asked. Returns 0, or negative errno. */
-static int changes_find(const struct pile_ctl *ctl, char *buf, size_t size, bool *ret_same)
+/** The daemon's, when it can be asked. Returns 0, or negative errno. */
+static int asked(const struct pile_ctl *ctl, struct pile_policy *ret)
 {
 	struct pile_http_answer answer = { 0 };
 	_cleanup_free_ char *body = NULL;
@@ -132,8 +132,32 @@ static int changes_find(const struct pile_ctl *ctl, char *buf, size_t size, bool
 	if (answer.status != 200 || !text || pile_value_is(policy, "truncated"))
 		r = -EPROTO;
 	else
-		r = pile_load_text(text, strlen(text), "policy in force", &in_force, &err);
+		r = pile_load_text(text, strlen(text), "policy in force", ret, &err);
 	json_decref(policy);
+	return r;
+}
+
+int pile_policy_in_force(const struct pile_ctl *ctl, struct pile_policy *ret,
+			 struct pile_error *err)
+{
+	const char *path = pile_policy_path(ctl, NULL);
+	int r = asked(ctl, ret);
+
+	if (r != -ENOENT && r != -ECONNREFUSED && r != -EPROTO)
+		return r < 0 ? pile_error_set(err, r, "the daemon cannot be asked: %s",
+					      strerror(-r))
+			     : 0;
+	r = pile_policy_read(ctl, path, ret, err);
+	if (r < 0 && !err->text[0])
+		pile_error_set_at(err, r, path, 0, 0, "%s", strerror(-r));
+	return MIN(r, 0);
+}
+
+/** What would change, when the daemon can be asked. Returns 0, or negative errno. */
+static int changes_find(const struct pile_ctl *ctl, char *buf, size_t size, bool *ret_same)
+{
+	int r = asked(ctl, &in_force);
+
 	if (r == 0)
 		*ret_same = pile_diff_format(&in_force, &candidate, buf, size) == 0;
 	return r;

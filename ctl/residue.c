@@ -13,6 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "act/placed.h"
 #include "ctl.h"
 #include "pileguard/api.h"
 #include "pileguard/undo.h"
@@ -229,12 +230,21 @@ static bool anybody_listens(const char *path)
 	       (connect(fd, (struct sockaddr *)&addr, sizeof(addr)) == 0 || errno == EAGAIN);
 }
 
+/* One that runs; 0: none does. */
+static pid_t guard_find(const struct pile_residue *r)
+{
+	for (unsigned int i = 0; i < r->n; i++)
+		if (r->things[i].guard)
+			return r->things[i].holder;
+	return 0;
+}
+
 /* What rung 3 has set and not set back yet: its own record says so. A guard that runs sees to it. */
 static void knobs_find(struct pile_residue *r, const char *socket_path)
 {
 	static const char *const names[PILE_KNOBS] = { "", "TasksMax", "CPUWeight", "CPUQuota" };
 	struct pile_undo_file record;
-	pid_t guard = 0;
+	pid_t guard = guard_find(r);
 	char path[256];
 	FILE *file;
 
@@ -242,8 +252,6 @@ static void knobs_find(struct pile_residue *r, const char *socket_path)
 	file = fopen(path, "re");
 	if (!file)
 		return;
-	for (unsigned int i = 0; i < r->n && !guard; i++)
-		guard = r->things[i].guard ? r->things[i].holder : 0;
 	if (fread(&record, sizeof(record), 1, file) != 1 || !pile_undo_is_valid(&record))
 		memset(&record, 0, sizeof(record));
 	fclose(file);
@@ -263,14 +271,30 @@ static void knobs_find(struct pile_residue *r, const char *socket_path)
 		add_text(r, PILE_RESIDUE_FILE, path);
 }
 
-/* The socket belongs to whoever listens; the line for logins to a guard that runs. */
+/* The record of what was placed, beside the socket. */
+static void record_find(struct pile_residue *r, const char *socket_path, const char *name,
+			pid_t guard)
+{
+	const char *slash = strrchr(socket_path, '/');
+	char path[300];
+
+	snprintf(path, sizeof(path), "%.*s%s", slash ? (int)(slash - socket_path) + 1 : 0,
+		 socket_path, name);
+	if (access(path, F_OK) < 0)
+		return;
+	add_text(r, PILE_RESIDUE_FILE, path);
+	if (guard)
+		hold(&r->things[r->n - 1], guard);
+}
+
+/* The socket belongs to whoever listens; the line for logins, and the record, to a guard that runs. */
 static void files_find(struct pile_residue *r, const char *socket_path)
 {
-	pid_t guard = 0;
+	pid_t guard = guard_find(r);
 	struct stat st;
 
-	for (unsigned int i = 0; i < r->n && !guard; i++)
-		guard = r->things[i].guard ? r->things[i].holder : 0;
+	record_find(r, socket_path, PILE_PLACED_FILE,
+		    guard && anybody_listens(socket_path) ? guard : 0);
 	if (lstat(PILE_MOTD_FILE, &st) == 0) {
 		add_text(r, PILE_RESIDUE_FILE, PILE_MOTD_FILE);
 		if (guard)
@@ -306,6 +330,11 @@ static int cgroup_look(const char *path, const struct stat *st, int type, struct
 	if (strncmp(path + ftw->base, NAME, strlen(NAME)) != 0 || st->st_uid != 0)
 		return FTW_CONTINUE;
 	add_text(walked, PILE_RESIDUE_CGROUP, path);
+	/* in it are other services' processes, placed by a guard; it is that one's */
+	if (strcmp(path + ftw->base, PILE_PLACE_SLICE) == 0 && guard_find(walked)) {
+		hold(&walked->things[n], guard_find(walked));
+		return FTW_SKIP_SUBTREE;
+	}
 	snprintf(text, sizeof(text), "%.500s/cgroup.procs", path);
 	file = fopen(text, "re");
 	while (file && walked->n > n && fscanf(file, "%d", &pid) == 1)
@@ -315,19 +344,37 @@ static int cgroup_look(const char *path, const struct stat *st, int type, struct
 	return FTW_SKIP_SUBTREE;
 }
 
+/* Groups are placed in each hierarchy of v1 as well; nothing else of ours is there. */
+static void slice_find(struct pile_residue *r, const char *mount)
+{
+	pid_t guard = guard_find(r);
+	char path[600];
+
+	snprintf(path, sizeof(path), "%s/" PILE_PLACE_SLICE, mount);
+	if (access(path, F_OK) < 0)
+		return;
+	add_text(r, PILE_RESIDUE_CGROUP, path);
+	if (guard)
+		hold(&r->things[r->n - 1], guard);
+}
+
 /* Also gives the links the path of their cgroup. */
 static void cgroups_find(struct pile_residue *r)
 {
 	FILE *mounts = fopen("/proc/self/mounts", "re");
 	char line[1024], path[512], type[64];
+	bool unified = false;
 
 	walked = r;
-	while (mounts && fgets(line, sizeof(line), mounts))
-		if (sscanf(line, "%*s %511s %63s", path, type) == 2 &&
-		    strcmp(type, "cgroup2") == 0) {
+	while (mounts && fgets(line, sizeof(line), mounts)) {
+		if (sscanf(line, "%*s %511s %63s", path, type) != 2)
+			continue;
+		if (strcmp(type, "cgroup") == 0)
+			slice_find(r, path);
+		if (strcmp(type, "cgroup2") == 0 && !unified)
 			nftw(path, cgroup_look, 32, FTW_PHYS | FTW_MOUNT | FTW_ACTIONRETVAL);
-			break;
-		}
+		unified |= strcmp(type, "cgroup2") == 0;
+	}
 	if (mounts)
 		fclose(mounts);
 }

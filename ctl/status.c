@@ -457,6 +457,29 @@ static void attachment_show(const struct pile_ctl *ctl, const json_t *g)
 	pile_table_loud(ctl, line);
 }
 
+/** Processes that should be in the group's own cgroup, and are not. */
+static void placement_show(const struct pile_ctl *ctl, const json_t *g)
+{
+	const json_t *placement = pile_value_get(g, "placement");
+	char name[80], why[120], line[300];
+
+	if (!pile_value_is(placement, "place") || pile_value_number(placement, "outside") == 0 ||
+	    (!pile_value_known(placement, "error") && !pile_value_known(placement, "outside_why")))
+		return;
+	snprintf(line, sizeof(line), "! %s: %.0f of its processes %s not placed: %s",
+		 pile_value_format_text(g, "name", name, sizeof(name)),
+		 pile_value_number(placement, "outside"),
+		 pile_value_number(placement, "outside") == 1 ? "is" : "are",
+		 pile_value_format_text(
+			 placement, pile_value_known(placement, "error") ? "error" : "outside_why",
+			 why, sizeof(why)));
+	/* who stays where he is does so for a reason: no trouble */
+	if (pile_value_known(placement, "error"))
+		pile_table_loud(ctl, line);
+	else
+		puts(line + 2);
+}
+
 /** What an episode is about: a share while there is one, else the limit, reached now or within the last ten seconds. */
 static void door_line(char *line, size_t size, const char *group, const char *endpoint,
 		      const json_t *door)
@@ -623,8 +646,10 @@ static void oddities_show(const struct pile_ctl *ctl, const json_t *status)
 
 	json_array_foreach(pile_value_get(status, "gates"), index, one)
 		gate_show(ctl, one);
-	json_array_foreach(pile_value_get(status, "groups"), index, one)
+	json_array_foreach(pile_value_get(status, "groups"), index, one) {
 		attachment_show(ctl, one);
+		placement_show(ctl, one);
+	}
 	json_array_foreach(pile_value_get(status, "groups"), index, one)
 		stopped_show(ctl, one);
 	json_array_foreach(pile_value_get(status, "groups"), index, one)

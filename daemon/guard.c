@@ -210,6 +210,8 @@ static int start(struct pile_guard *g, struct pile_error *err)
 	r = pile_manager_open(&g->manager, NULL);
 	if (r < 0 && r != -EOPNOTSUPP)
 		missing_add(g, "no thread for it: nothing is asked of systemd");
+	if (pile_placing_open(g) < 0)
+		missing_add(g, "no thread for it: no process is placed");
 	r = pile_sense_init(&g->sense);
 	if (r < 0)
 		return pile_error_set(err, r, "cannot read /proc/meminfo: %s", strerror(-r));
@@ -277,6 +279,7 @@ static void stop(struct pile_guard *g)
 		pile_act_close(&g->act, &g->kernel);
 		pile_groups_fini(&g->groups, &g->kernel);
 	}
+	pile_placing_stop(g);
 	if (g->slow.running) {
 		pile_tick_record(g, now_ns);
 		pile_learned_save(g, now_ns);

@@ -13,6 +13,7 @@
 #include "act/act.h"
 #include "act/evict.h"
 #include "act/manager.h"
+#include "act/place.h"
 #include "act/selftest.h"
 #include "act/stop.h"
 #include "act/throttle.h"
@@ -70,6 +71,23 @@ struct pile_disarming {
 	struct pile_late late;
 };
 
+/** What of placing is known, and what of it was said. */
+struct pile_placing {
+	uint32_t generation; /* of the rules that are with the thread */
+	uint64_t key;	     /* of what they were made from */
+	uint64_t asked;	     /* questions to systemd */
+	struct pile_place_told told;
+	uint64_t news_ns
+		[PILE_PLACE_NEWS_KINDS]; /* when trouble of a kind was said last; 0 = never */
+	struct pile_place_said {
+		uint64_t moved, moved_ns; /* told of so many, then */
+		enum pile_match_stay stay;
+		uint64_t stay_ns;
+		int error;
+		bool unknown;
+	} said[PILE_GROUPS_MAX]; /* by rule */
+};
+
 /** The last self-test, and when the next one is due. */
 struct pile_selftesting {
 	struct pile_selftest last;
@@ -98,6 +116,8 @@ struct pile_guard {
 	struct pile_reload reload;
 	struct pile_disarming disarm;
 	struct pile_selftesting selftest;
+	struct pile_place place;
+	struct pile_placing placing;
 	struct pile_intent intents[PILE_INTENTS_MAX];
 	uint32_t n_intents;
 	struct pile_snapshot *shared;
@@ -205,6 +225,18 @@ void pile_learned_save(struct pile_guard *g, uint64_t now_ns);
 void pile_selftest_tick(struct pile_guard *g, uint64_t now_ns);
 /** pile_selftest_again - in the next tick. */
 void pile_selftest_again(struct pile_guard *g);
+
+/* placing.c */
+/** pile_placing_open - start only. Returns 0 or negative errno. */
+int pile_placing_open(struct pile_guard *g);
+/** pile_placing_stop - all that was placed goes back, where that is the guard's to do. */
+void pile_placing_stop(struct pile_guard *g);
+/** pile_placing_tick - rules when they have changed, what came of them, questions for systemd. */
+void pile_placing_tick(struct pile_guard *g, uint64_t now_ns);
+/** pile_placing_result - systemd has answered. */
+void pile_placing_result(struct pile_guard *g, const struct pile_manager_result *result);
+/** pile_placing_status - of a group; NULL: it is not found by match, or nothing is known yet. */
+const struct pile_place_status *pile_placing_status(const struct pile_guard *g, const char *name);
 
 /* evicted.c */
 /** pile_evicted_recall - start only: evictions of an earlier guard count against the budgets. */

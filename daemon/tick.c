@@ -177,6 +177,7 @@ void pile_tick_view(struct pile_guard *g, bool whole)
 			continue;
 		to->foreign = from->foreign;
 		to->named = from->configured;
+		to->placed = from->cgroup_id != 0;
 		if (whole) {
 			to->config = from->config;
 			to->shared = is_shared(g, i);
@@ -510,6 +511,7 @@ static void manager_take(struct pile_guard *g, uint64_t now_ns)
 			pile_act_throttles_result(&g->throttles, &result, now_ns);
 			continue;
 		case PILE_MANAGER_PLACE:
+			pile_placing_result(g, &result);
 			break;
 		}
 		if (heard)
@@ -533,6 +535,7 @@ void pile_tick(struct pile_guard *g)
 	pile_kernel_ticked(&g->kernel, now_ns);
 	pile_command_tick(g, now_ns);
 	pile_selftest_tick(g, now_ns);
+	pile_placing_tick(g, now_ns);
 	pile_groups_check(&g->groups, &g->kernel, now_ns, pile_tick_group, g);
 	discover(g, now_ns);
 	if (g->posture_due || (g->posture_again_ns && now_ns >= g->posture_again_ns))

@@ -9,14 +9,14 @@
 
 static bool wants_gate(const struct pile_group *group, bool enforce)
 {
-	return enforce && group->used && group->present && !group->foreign && group->configured &&
-	       (group->config.enforce & PILE_RUNG_FAIL_FAST);
+	return enforce && group->used && group->present && group->cgroup_id && !group->foreign &&
+	       group->configured && (group->config.enforce & PILE_RUNG_FAIL_FAST);
 }
 
 static bool wants_deadline(const struct pile_group *group, bool enforce)
 {
-	return enforce && group->used && group->present && !group->foreign && group->configured &&
-	       group->config.connect_deadline_ns > 0;
+	return enforce && group->used && group->present && group->cgroup_id && !group->foreign &&
+	       group->configured && group->config.connect_deadline_ns > 0;
 }
 
 /* Two groups of one unit share its cgroup: the program runs once, for the first of them. */

@@ -180,6 +180,18 @@ static json_t *throttle_value(const struct pile_snapshot_group *g)
 			 BIG(g->throttle_explain_id));
 }
 
+/* Of a group that is found by match; null of others. */
+static json_t *placement_value(const struct pile_snapshot_group *g)
+{
+	if (!g->matched)
+		return json_null();
+	return json_pack(
+		"{s:b,s:I,s:I,s:o,s:o}", "place", g->place, "inside", BIG(g->inside), "outside",
+		BIG(g->outside), "outside_why", pile_json_value_text_or_null(g->outside_why),
+		"error",
+		pile_json_value_text_or_null(g->place_error ? strerror((int)g->place_error) : ""));
+}
+
 static json_t *group_value(const struct pile_snapshot_half *half, uint32_t slot)
 {
 	const struct pile_snapshot_group *g = &half->groups[slot];
@@ -199,6 +211,7 @@ static json_t *group_value(const struct pile_snapshot_half *half, uint32_t slot)
 	json_object_set_new(value, "workers", workers_value(g));
 	json_object_set_new(value, "stopped", stopped_value(g));
 	json_object_set_new(value, "memory", memory_value(g));
+	json_object_set_new(value, "placement", placement_value(g));
 	json_object_set_new(value, "listeners", listeners_value(half, slot));
 	json_object_set_new(value, "load", load_value(g));
 	json_object_set_new(value, "throttle", throttle_value(g));

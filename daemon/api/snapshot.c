@@ -113,6 +113,9 @@ static void group_sanitize(struct pile_snapshot_group *group)
 	TERMINATE(group->unit);
 	TERMINATE(group->cgroup);
 	TERMINATE(group->would_have);
+	TERMINATE(group->outside_why);
+	bool_clamp(&group->matched);
+	bool_clamp(&group->place);
 	bool_clamp(&group->configured);
 	bool_clamp(&group->foreign);
 	bool_clamp(&group->gate_ready);

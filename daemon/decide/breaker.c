@@ -83,6 +83,8 @@ enum pile_blocked pile_breaker_blocked(const struct pile_breakers *breakers,
 		return PILE_BLOCKED_RUNG;
 	if (view->disarmed)
 		return PILE_BLOCKED_DISARMED;
+	if (pile_policy_matches(&g->config) && !g->placed)
+		return PILE_BLOCKED_UNPLACED;
 	/* last: in observe mode, and while disarmed, nothing is attached, and that is not the reason */
 	return g->gate_ready ? PILE_BLOCKED_NO : PILE_BLOCKED_KERNEL;
 }

@@ -91,6 +91,7 @@ enum pile_blocked {
 	PILE_BLOCKED_NETNS,	/* it listens in another network namespace */
 	PILE_BLOCKED_AMBIGUOUS, /* another group's listener has the same address */
 	PILE_BLOCKED_SHARED,	/* another group is in the same cgroup */
+	PILE_BLOCKED_UNPLACED,	/* the group's processes are not in a cgroup of its own */
 	PILE_BLOCKED_UNSETTLED, /* what is counted has not been corrected for a while */
 	PILE_BLOCKED_UNFIT, /* stop: the unit could not be started again, or others would go down with it */
 	PILE_BLOCKED_BUDGET, /* as often as it may be was it done already */

@@ -308,8 +308,21 @@ static const struct pile_policy_group *policy_find(const struct pile_policy *pol
 	return NULL;
 }
 
+/* As it is followed: what match finds is in the cgroup that it is placed in. */
+static void config_set(struct pile_group *group, const struct pile_policy_group *config)
+{
+	group->config = *config;
+	if (pile_policy_matches(config) && config->place)
+		pile_policy_placed(config->name, group->config.cgroup,
+				   sizeof(group->config.cgroup));
+}
+
+/* @b: as the policy has it */
 static bool same_object(const struct pile_policy_group *a, const struct pile_policy_group *b)
 {
+	if (pile_policy_matches(a) || pile_policy_matches(b))
+		return a->place == b->place && pile_policy_match_equal(&a->match, &b->match) &&
+		       memcmp(&a->listen, &b->listen, sizeof(a->listen)) == 0;
 	return strcmp(a->unit, b->unit) == 0 && strcmp(a->cgroup, b->cgroup) == 0 &&
 	       memcmp(&a->listen, &b->listen, sizeof(a->listen)) == 0;
 }
@@ -320,6 +333,7 @@ static bool is_claimed(const struct pile_policy *policy, const struct pile_group
 	for (uint32_t i = 0; i < policy->n_groups; i++) {
 		const struct pile_policy_group *config = &policy->groups[i];
 		size_t len = strlen(config->cgroup);
+		char placed[PILE_CGROUP_MAX];
 
 		if (strcmp(config->name, group->config.name) == 0)
 			return true;
@@ -327,8 +341,26 @@ static bool is_claimed(const struct pile_policy *policy, const struct pile_group
 			return true;
 		if (len && strncmp(config->cgroup, group->cgroup, len) == 0)
 			return true;
+		if (pile_policy_matches(config) && config->place &&
+		    strcmp(pile_policy_placed(config->name, placed, sizeof(placed)),
+			   group->cgroup) == 0)
+			return true;
 	}
 	return false;
+}
+
+/* Its slot may be another's soon. */
+static void matched_forget(struct pile_groups *g, uint32_t slot)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < g->n_matched; i++)
+		if (g->matched[i].group != slot)
+			g->matched[n++] = g->matched[i];
+	g->n_matched = n;
+	for (uint32_t i = 0; i < PILE_CLAIMED_MAX; i++)
+		if (g->claimed[i].group == slot)
+			g->claimed[i].cookie = 0;
 }
 
 /*
@@ -354,6 +386,7 @@ static void groups_retire(struct pile_groups *g, struct pile_kernel *k,
 			continue;
 		/* found services are found again at the next walk, behind the policy's groups */
 		fn(PILE_GROUPS_GONE, i, arg);
+		matched_forget(g, i);
 		pile_table_group_drop(g, k, i);
 		gone[i / 32] |= 1u << (i % 32);
 		any = true;
@@ -421,6 +454,22 @@ static bool lives(const struct pile_group *group)
 	       pread(group->events_fd, text, sizeof(text), 0) > 0;
 }
 
+/* It is there while a process matches. */
+static void match_check(struct pile_groups *g, uint32_t slot, uint64_t now_ns,
+			pile_groups_event_fn fn, void *arg)
+{
+	struct pile_group *group = &g->groups[slot];
+	bool was = group->present;
+
+	group->present = false;
+	for (uint32_t i = 0; i < g->n_matched && !group->present; i++)
+		group->present = g->matched[i].group == slot;
+	if (group->present)
+		group->seen_ns = now_ns;
+	if (group->present != was)
+		fn(group->present ? PILE_GROUPS_APPEARED : PILE_GROUPS_GONE, slot, arg);
+}
+
 static void group_check(struct pile_groups *g, struct pile_kernel *k, uint32_t slot,
 			uint64_t now_ns, pile_groups_event_fn fn, void *arg)
 {
@@ -431,6 +480,11 @@ static void group_check(struct pile_groups *g, struct pile_kernel *k, uint32_t s
 
 	if (lives(group)) {
 		group->seen_ns = now_ns;
+		return;
+	}
+	/* observed where its processes are: there is no cgroup of its own to look for */
+	if (!group->config.unit[0] && !group->config.cgroup[0]) {
+		match_check(g, slot, now_ns, fn, arg);
 		return;
 	}
 	if (group->cgroup[0])
@@ -445,8 +499,11 @@ static void group_check(struct pile_groups *g, struct pile_kernel *k, uint32_t s
 		id = st.st_ino;
 	if (id)
 		group->seen_ns = now_ns;
-	if (id == was)
+	if (id == was) {
+		if (!id && pile_policy_matches(&group->config))
+			match_check(g, slot, now_ns, fn, arg);
 		return;
+	}
 	pile_table_cgroup_set(g, k, slot, id ? cgroup : group->cgroup, id);
 	group->foreign = pile_proc_foreign(cgroup);
 	if (!id) {
@@ -484,6 +541,12 @@ void pile_groups_check(struct pile_groups *g, struct pile_kernel *k, uint64_t no
 			cgroup_tell(g, k, i);
 }
 
+void pile_groups_matched(struct pile_groups *g, const struct pile_matched *matched, uint32_t n)
+{
+	g->n_matched = MIN(n, PILE_MATCHED_MAX);
+	memcpy(g->matched, matched, g->n_matched * sizeof(matched[0]));
+}
+
 void pile_groups_apply(struct pile_groups *g, struct pile_kernel *k,
 		       const struct pile_policy *policy, uint64_t now_ns, pile_groups_event_fn fn,
 		       void *arg)
@@ -497,14 +560,14 @@ void pile_groups_apply(struct pile_groups *g, struct pile_kernel *k,
 	for (uint32_t i = 0; i < policy->n_groups; i++) {
 		slot = pile_groups_find(g, policy->groups[i].name);
 		if (slot != PILE_NO_GROUP) {
-			g->groups[slot].config = policy->groups[i];
+			config_set(&g->groups[slot], &policy->groups[i]);
 			continue;
 		}
 		slot = slot_make(g, k, now_ns, fn, arg);
 		if (slot == PILE_NO_GROUP)
 			break; /* cannot be: the policy has at most PILE_GROUPS_MAX */
 		g->groups[slot].configured = true;
-		g->groups[slot].config = policy->groups[i];
+		config_set(&g->groups[slot], &policy->groups[i]);
 		fn(PILE_GROUPS_RESET, slot, arg);
 	}
 	checks_run(g, k, PILE_GROUPS_MAX, now_ns, fn, arg);

@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "groups/match.h"
 #include "kernel/kernel.h"
 #include "policy/policy.h"
 #include "pileguard/limits.h"
@@ -86,6 +87,15 @@ struct pile_door_port {
 
 #define PILE_DOOR_PORTS_MAX 128
 
+#define PILE_MATCHED_MAX 1024
+#define PILE_CLAIMED_MAX \
+	64 /* listeners that are held by a process that matches, and by others too */
+
+/** A process that matches a group's rule, and is not in a cgroup of the group's own. */
+struct pile_matched {
+	uint32_t tgid, group;
+};
+
 struct pile_groups {
 	struct pile_hierarchy hierarchy;
 	uint32_t own_netns;
@@ -103,6 +113,19 @@ struct pile_groups {
 	bool walk_again;     /* a new listener must be tagged by another walk */
 	bool walk_mptcp;     /* since the discovery's begin: one of MPTCP was met */
 	uint32_t walk_parts; /* of the walk that is under way */
+	/* groups that are found by match: by number, ascending */
+	uint32_t n_matched;
+	struct pile_matched matched[PILE_MATCHED_MAX];
+	/* who holds listeners on ports that a match names: of this walk, and of the last whole one */
+	struct pile_holders holders_next, holders;
+	bool holders_new; /* told by a walk, not yet taken */
+	/* a master that does not match holds the listener of workers that do: it is theirs */
+	struct {
+		uint64_t cookie;
+		uint32_t group;
+	} claimed[PILE_CLAIMED_MAX];
+	uint32_t n_claimed;			     /* ever; the oldest gives its place away */
+	uint32_t claimed_from[PILE_GROUPS_MAX / 32]; /* found groups that had one: found again */
 	/* doors.c; [0] is never used */
 	struct pile_door doors[PILE_DOORS_MAX];
 	struct pile_door_port
@@ -176,6 +199,12 @@ void pile_groups_doors(struct pile_groups *g, struct pile_kernel *k);
  * "/a.slice/a-b.slice"
  */
 void pile_groups_unit_path(const char *unit, char *ret, size_t size);
+
+/**
+ * pile_groups_matched - which processes match a group's rule and are not in its cgroup; copied
+ * @matched: by number, ascending
+ */
+void pile_groups_matched(struct pile_groups *g, const struct pile_matched *matched, uint32_t n);
 
 /** pile_groups_find - slot by name, or PILE_NO_GROUP. */
 uint32_t pile_groups_find(const struct pile_groups *g, const char *name);

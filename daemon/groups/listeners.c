@@ -6,6 +6,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -96,15 +97,76 @@ static int endpoint_read(const struct pile_bpf_record_listener *rec, struct pile
 	return 0;
 }
 
-static bool claims(const struct pile_group *group, const char *cgroup,
+static int by_tgid(const void *a, const void *b)
+{
+	const struct pile_matched *x = a, *y = b;
+
+	return x->tgid < y->tgid ? -1 : x->tgid > y->tgid;
+}
+
+/* The group whose rule this process matches, or PILE_NO_GROUP. */
+static uint32_t matched_group(const struct pile_groups *g, uint32_t tgid)
+{
+	const struct pile_matched key = { .tgid = tgid },
+				  *found = bsearch(&key, g->matched, g->n_matched,
+						   sizeof(g->matched[0]), by_tgid);
+
+	return found && g->groups[found->group].used && g->groups[found->group].configured
+		       ? found->group
+		       : PILE_NO_GROUP;
+}
+
+/* ... or in whose cgroup it was placed meanwhile. */
+static uint32_t matched_to(const struct pile_groups *g, const struct pile_bpf_record_listener *rec)
+{
+	uint32_t group = matched_group(g, rec->tgid);
+
+	for (uint32_t i = 0; group == PILE_NO_GROUP && i < g->n_groups; i++)
+		if (g->groups[i].used && g->groups[i].configured &&
+		    pile_policy_matches(&g->groups[i].config) &&
+		    g->groups[i].cgroup_id == rec->cgroup_id)
+			group = i;
+	return group;
+}
+
+/* Of a listener that was another's before a process that matches was met with it. */
+static uint32_t claimed_group(const struct pile_groups *g, uint64_t cookie)
+{
+	for (uint32_t i = 0; i < MIN(g->n_claimed, PILE_CLAIMED_MAX); i++)
+		if (g->claimed[i].cookie == cookie)
+			return g->claimed[i].group;
+	return PILE_NO_GROUP;
+}
+
+/*
+ * A found service's listener that is held by a process that matches, a master's before its workers: the service is
+ * found anew, without this one. Tags on sockets go with its slot; so it goes as a whole.
+ */
+static void claim(struct pile_groups *g, const struct pile_listener *l, uint32_t group)
+{
+	uint32_t at = g->n_claimed % PILE_CLAIMED_MAX;
+
+	if (claimed_group(g, l->cookie) == PILE_NO_GROUP) {
+		g->claimed[at].cookie = l->cookie;
+		g->claimed[at].group = group;
+		g->n_claimed++;
+	}
+	g->claimed_from[l->group / 32] |= 1u << (l->group % 32);
+}
+
+static bool claims(const struct pile_groups *g, uint32_t slot,
+		   const struct pile_bpf_record_listener *rec, const char *cgroup,
 		   const struct pile_endpoint *ep)
 {
-	const struct pile_policy_group *config = &group->config;
+	const struct pile_policy_group *config = &g->groups[slot].config;
 	char unit[PILE_UNIT_MAX];
 	size_t len = strlen(config->cgroup);
 
 	if (config->listen.family && !pile_endpoint_matches(&config->listen, ep))
 		return false;
+	if (pile_policy_matches(config) &&
+	    (matched_group(g, rec->tgid) == slot || claimed_group(g, rec->cookie) == slot))
+		return true;
 	if (config->unit[0])
 		return !pile_proc_foreign(cgroup) && pile_proc_unit(cgroup, unit, sizeof(unit)) &&
 		       strcmp(unit, config->unit) == 0;
@@ -189,8 +251,12 @@ static uint32_t group_configured(struct walk *w, const struct pile_bpf_record_li
 
 	for (uint32_t i = 0; i < g->n_groups; i++) {
 		if (!g->groups[i].used || !g->groups[i].configured ||
-		    !claims(&g->groups[i], cgroup, ep))
+		    !claims(g, i, rec, cgroup, ep))
 			continue;
+		/* where it is found others may be too: its cgroup says nothing, but for the one it is placed in */
+		if (pile_policy_matches(&g->groups[i].config) &&
+		    rec->cgroup_id != g->groups[i].cgroup_id)
+			return i;
 		/*
 		 * a unit outside system.slice shows where it lives by its listener; the next check
 		 * takes it up
@@ -237,7 +303,10 @@ static void listener_new(struct walk *w, const struct pile_bpf_record_listener *
 	l->type = rec->type;
 	l->group = group;
 	l->cookie = rec->cookie;
-	l->cgroup_id = rec->cgroup_id;
+	/* of a group that is matched no other cgroup is told to the kernel, and so none taken away */
+	l->cgroup_id = pile_policy_matches(&w->g->groups[group].config)
+			       ? w->g->groups[group].cgroup_id
+			       : rec->cgroup_id;
 	l->tgid = rec->tgid;
 	l->netns = rec->netns;
 	l->endpoint = ep;
@@ -249,16 +318,33 @@ static void listener_new(struct walk *w, const struct pile_bpf_record_listener *
 	w->g->walk_mptcp |= l->mptcp;
 }
 
+/* In the guard's own network namespace: a port of another one is another port. */
+static void holder_see(struct pile_groups *g, const struct pile_bpf_record_listener *rec)
+{
+	struct pile_holders *to = &g->holders_next;
+
+	for (uint32_t i = 0; rec->port && rec->netns == g->own_netns && i < g->n_groups; i++) {
+		if (!g->groups[i].used || g->groups[i].config.match.port != rec->port ||
+		    to->n == PILE_HOLDERS_MAX)
+			continue;
+		to->table[to->n].tgid = rec->tgid;
+		to->table[to->n++].port = rec->port;
+		return;
+	}
+}
+
 static void listener_see(const struct pile_bpf_record *record, void *arg)
 {
 	const struct pile_bpf_record_listener *rec = (const void *)record;
 	struct walk *w = arg;
 	struct pile_listener *l;
+	uint32_t group;
 
 	if (record->type != PILE_RECORD_LISTENER ||
 	    (rec->type != SOCK_STREAM && rec->type != SOCK_SEQPACKET) ||
 	    rec->cookie == w->g->own_cookie)
 		return;
+	holder_see(w->g, rec);
 	l = listener_find(w->g, rec->cookie);
 	if (!l) {
 		listener_new(w, rec);
@@ -267,6 +353,11 @@ static void listener_see(const struct pile_bpf_record *record, void *arg)
 	l->epoch = w->g->epoch;
 	l->backlog = rec->backlog;
 	l->tgid = rec->tgid;
+	group = w->g->groups[l->group].configured ? PILE_NO_GROUP : matched_to(w->g, rec);
+	if (group != PILE_NO_GROUP &&
+	    (!w->g->groups[group].config.listen.family ||
+	     pile_endpoint_matches(&w->g->groups[group].config.listen, &l->endpoint)))
+		claim(w->g, l, group);
 	if (rec->group == PILE_NO_GROUP)
 		w->g->walk_again = true;
 }
@@ -316,6 +407,30 @@ static void found_expire(struct walk *w)
 		pile_kernel_groups_retire(w->k, gone);
 }
 
+/* Services that a rule has taken a listener from. */
+static void claimed_retire(struct walk *w)
+{
+	struct pile_groups *g = w->g;
+	bool any = false;
+
+	for (uint32_t i = 0; i < g->n_groups; i++) {
+		uint32_t *word = &g->claimed_from[i / 32], bit = 1u << (i % 32);
+
+		if (!(*word & bit))
+			continue;
+		any |= g->groups[i].used && !g->groups[i].configured;
+		if (!g->groups[i].used || g->groups[i].configured)
+			*word &= ~bit;
+		if (*word & bit) {
+			w->fn(PILE_GROUPS_GONE, i, w->arg);
+			pile_table_group_drop(g, w->k, i);
+		}
+	}
+	if (any)
+		pile_kernel_groups_retire(w->k, g->claimed_from);
+	memset(g->claimed_from, 0, sizeof(g->claimed_from));
+}
+
 /* A walk has come to its end: what it did not meet is gone. */
 static void discovered(struct walk *w)
 {
@@ -326,6 +441,7 @@ static void discovered(struct walk *w)
 	g->listeners_lost = MAX(g->listeners_lost, g->walk_lost);
 	listeners_expire(w);
 	found_expire(w);
+	claimed_retire(w);
 	pile_kernel_unix_expire(w->k);
 }
 
@@ -339,6 +455,7 @@ int pile_groups_discover(struct pile_groups *g, struct pile_kernel *k, uint64_t 
 		if (!k->discovering) {
 			g->walk_again = false;
 			g->walk_lost = g->walk_parts = 0;
+			g->holders_next.n = 0;
 			g->epoch++;
 		}
 		g->walk_parts++;
@@ -349,6 +466,10 @@ int pile_groups_discover(struct pile_groups *g, struct pile_kernel *k, uint64_t 
 		/* what is new gets its door now, so that the next walk brings it along with the tag */
 		pile_groups_doors(g, k);
 		g->walk_round++;
+		if (r == 0) {
+			g->holders = g->holders_next;
+			g->holders_new = true;
+		}
 	} while (r == 0 && g->walk_again && g->walk_round < WALKS_MAX);
 	if (r == 0)
 		discovered(&w);

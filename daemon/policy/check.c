@@ -69,8 +69,37 @@ static int check_name(const struct pile_policy_group *g, struct fault *f)
 		g->name);
 }
 
+/* What acts through a cgroup needs one that is the group's alone. */
+static int check_match(const struct pile_policy_group *g, struct fault *f)
+{
+	if (g->unit[0] || g->cgroup[0]) {
+		f->key = "match";
+		return pile_error_set(f->err, EINVAL,
+				      "match: group '%s' has a %s as well: keep one of the two",
+				      g->name, g->unit[0] ? "unit" : "cgroup");
+	}
+	if (!g->place &&
+	    (g->connect_deadline_ns || (g->enforce & (PILE_RUNG_FAIL_FAST | PILE_RUNG_EVICT)))) {
+		f->key = g->connect_deadline_ns ? "connect_deadline" : "enforce";
+		return pile_error_set(
+			f->err, EINVAL,
+			"%s: acts on a cgroup of the group's own, and where it is found this one has none: "
+			"write place: yes, or leave it out",
+			f->key);
+	}
+	return pile_claim_check_match(&g->match, &f->key, f->err);
+}
+
 static int check_place(const struct pile_policy_group *g, struct fault *f)
 {
+	if (pile_policy_matches(g))
+		return check_match(g, f);
+	f->key = "place";
+	if (g->place)
+		return pile_error_set(
+			f->err, EINVAL,
+			"place: only what match finds is placed, a unit and a cgroup are guarded where they are: "
+			"leave it out");
 	if (!g->unit[0] && !g->cgroup[0]) {
 		f->key = "name";
 		return pile_error_set(
@@ -381,7 +410,11 @@ static int check_claims(const struct pile_policy_group *a, const struct pile_pol
 	enum pile_claim claim = pile_claim_compare(a, b);
 	const char *place = b->unit[0] ? b->unit : b->cgroup;
 
-	f->key = b->unit[0] ? "unit" : "cgroup";
+	f->key = b->unit[0] ? "unit" : b->cgroup[0] ? "cgroup" : "match";
+	if (claim != PILE_CLAIM_APART && (pile_policy_matches(a) || pile_policy_matches(b)))
+		return pile_error_set(f->err, EINVAL,
+				      "%s: group '%s' has the same processes: keep one of the two",
+				      f->key, a->name);
 	if (claim == PILE_CLAIM_INSIDE)
 		return pile_error_set(
 			f->err, EINVAL,

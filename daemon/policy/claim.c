@@ -57,9 +57,27 @@ static enum pile_claim compare_mixed(const char *unit, const char *path)
 								      : PILE_CLAIM_APART;
 }
 
+/* Where rules only overlap the first group has the process. The cgroup that one is placed in is nobody else's. */
+static enum pile_claim compare_match(const struct pile_policy_group *match,
+				     const struct pile_policy_group *other)
+{
+	char placed[PILE_CGROUP_MAX];
+
+	if (pile_policy_matches(other))
+		return pile_policy_match_equal(&match->match, &other->match) ? PILE_CLAIM_SAME
+									     : PILE_CLAIM_APART;
+	pile_policy_placed(match->name, placed, sizeof(placed));
+	return other->unit[0] ? compare_mixed(other->unit, placed)
+			      : compare_paths(other->cgroup, placed);
+}
+
 enum pile_claim pile_claim_compare(const struct pile_policy_group *a,
 				   const struct pile_policy_group *b)
 {
+	if (pile_policy_matches(a))
+		return compare_match(a, b);
+	if (pile_policy_matches(b))
+		return compare_match(b, a);
 	if (a->unit[0] && b->unit[0])
 		return strcmp(a->unit, b->unit) ? PILE_CLAIM_APART : PILE_CLAIM_SAME;
 	if (!a->unit[0] && !b->unit[0])
@@ -140,5 +158,37 @@ int pile_claim_check_cgroup(const char *cgroup, struct pile_error *err)
 			"cgroup: '%.200s' is not a plain absolute path: write /NAME or "
 			"/NAME/NAME, without '.', '..' and a slash at the end",
 			cgroup);
+	return 0;
+}
+
+int pile_claim_check_match(const struct pile_policy_match *match, const char **ret_key,
+			   struct pile_error *err)
+{
+	*ret_key = "match.exe";
+	if (match->exe[0] && (!is_plain_path(match->exe) || !strcmp(match->exe, "/")))
+		return pile_error_set(
+			err, EINVAL,
+			"exe: '%.200s' is not a program's full path: write one like /usr/bin/node",
+			match->exe);
+	*ret_key = "match.cgroup";
+	if (match->cgroup[0] && !is_plain_path(match->cgroup))
+		return pile_error_set(
+			err, EINVAL,
+			"cgroup: '%.200s' is not the path of a cgroup: write /NAME or /NAME/*",
+			match->cgroup);
+	*ret_key = "match";
+	if (!match->exe[0] && !match->user[0] && !match->port)
+		return pile_error_set(
+			err, EINVAL,
+			"match: says where processes are, not which: write exe, user or port as well, "
+			"or cgroup: %.200s instead of match",
+			match->cgroup);
+	*ret_key = "match.user";
+	if (!match->exe[0] && !match->port &&
+	    (!strcmp(match->user, "root") || !strcmp(match->user, "0")))
+		return pile_error_set(
+			err, EINVAL,
+			"user: '%s' alone is most of the host: write exe or port as well",
+			match->user);
 	return 0;
 }

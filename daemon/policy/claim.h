@@ -27,3 +27,10 @@ int pile_claim_check_unit(const char *unit, struct pile_error *err);
 
 /** pile_claim_check_cgroup - a path below the v2 mount: "/app/workers"; same returns. */
 int pile_claim_check_cgroup(const char *cgroup, struct pile_error *err);
+
+/**
+ * pile_claim_check_match - does it name processes? @ret_key: the key that is wrong
+ * Returns 0 or -EINVAL.
+ */
+int pile_claim_check_match(const struct pile_policy_match *match, const char **ret_key,
+			   struct pile_error *err);

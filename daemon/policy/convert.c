@@ -230,6 +230,42 @@ static const struct text_key text_keys[] = {
 	KEY(cache_life, cache_life_ns, convert_life),
 };
 
+static int convert_exe(const char *key, const char *text, void *target, struct pile_error *err)
+{
+	return copy_text(key, text, target, PILE_MATCH_EXE_MAX, err);
+}
+
+static int convert_user(const char *key, const char *text, void *target, struct pile_error *err)
+{
+	return copy_text(key, text, target, PILE_MATCH_USER_MAX, err);
+}
+
+static int convert_port(const char *key, const char *text, void *target, struct pile_error *err)
+{
+	size_t n = strlen(text);
+	unsigned long port = n < 6 ? strtoul(text, NULL, 10) : 0;
+
+	if (strspn(text, "0123456789") != n || !port || port > UINT16_MAX)
+		return pile_error_set(err, EINVAL,
+				      "%s: '%.64s' is not a port: write a number from 1 to 65535",
+				      key, text);
+	*(uint16_t *)target = (uint16_t)port;
+	return 0;
+}
+
+#define MATCH_KEY(key, convert)                                          \
+	{                                                                \
+#key, offsetof(struct pile_schema_match, key),           \
+			offsetof(struct pile_policy_match, key), convert \
+	}
+
+static const struct text_key match_keys[] = {
+	MATCH_KEY(exe, convert_exe),
+	MATCH_KEY(user, convert_user),
+	MATCH_KEY(cgroup, convert_cgroup),
+	MATCH_KEY(port, convert_port),
+};
+
 static const char *next_rung(const void *words, size_t i)
 {
 	(void)words;
@@ -332,16 +368,18 @@ static int convert_list(const char *key, char **entries, uint32_t n, entry_conve
 	return 0;
 }
 
-static int convert_texts(const struct pile_schema_group *from, struct pile_policy_group *to,
-			 char *ret_key, size_t size, struct pile_error *err)
+/* @prefix: of the key that the error names; @from, @to: structs that the table's offsets are in */
+static int convert_texts(const struct text_key *keys, size_t n, const char *prefix,
+			 const void *from, void *to, char *ret_key, size_t size,
+			 struct pile_error *err)
 {
-	for (size_t i = 0; i < ARRAY_LEN(text_keys); i++) {
-		const struct text_key *k = &text_keys[i];
+	for (size_t i = 0; i < n; i++) {
+		const struct text_key *k = &keys[i];
 		const char *text = *(char *const *)((const char *)from + k->from);
 		int r = text ? k->convert(k->key, text, (char *)to + k->to, err) : 0;
 
 		if (r < 0) {
-			snprintf(ret_key, size, "%s", k->key);
+			snprintf(ret_key, size, "%s%s", prefix, k->key);
 			return r;
 		}
 	}
@@ -358,7 +396,11 @@ static int convert_group(const struct pile_schema_group *from, struct pile_polic
 	to->fail_fast = from->fail_fast;
 	if (from->refuse_with)
 		to->refuse_errno = from->refuse_with;
-	r = convert_texts(from, to, ret_key, size, err);
+	to->place = from->place;
+	r = convert_texts(text_keys, ARRAY_LEN(text_keys), "", from, to, ret_key, size, err);
+	if (r == 0 && from->match)
+		r = convert_texts(match_keys, ARRAY_LEN(match_keys), "match.", from->match,
+				  &to->match, ret_key, size, err);
 	if (r == 0)
 		r = convert_list("enforce", from->enforce, from->n_enforce, convert_rung, to,
 				 ret_key, size, err);

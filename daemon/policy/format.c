@@ -137,6 +137,41 @@ static void value_cgroup(const struct pile_policy_group *g, char *buf, size_t si
 		quote(g->cgroup, buf, size);
 }
 
+/* One more "key: text" of a mapping on one line; @used as in list_add(). */
+static size_t mapping_add(const char *key, const char *text, char *buf, size_t size, size_t used)
+{
+	char quoted[2 * PILE_CGROUP_MAX + 3];
+
+	if (!text[0] || used >= size)
+		return used;
+	quote(text, quoted, sizeof(quoted));
+	return used + (size_t)snprintf(buf + used, size - used, "%s%s: %s", used ? ", " : "{", key,
+				       quoted);
+}
+
+static void value_match(const struct pile_policy_group *g, char *buf, size_t size)
+{
+	const struct pile_policy_match *m = &g->match;
+	size_t used;
+
+	used = mapping_add("exe", m->exe, buf, size, 0);
+	used = mapping_add("user", m->user, buf, size, used);
+	used = mapping_add("cgroup", m->cgroup, buf, size, used);
+	if (m->port && used < size)
+		used += (size_t)snprintf(buf + used, size - used, "%sport: %u", used ? ", " : "{",
+					 m->port);
+	if (used && used < size)
+		snprintf(buf + used, size - used, "}");
+}
+
+/* Of groups that are matched only: of others there is nothing to place. */
+static void value_place(const struct pile_policy_group *g, char *buf, size_t size)
+{
+	if (pile_policy_matches(g))
+		snprintf(buf, size, "%s",
+			 strval_name(pile_schema_places, ARRAY_LEN(pile_schema_places), g->place));
+}
+
 static void value_listen(const struct pile_policy_group *g, char *buf, size_t size)
 {
 	char text[PILE_ENDPOINT_TEXT_MAX];
@@ -306,6 +341,8 @@ const struct pile_format_key pile_format_keys[PILE_FORMAT_KEYS] = {
 	{ "name", value_name },
 	{ "unit", value_unit },
 	{ "cgroup", value_cgroup },
+	{ "match", value_match },
+	{ "place", value_place },
 	{ "listen", value_listen },
 	{ "workers", value_workers },
 	{ "workers_max", value_workers_max },

@@ -11,9 +11,9 @@
 
 #include "policy/policy.h"
 
+/* a match whose path and glob are all characters that are escaped; 16 exemptions take 1,280 */
 #define PILE_FORMAT_VALUE_MAX \
-	1280 /* 16 exemptions of at most 48 characters, quoted, with commas \
-				    */
+	(2 * (PILE_MATCH_EXE_MAX + PILE_MATCH_USER_MAX + PILE_CGROUP_MAX) + 64)
 /** A rung that is built, by the word for it, mildest first. */
 struct pile_format_rung {
 	const char *name;
@@ -23,7 +23,7 @@ struct pile_format_rung {
 #define PILE_FORMAT_RUNGS 5
 extern const struct pile_format_rung pile_format_rungs[PILE_FORMAT_RUNGS];
 
-#define PILE_FORMAT_KEYS 21
+#define PILE_FORMAT_KEYS 23
 
 /** One key of a group and how its value is written (YAML, on one line). */
 struct pile_format_key {

@@ -35,6 +35,25 @@ enum pile_mode pile_policy_mode(const struct pile_policy *policy, uint32_t share
 	return inside ? policy->mode : PILE_MODE_OBSERVE;
 }
 
+bool pile_policy_matches(const struct pile_policy_group *group)
+{
+	const struct pile_policy_match *m = &group->match;
+
+	return m->exe[0] || m->user[0] || m->cgroup[0] || m->port;
+}
+
+bool pile_policy_match_equal(const struct pile_policy_match *a, const struct pile_policy_match *b)
+{
+	return !strcmp(a->exe, b->exe) && !strcmp(a->user, b->user) &&
+	       !strcmp(a->cgroup, b->cgroup) && a->port == b->port;
+}
+
+const char *pile_policy_placed(const char *name, char *ret, size_t size)
+{
+	snprintf(ret, size, "/" PILE_PLACE_SLICE "/" PILE_PLACE_PREFIX "%s.scope", name);
+	return ret;
+}
+
 void pile_policy_group_init(struct pile_policy_group *group, const char *name)
 {
 	memset(group, 0, sizeof(*group));

@@ -41,11 +41,21 @@ enum pile_fail_fast {
 	PILE_FAIL_FAST_ALWAYS = 1,  /* dead is enough */
 };
 
+/** Processes that no unit owns: all that is given must hold. None at all: the group has no match. */
+struct pile_policy_match {
+	char exe[PILE_MATCH_EXE_MAX];	/* the program's file, or "" */
+	char user[PILE_MATCH_USER_MAX]; /* name or number of the real user, or "" */
+	char cgroup[PILE_CGROUP_MAX];	/* where they are now, a glob of whole paths, or "" */
+	uint16_t port;			/* holds a socket that listens on it; 0 = not given */
+};
+
 struct pile_policy_group {
 	char name[PILE_NAME_MAX]; /* [a-z0-9._-]+, begins with a letter or digit, unique */
 	char unit[PILE_UNIT_MAX]; /* systemd unit with its suffix, or "" */
-	/* path below the v2 mount ("/a/b"), or ""; one of unit, cgroup */
+	/* path below the v2 mount ("/a/b"), or ""; one of unit, cgroup, match */
 	char cgroup[PILE_CGROUP_MAX];
+	struct pile_policy_match match;
+	bool place; /* what matches is put into a cgroup of its own (pile_policy_placed) */
 	/* one listener of the unit; family 0 = all of its listeners */
 	struct pile_endpoint listen;
 	enum pile_workers workers;
@@ -136,6 +146,19 @@ void pile_policy_init(struct pile_policy *policy);
  * untouched memory
  */
 void pile_policy_copy(struct pile_policy *to, const struct pile_policy *from);
+
+/** pile_policy_match_equal - the same rule. */
+bool pile_policy_match_equal(const struct pile_policy_match *a, const struct pile_policy_match *b);
+
+/** pile_policy_matches - the group is one of processes that are found by match. */
+bool pile_policy_matches(const struct pile_policy_group *group);
+
+/* under systemd a slice and a scope in it, else cgroups of the same names */
+#define PILE_PLACE_SLICE "pileguard.slice"
+#define PILE_PLACE_PREFIX "pileguard-"
+
+/** pile_policy_placed - the cgroup that a group's processes are placed in, below any mount. Returns @ret. */
+const char *pile_policy_placed(const char *name, char *ret, size_t size);
 
 /**
  * pile_policy_group_init - a group with product.md's defaults and this name

@@ -13,6 +13,9 @@
 #define GROUP_TEXT(key)                                                                     \
 	CYAML_FIELD_STRING_PTR(#key, CYAML_FLAG_OPTIONAL, struct pile_schema_group, key, 1, \
 			       TEXT_MAX)
+#define MATCH_TEXT(key)                                                                     \
+	CYAML_FIELD_STRING_PTR(#key, CYAML_FLAG_OPTIONAL, struct pile_schema_match, key, 1, \
+			       TEXT_MAX)
 #define GROUP_LIST(key)                                                                         \
 	CYAML_FIELD_SEQUENCE_COUNT(#key, OPTIONAL_LIST, struct pile_schema_group, key, n_##key, \
 				   &list_entry, 0, PILE_SCHEMA_LIST_MAX)
@@ -35,6 +38,11 @@ const cyaml_strval_t pile_schema_workers[4] = {
 	{ "events", PILE_WORKERS_EVENTS },
 };
 
+const cyaml_strval_t pile_schema_places[2] = {
+	{ "no", 0 },
+	{ "yes", 1 },
+};
+
 const cyaml_strval_t pile_schema_fail_fasts[2] = {
 	{ "at_risk", PILE_FAIL_FAST_AT_RISK },
 	{ "always", PILE_FAIL_FAST_ALWAYS },
@@ -52,11 +60,18 @@ static const cyaml_schema_value_t list_entry = {
 	CYAML_VALUE_STRING(CYAML_FLAG_POINTER, char, 1, TEXT_MAX),
 };
 
+static const cyaml_schema_field_t match_fields[] = {
+	MATCH_TEXT(exe), MATCH_TEXT(user), MATCH_TEXT(cgroup), MATCH_TEXT(port), CYAML_FIELD_END,
+};
+
 static const cyaml_schema_field_t group_fields[] = {
 	CYAML_FIELD_STRING_PTR("name", CYAML_FLAG_DEFAULT, struct pile_schema_group, name, 1,
 			       TEXT_MAX),
 	GROUP_TEXT(unit),
 	GROUP_TEXT(cgroup),
+	CYAML_FIELD_MAPPING_PTR("match", CYAML_FLAG_OPTIONAL, struct pile_schema_group, match,
+				match_fields),
+	GROUP_ENUM(place, pile_schema_places),
 	GROUP_TEXT(listen),
 	GROUP_ENUM(workers, pile_schema_workers),
 	GROUP_TEXT(workers_max),

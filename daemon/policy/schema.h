@@ -13,11 +13,20 @@
 
 #define PILE_SCHEMA_LIST_MAX PILE_EXEMPT_MAX /* entries of exempt, and plenty for enforce */
 
+/** match, in a group: as written. */
+struct pile_schema_match {
+	char *exe;
+	char *user;
+	char *cgroup;
+	char *port;
+};
+
 /** One entry of groups: as written; NULL or 0 where the key is missing (so in the root below). */
 struct pile_schema_group {
 	char *name;
 	char *unit;
 	char *cgroup;
+	struct pile_schema_match *match;
 	char *listen;
 	char *workers_max;
 	char *memory_budget;
@@ -38,6 +47,7 @@ struct pile_schema_group {
 	char **server_speaks_first;
 	uint32_t n_server_speaks_first;
 	enum pile_workers workers;
+	int place;
 	enum pile_fail_fast fail_fast;
 	int refuse_with;
 };
@@ -59,6 +69,7 @@ struct pile_schema_root {
 extern const struct cyaml_schema_value pile_schema_policy;
 extern const cyaml_strval_t pile_schema_modes[2];
 extern const cyaml_strval_t pile_schema_workers[4];
+extern const cyaml_strval_t pile_schema_places[2];
 extern const cyaml_strval_t pile_schema_fail_fasts[2];
 extern const cyaml_strval_t pile_schema_errnos[4];
 

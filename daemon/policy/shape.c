@@ -64,6 +64,10 @@ static const char *find_level(const cyaml_schema_field_t *fields, const char *ke
 	const cyaml_schema_field_t *top = pile_schema_policy.mapping.fields;
 	const cyaml_schema_field_t *groups = find_field(top, "groups");
 
+	if (fields != top && fields != groups->value.sequence.entry->mapping.fields)
+		return find_field(groups->value.sequence.entry->mapping.fields, key)
+			       ? "belongs to the group: indent it as far as match"
+			       : NULL;
 	if (fields != top)
 		return find_field(top, key) ? "stands on top, not in a group: write it without "
 					      "indentation"

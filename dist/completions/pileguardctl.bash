@@ -17,10 +17,17 @@ _pileguardctl_fragments() # what --with may name
 _pileguardctl()
 {
 	local cur prev words cword command='' word i
-	local commands="status groups workers dependencies events explain metrics policy reload hold release disarm arm residue version help"
+	local commands="status groups workers dependencies events explain metrics policy reload hold release disarm arm run unplace residue version help"
 
 	# a destination's : and NAME=FILE's = belong to their words; readline replaces what stands behind the last of them
 	_get_comp_words_by_ref -n := cur prev words cword
+	# behind run's -- stands another command, with options of its own
+	for ((i = 1; i < cword; i++)); do
+		if [[ ${words[i]} == -- ]]; then
+			_command_offset $((i + 1))
+			return
+		fi
+	done
 	case $prev in
 	--socket | --file | --textfile) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
 	--group) mapfile -t COMPREPLY < <(compgen -W "$(_pileguardctl_names groups 1)" -- "$cur"); return ;;
@@ -47,6 +54,7 @@ _pileguardctl()
 		events) options+=" --follow" ;;
 		hold | release | disarm) options+=" --for" ;;
 		groups | workers | dependencies) options+=" --group" ;;
+		run) options+=" --group --file" ;;
 		status) options+=" --file" ;;
 		policy) options+=" --file --with" ;;
 		metrics) options+=" --textfile --every" ;;
@@ -60,7 +68,7 @@ _pileguardctl()
 	policy/2) mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
 	explain/1) mapfile -t COMPREPLY < <(compgen -W "$(pileguardctl events 2>/dev/null |
 		sed -n 's/.*explain \([0-9]*\).*/\1/p' | sort -u)" -- "$cur") ;;
-	hold/1 | release/1) mapfile -t COMPREPLY < <(compgen -W "$(_pileguardctl_names groups 1)" -- "$cur") ;;
+	hold/1 | release/1 | unplace/1) mapfile -t COMPREPLY < <(compgen -W "$(_pileguardctl_names groups 1)" -- "$cur") ;;
 	hold/2 | release/2) mapfile -t COMPREPLY < <(compgen -W "$(_pileguardctl_names dependencies 2)" -- "$cur") ;;
 	esac
 	__ltrim_colon_completions "$cur"

@@ -12,9 +12,11 @@
 #define PILE_CGROUP_MAX 512	   /* path below the v2 mount */
 #define PILE_UNIX_PATH_MAX 108	   /* sizeof(sockaddr_un.sun_path) */
 #define PILE_ENDPOINT_TEXT_MAX 128 /* "[v6]:port" or a unix path */
-#define PILE_EXEMPT_MAX 16	   /* destinations that a group never refuses */
-#define PILE_SPEAKS_FIRST_MAX 16   /* destinations of a group whose server speaks first */
-#define PILE_REVISION_MAX 64	   /* a commit's 40 digits, or a date and a number; with the NUL */
+#define PILE_MATCH_EXE_MAX 256 /* a program's path; systemd and Debian have none longer than 200 */
+#define PILE_MATCH_USER_MAX 33 /* useradd(8): 32 characters; with the NUL */
+#define PILE_EXEMPT_MAX 16     /* destinations that a group never refuses */
+#define PILE_SPEAKS_FIRST_MAX 16 /* destinations of a group whose server speaks first */
+#define PILE_REVISION_MAX 64	 /* a commit's 40 digits, or a date and a number; with the NUL */
 #define PILE_FINGERPRINTS_MAX \
 	8 /* files whose hashes are shown: as many as the 500 series leave room for */
 #define PILE_FINGERPRINT_PATH_MAX 128

@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <execinfo.h>
 #include <fcntl.h>
+#include <libcgroup.h>
 #include <pthread.h>
 #include <spawn.h>
 #include <stdarg.h>
@@ -24,6 +25,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/pidfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <systemd/sd-event.h>
@@ -74,6 +76,10 @@ enum function {
 	F_EVENT_SIGNAL,
 	F_EVENT_TIME,
 	F_READ,
+	F_MKDIR,
+	F_PIDFD_OPEN,
+	F_CGROUP_CREATE,
+	F_CGROUP_MODIFY,
 	FUNCTIONS
 };
 
@@ -226,6 +232,13 @@ WRAP(int, sd_event_add_time, F_EVENT_TIME, EMFILE, -EMFILE,
       sd_event_time_handler_t fn, void *arg),
      (event, ret, clock, usec, accuracy, fn, arg))
 WRAP(ssize_t, read, F_READ, EIO, -1, (int fd, void *buf, size_t size), (fd, buf, size))
+
+WRAP(int, mkdir, F_MKDIR, ENOMEM, -1, (const char *path, mode_t mode), (path, mode))
+WRAP(int, pidfd_open, F_PIDFD_OPEN, EMFILE, -1, (pid_t pid, unsigned int flags), (pid, flags))
+WRAP(int, cgroup_create_cgroup, F_CGROUP_CREATE, ENOMEM, ECGFAIL,
+     (struct cgroup * cgroup, int ignore_ownership), (cgroup, ignore_ownership))
+WRAP(int, cgroup_modify_cgroup, F_CGROUP_MODIFY, ENOMEM, ECGFAIL, (struct cgroup * cgroup),
+     (cgroup))
 
 /* libcyaml's allocator: frees too, and that does not fail. */
 void *__real_cyaml_mem(void *ctx, void *p, size_t size);

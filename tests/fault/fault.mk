@@ -7,7 +7,8 @@ FAULT_WRAPPED := malloc calloc realloc reallocarray strndup __asprintf_chk open_
 	bpf_map_update_elem bpf_map_delete_elem bpf_map__reuse_fd bpf_object__open_mem bpf_object__load bpf_program__attach \
 	bpf_program__attach_cgroup bpf_program__attach_iter bpf_iter_create bpf_link_create bpf_prog_test_run_opts btf__load_vmlinux_btf \
 	write fsync ftruncate rename renameat open openat opendir socket socketpair bind listen fcntl eventfd memfd_create mmap \
-	pthread_create posix_spawn sd_event_new sd_event_add_io sd_event_add_signal sd_event_add_time read
+	pthread_create posix_spawn sd_event_new sd_event_add_io sd_event_add_signal sd_event_add_time read \
+	mkdir pidfd_open cgroup_create_cgroup cgroup_modify_cgroup
 
 $(BUILD)/fault/fault.o: tests/fault/fault.c tests/fault/fault.h
 	@mkdir -p $(@D)

@@ -130,6 +130,9 @@ static inline void fixture_groups(struct pile_snapshot_half *half)
 	g->cpu_permille = 940;
 
 	g = fixture_group(half, "node-push", "node-push.service");
+	g->matched = g->place = true;
+	g->inside = g->outside = 1;
+	snprintf(g->outside_why, sizeof(g->outside_why), "another manager's: observed only");
 	g->learned_long_poll = true;
 	g->risk_milli = 100;
 	g->w99 = 230;

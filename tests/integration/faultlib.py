@@ -32,6 +32,7 @@ FUNCTIONS = [
                                         "memfd_create", "mmap", "pthread_create", "posix_spawn", "sd_event_new", "sd_event_add_io",
                                         "sd_event_add_signal", "sd_event_add_time")),
     ("read", "read"),
+    ("mkdir", "write"), ("pidfd_open", "descriptor"), ("cgroup_create_cgroup", "write"), ("cgroup_modify_cgroup", "write"),
 ]
 
 

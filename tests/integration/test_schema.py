@@ -21,23 +21,27 @@ GROUP = SCHEMA["properties"]["groups"]["items"]
 # What a schema cannot say: two keys or two groups against each other, ranges of quantities, how YAML itself is written.
 BEYOND = {
     "two keys": ["baseline-over-cap", "deadline-hides-proof", "enforce-evict", "enforce-shed", "enforce-stop-cgroup",
-                 "enforce-stop-ssh", "protect-throttled", "workers-max-events"],
+                 "enforce-stop-ssh", "place-deadline", "place-missing", "place-unit", "protect-throttled",
+                 "workers-max-events"],
     "two groups": ["claim-cgroup", "claim-cgroup-listen", "claim-mixed", "claim-mixed-inside", "claim-one-listen",
-                   "claim-slice", "claim-unit", "enforce-stop-part", "enforce-throttle", "listen-twice", "name-twice"],
+                   "claim-slice", "claim-unit", "enforce-stop-part", "enforce-throttle", "listen-twice", "match-placed",
+                   "match-twice", "name-twice"],
     "two entries": ["exempt-twice", "fingerprint-twice", "shed-exempt-twice", "speaks-first-twice"],
     "ranges": ["budget-tiny", "cache-life-long", "dead-after-long", "dead-after-short", "deadline-short", "duration-huge",
                "notice-short", "probe-every-long", "reserve-tiny", "shed-share-all"],
     "what an address covers": ["exempt-all", "exempt-all-v4", "shed-exempt-all", "speaks-first-all"],
     "where a path leads": ["cgroup-mount"],
+    "what a user runs": ["match-root"],
     "YAML": ["baseline-hex", "key-double", "key-double-top", "yaml-anchor", "yaml-tag", "yaml-multiline"],
 }
 
 
 class Loader(yaml.SafeLoader):
-    """As editors read it: YAML 1.2 has no dates."""
+    """As editors read it: YAML 1.2 has no dates, and "yes" is a word."""
 
 
-Loader.yaml_implicit_resolvers = {first: [r for r in resolvers if r[0] != "tag:yaml.org,2002:timestamp"]
+Loader.yaml_implicit_resolvers = {first: [r for r in resolvers if r[0] != "tag:yaml.org,2002:timestamp" and
+                                          not (r[0] == "tag:yaml.org,2002:bool" and first in "yYnNoO")]
                                   for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()}
 
 
@@ -100,7 +104,7 @@ class Keys(unittest.TestCase):
             place = f"{key}: zzzz\n" if key in SCHEMA["properties"] else f"groups:\n  - name: a\n    {key}: zzzz\n"
             self.assertEqual(words_in(parser_says(place)), set(value["enum"]), key)
             tested += 1
-        self.assertEqual(tested, 4)
+        self.assertEqual(tested, 5)
 
     def test_same_defaults(self):
         """A policy that writes every default is the built-in one."""
@@ -123,7 +127,7 @@ class Keys(unittest.TestCase):
         tested = 0
         for key, value in GROUP["properties"].items():
             for example in value.get("examples", []):
-                text = "groups:\n  - name: a\n" + ("" if key in ("unit", "cgroup") else "    unit: a.service\n")
+                text = "groups:\n  - name: a\n" + ("" if key in ("unit", "cgroup", "match") else "    unit: a.service\n")
                 text += f"    {key}: {json.dumps(example)}\n"
                 self.assertIsNone(parser_says(text), text)
                 jsonschema.validate(yaml.load(text, Loader), SCHEMA)
