@@ -201,7 +201,8 @@ static enum pile_close_reason over(struct pile_throttle *e, const struct pile_th
 
 /*
  * Once, some seconds after it came into force. A cap on tasks has helped where no more have come than it says, or than
- * there were when it came (more than it says: nobody is ended); a quota where the protected wait half as much as before, or not enough to be called suffering.
+ * there were when it came (more than it says: nobody is ended); a quota where the protected wait half as much as
+ * before, or not enough to be called suffering.
  */
 static bool is_useless(struct pile_throttle *e, const struct pile_throttles *t,
 		       const struct pile_throttle_context *ctx)

@@ -81,6 +81,31 @@ static inline struct pile_snapshot_group *fixture_group(struct pile_snapshot_hal
 	return g;
 }
 
+/* Placed, and held down. */
+static inline void fixture_placed(struct pile_snapshot_half *half)
+{
+	struct pile_snapshot_group *g = fixture_group(half, "node-push", "node-push.service");
+
+	g->matched = g->place = true;
+	g->inside = g->outside = 1;
+	snprintf(g->outside_why, sizeof(g->outside_why), "another manager's: observed only");
+	g->learned_long_poll = true;
+	g->risk_milli = 100;
+	g->w99 = 230;
+	g->sample.opened = 9000;
+	g->sample.answered = 8788;
+	g->sample.waiting = 212;
+	g->sample.age[PILE_WHEEL_SLOTS] = 212;
+	g->sample.oldest_ns = 24 * NS_PER_SEC;
+	g->sample.p50_ns = 24 * NS_PER_SEC;
+	g->sample.p99_ns = 25 * NS_PER_SEC;
+	g->sample.workers = 1;
+	g->sample.memory_bytes = 180ULL << 20;
+	g->stop_explain_id = 21;
+	g->stop_down = true;
+	g->stop_left_ns = 95 * NS_PER_SEC;
+}
+
 static inline void fixture_groups(struct pile_snapshot_half *half)
 {
 	struct pile_snapshot_group *g = fixture_group(half, "www", "php8.2-fpm.service");
@@ -128,26 +153,7 @@ static inline void fixture_groups(struct pile_snapshot_half *half)
 	g->throttle_quota_us = 1500000;
 	g->throttle_explain_id = 20;
 	g->cpu_permille = 940;
-
-	g = fixture_group(half, "node-push", "node-push.service");
-	g->matched = g->place = true;
-	g->inside = g->outside = 1;
-	snprintf(g->outside_why, sizeof(g->outside_why), "another manager's: observed only");
-	g->learned_long_poll = true;
-	g->risk_milli = 100;
-	g->w99 = 230;
-	g->sample.opened = 9000;
-	g->sample.answered = 8788;
-	g->sample.waiting = 212;
-	g->sample.age[PILE_WHEEL_SLOTS] = 212;
-	g->sample.oldest_ns = 24 * NS_PER_SEC;
-	g->sample.p50_ns = 24 * NS_PER_SEC;
-	g->sample.p99_ns = 25 * NS_PER_SEC;
-	g->sample.workers = 1;
-	g->sample.memory_bytes = 180ULL << 20;
-	g->stop_explain_id = 21;
-	g->stop_down = true;
-	g->stop_left_ns = 95 * NS_PER_SEC;
+	fixture_placed(half);
 }
 
 static inline void fixture_dependencies(struct pile_snapshot_half *half)
