@@ -14,6 +14,7 @@
 #include "act/placed.h"
 #include "ctl.h"
 #include "groups/match.h"
+#include "groups/proc.h"
 #include "scope.h"
 #include "util/macro.h"
 
@@ -35,6 +36,7 @@ static const char *group_find(const struct pile_policy *policy, const char *name
 			      size_t size)
 {
 	const struct pile_policy_group *group = NULL;
+	char unit[PILE_UNIT_MAX];
 
 	for (uint32_t i = 0; i < policy->n_groups && !group; i++)
 		if (strcmp(policy->groups[i].name, name) == 0)
@@ -43,6 +45,11 @@ static const char *group_find(const struct pile_policy *policy, const char *name
 		return "the policy in force has no such group";
 	if (group->unit[0])
 		return "systemd starts its processes: systemctl start";
+	/* as of the policy, not of who is in it: systemd would not know of a process that is put there */
+	if (group->cgroup[0] && pile_proc_foreign(group->cgroup))
+		return "its cgroup is another manager's";
+	if (group->cgroup[0] && pile_proc_unit(group->cgroup, unit, sizeof(unit)))
+		return "its cgroup is a unit's, whose processes systemd starts: systemctl start";
 	if (pile_policy_matches(group) && !group->place)
 		return "its processes are observed where they are (place: no)";
 	if (pile_policy_matches(group))

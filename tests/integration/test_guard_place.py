@@ -344,10 +344,11 @@ class Run(Fixture):
         """What cannot be is said, and nothing is started."""
         self.world.cgroup("mine")
         groups = {**self.rule(), "mine": {"cgroup": self.world.cgroup_name("mine")}, "a-unit": {"unit": "x.service"},
-                  "nowhere": {"cgroup": "/pgtest-nowhere"}, "seen": {"match": "{exe: /bin/nonexistent}"}}
+                  "nowhere": {"cgroup": "/pgtest-nowhere"}, "of-unit": {"cgroup": "/system.slice/y.service"},
+                  "of-other": {"cgroup": "/docker/1"}, "seen": {"match": "{exe: /bin/nonexistent}"}}
         guard = self.world.guard(policy(groups))
         for name, word in (("none", "no such group"), ("a-unit", "systemctl start"), ("seen", "place: no"),
-                           ("nowhere", "No such file")):
+                           ("nowhere", "No such file"), ("of-unit", "systemctl start"), ("of-other", "another manager")):
             p = self.run_in(guard, name, "echo", "started")
             self.assertEqual((p.returncode, p.stdout), (125, ""), name)
             self.assertIn(word, p.stderr)

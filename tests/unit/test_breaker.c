@@ -70,6 +70,26 @@ static void test_blocked_by_kernel(void **state)
 	check_blocked(f, PILE_BLOCKED_KERNEL);
 }
 
+/* Found by match: until its processes are in a cgroup of its own, nothing can be attached, and that is why. */
+static void test_blocked_by_place(void **state)
+{
+	struct fixture *f = *state;
+
+	snprintf(f->view.groups[0].config.match.exe, PILE_MATCH_EXE_MAX, "/usr/bin/node");
+	f->view.groups[0].gate_ready = false;
+	check_blocked(f, PILE_BLOCKED_UNPLACED);
+}
+
+static void test_blocked_by_kernel_once_placed(void **state)
+{
+	struct fixture *f = *state;
+
+	snprintf(f->view.groups[0].config.match.exe, PILE_MATCH_EXE_MAX, "/usr/bin/node");
+	f->view.groups[0].placed = true;
+	f->view.groups[0].gate_ready = false;
+	check_blocked(f, PILE_BLOCKED_KERNEL);
+}
+
 static void test_blocked_by_foreign_hands(void **state)
 {
 	struct fixture *f = *state;
@@ -656,6 +676,8 @@ int main(void)
 		T(test_blocked_by_share),
 		T(test_blocked_by_rung),
 		T(test_blocked_by_kernel),
+		T(test_blocked_by_place),
+		T(test_blocked_by_kernel_once_placed),
 		T(test_blocked_by_foreign_hands),
 		T(test_foreign_episodes_do_not_crowd_the_records),
 		T(test_blocked_by_exemption_of_any_port),
