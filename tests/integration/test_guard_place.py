@@ -132,6 +132,23 @@ class Placing(Fixture):
         self.assertEqual(self.record(guard), "")
         self.assertIn("back where they were", guard.said())
 
+    def test_user_and_copy(self):
+        """The real user, by name; the same file, not its path: neither another's process nor a copy, nor who mounts one over it."""
+        program, copy = (shutil.copy("/bin/sleep", f"{self.world.dir}/{name}") for name in ("pgsleep", "pgcopy"))
+        other = {"user": 65534, "group": 65534, "extra_groups": []}
+        theirs, ours = subprocess.Popen([program, "100"], **other), subprocess.Popen([program, "100"])
+        copied = subprocess.Popen([copy, "100"], **other)
+        mounted = subprocess.Popen(["unshare", "--mount", "--propagation", "private", "sh", "-c",
+                                    f"mount --bind {copy} {program} && exec setpriv --reuid 65534 --regid 65534 --clear-groups "
+                                    f"{program} 100"])
+        for p in (theirs, ours, copied, mounted):
+            self.addCleanup(lambda p=p: (p.kill(), p.wait()))
+        until(lambda: os.readlink(f"/proc/{mounted.pid}/exe") == program, 5, "its program looks like the right one")
+        self.world.guard(policy({self.name: {"match": f"{{exe: {program}, user: nobody}}", "place": "yes"}}))
+        until(lambda: self.inside(theirs.pid), 5, "placed")
+        time.sleep(2)
+        self.assertEqual([where(p.pid) for p in (ours, copied, mounted)], ["/"] * 3)
+
     def test_observe_moves_nobody(self):
         p = self.sleeper()
         guard = self.world.guard(policy(self.rule(), mode="observe"))
