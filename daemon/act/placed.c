@@ -31,8 +31,8 @@ static int origin_index(struct pile_placed *u, const char *origin)
 }
 
 struct pile_placed_entry *pile_placed_add(struct pile_placed *u, const char *group, uint32_t pid,
-				      uint64_t start_ticks, uint64_t placed_ticks,
-				      const char *origin)
+					  uint64_t start_ticks, uint64_t placed_ticks,
+					  const char *origin)
 {
 	int at = u->n < PILE_PLACED_MAX ? origin_index(u, origin) : -ENOSPC;
 	struct pile_placed_entry *entry;
@@ -50,7 +50,8 @@ struct pile_placed_entry *pile_placed_add(struct pile_placed *u, const char *gro
 	return entry;
 }
 
-struct pile_placed_entry *pile_placed_find(struct pile_placed *u, uint32_t pid, uint64_t start_ticks)
+struct pile_placed_entry *pile_placed_find(struct pile_placed *u, uint32_t pid,
+					   uint64_t start_ticks)
 {
 	for (uint32_t i = 0; i < u->n; i++)
 		if (u->entries[i].pid == pid && u->entries[i].start_ticks == start_ticks)
@@ -59,7 +60,7 @@ struct pile_placed_entry *pile_placed_find(struct pile_placed *u, uint32_t pid, 
 }
 
 uint32_t pile_placed_drop(struct pile_placed *u,
-			bool (*gone)(const struct pile_placed_entry *entry, void *arg), void *arg)
+			  bool (*gone)(const struct pile_placed_entry *entry, void *arg), void *arg)
 {
 	uint32_t n = 0, was = u->n;
 
@@ -289,7 +290,7 @@ static int one_back(const struct pile_trees *t, struct pile_placed *u, const str
 }
 
 int pile_placed_back(const struct pile_trees *t, struct pile_placed *u, const char *group,
-		   const char *run_path)
+		     const char *run_path)
 {
 	static struct started started;
 	static uint32_t pids[PILE_PLACED_MAX];

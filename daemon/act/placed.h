@@ -39,15 +39,17 @@ struct pile_placed {
 
 /** pile_placed_add - one more. Returns it, or NULL: there is no room. */
 struct pile_placed_entry *pile_placed_add(struct pile_placed *u, const char *group, uint32_t pid,
-				      uint64_t start_ticks, uint64_t placed_ticks,
-				      const char *origin);
+					  uint64_t start_ticks, uint64_t placed_ticks,
+					  const char *origin);
 
 /** pile_placed_find - by number and start; NULL: it was not moved. */
-struct pile_placed_entry *pile_placed_find(struct pile_placed *u, uint32_t pid, uint64_t start_ticks);
+struct pile_placed_entry *pile_placed_find(struct pile_placed *u, uint32_t pid,
+					   uint64_t start_ticks);
 
 /** pile_placed_drop - forget entries that @gone says of; the rest moves up. Returns how many went. */
 uint32_t pile_placed_drop(struct pile_placed *u,
-			bool (*gone)(const struct pile_placed_entry *entry, void *arg), void *arg);
+			  bool (*gone)(const struct pile_placed_entry *entry, void *arg),
+			  void *arg);
 
 /**
  * pile_placed_parse - @text is a record; it is cut at its line ends
@@ -72,4 +74,4 @@ int pile_placed_save(const char *path, const struct pile_placed *u);
  * errno. Of @u nothing is taken.
  */
 int pile_placed_back(const struct pile_trees *t, struct pile_placed *u, const char *group,
-		   const char *run_path);
+		     const char *run_path);

@@ -120,7 +120,7 @@ static int batch_record(struct pile_place *p, struct batch *b, uint32_t rule)
 	for (uint32_t i = 0; i < b->n; i++)
 		if (!pile_placed_find(&p->undo, b->held[i].pid, b->held[i].start_ticks) &&
 		    !pile_placed_add(&p->undo, p->rules[rule].group, b->held[i].pid,
-				   b->held[i].start_ticks, UINT64_MAX, b->from[i])) {
+				     b->held[i].start_ticks, UINT64_MAX, b->from[i])) {
 			pile_put_news(p, PILE_PLACE_FULL, p->rules[rule].group, PILE_PLACED_MAX, 0);
 			return -ENOSPC;
 		}

@@ -73,7 +73,8 @@ static void test_round_trip(void **state)
 	(void)state;
 	record.n = record.n_origins = 0;
 	assert_non_null(pile_placed_add(&record, "www", 12, 345, UINT64_MAX, "/"));
-	e = pile_placed_add(&record, "a.b-c_1", 4194304, 18446744073709551614ull, 7, "/with blank/x");
+	e = pile_placed_add(&record, "a.b-c_1", 4194304, 18446744073709551614ull, 7,
+			    "/with blank/x");
 	assert_non_null(e);
 	e->hand = true;
 	assert_non_null(pile_placed_add(&record, "www", 13, 345, 8, "/"));
