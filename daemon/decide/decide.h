@@ -35,7 +35,7 @@ struct pile_decide_group {
 	bool stop_fit;	   /* systemd says that its unit can be stopped and started again */
 	uint32_t restarts; /* how often its cgroup was made anew */
 	bool placed; /* the cgroup that its processes are in is there; asked of groups that are found by match */
-	bool gate_ready;   /* the kernel side of rung 1 is attached and works for this group */
+	bool gate_ready; /* the kernel side of rung 1 is attached and works for this group */
 	struct pile_policy_group
 		config; /* policy entry, or product defaults for an observed service */
 };
