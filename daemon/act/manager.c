@@ -81,7 +81,7 @@ static int unit_find(struct call *call, const char *unit)
 		return r;
 	if (strlen(path) >= sizeof(call->path))
 		return -ENAMETOOLONG;
-	strcpy(call->path, path);
+	snprintf(call->path, sizeof(call->path), "%s", path);
 	return 0;
 }
 
