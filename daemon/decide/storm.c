@@ -10,9 +10,10 @@
 #define RECENT_NS (400 * NS_PER_MS) /* over which the rate is taken: as evict's */
 #define RISING_MIN_NS (200 * NS_PER_MS)
 #define CALM_NS (10 * NS_PER_SEC)
-#define FORGET_SHARE 360 /* each ten seconds: an hour */
-#define BEYOND_TIMES 2	 /* far beyond calm: so many times that, */
-#define BEYOND_TASKS 32	 /* and so many more: a shell script or a cron job on top is none */
+#define RECURS_NS NS_PER_SEC /* so long after the most: another time, not the same peak */
+#define FORGET_SHARE 360     /* each ten seconds: an hour */
+#define BEYOND_TIMES 2	     /* far beyond calm: so many times that, */
+#define BEYOND_TASKS 32	     /* and so many more: a shell script or a cron job on top is none */
 /* beyond the pool that the policy declares: a quarter more, and its master and helpers */
 #define POOL_SHARE 4
 #define POOL_TASKS 8
@@ -39,7 +40,7 @@ static void look_push(struct pile_storm *s, const struct pile_storm_look *look)
 }
 
 /*
- * What the group has in calm: the most that it kept for ten seconds without a new one. Forgotten by and by where it has
+ * What the group has in calm: the most that recurred in ten seconds without more. Forgotten by and by where it has
  * less, within hours; not learned of a storm that was stopped.
  */
 static void calm_update(struct pile_storm *s, uint32_t tasks, uint64_t now_ns)
@@ -47,15 +48,19 @@ static void calm_update(struct pile_storm *s, uint32_t tasks, uint64_t now_ns)
 	if (!s->settled_ns || tasks > s->most) {
 		s->settled_ns = now_ns;
 		s->most = tasks;
+		s->recurred = 0;
 	}
 	if (!s->calm)
 		s->calm = tasks;
+	if (now_ns - s->settled_ns >= RECURS_NS)
+		s->recurred = MAX(s->recurred, tasks);
 	if (now_ns - s->settled_ns < CALM_NS)
 		return;
-	if (s->most < s->calm)
-		s->calm -= (s->calm - s->most + FORGET_SHARE - 1) / FORGET_SHARE;
-	s->calm = MAX(s->calm, tasks);
+	if (s->recurred < s->calm)
+		s->calm -= (s->calm - s->recurred + FORGET_SHARE - 1) / FORGET_SHARE;
+	s->calm = MAX(s->calm, s->recurred);
 	s->most = tasks;
+	s->recurred = 0;
 	s->settled_ns = now_ns;
 }
 
@@ -87,47 +92,65 @@ static uint64_t lasts_ns(uint64_t free, uint64_t rate)
 	return rate ? free * NS_PER_SEC / rate : UINT64_MAX;
 }
 
-/* The bound that is reached first by what this group forks, and nobody else. */
+/* How long the limit of its own cgroup, or of one above it, lasts: its growth ends there by itself. */
+static uint64_t own_lasts_ns(uint32_t limit, uint32_t tasks, uint64_t rate)
+{
+	if (!limit)
+		return UINT64_MAX;
+	return limit > tasks ? lasts_ns(limit - tasks, rate) : 0;
+}
+
+/*
+ * The bound that is reached first by what this group forks, and nobody else. Its own limit is none, where it declares no
+ * pool: whoever sets a limit lets it be reached, and nobody else loses anything there.
+ */
 static uint64_t bound_find(const struct pile_storm *s, const struct pile_throttle_context *ctx,
 			   uint32_t group, uint64_t rate, struct pile_why *why)
 {
 	const struct pile_storm_look *now = &s->ring[s->head], *then = look_back(s, RECENT_NS);
 	const struct pile_sample *sample = ctx->sample;
 	uint32_t limit = sample->groups[group].tasks_limit, host = sample->host_tasks_limit;
-	uint64_t left_ns = UINT64_MAX, lasts;
+	uint64_t left_ns = UINT64_MAX, own_ns = own_lasts_ns(limit, now->tasks, rate), lasts;
 	bool most_of_it = now->host_tasks <= then->host_tasks ||
 			  2 * (now->tasks - then->tasks) >= now->host_tasks - then->host_tasks;
 
-	if (limit > now->tasks) {
-		left_ns = lasts_ns(limit - now->tasks, rate);
+	if (limit > now->tasks && ctx->view->groups[group].config.workers_max) {
+		left_ns = own_ns;
 		why->throttle.bound = PILE_STORM_LIMIT;
 		why->throttle.tasks_free = limit - now->tasks;
 	}
 	lasts = host > now->host_tasks ? lasts_ns(host - now->host_tasks, rate) : UINT64_MAX;
-	if (most_of_it && lasts < left_ns) {
+	if (most_of_it && lasts < left_ns && lasts <= own_ns) {
 		left_ns = lasts;
 		why->throttle.bound = PILE_STORM_HOST;
 		why->throttle.tasks_free = host - now->host_tasks;
 	}
-	/* risk counts what the group takes, where that is known */
-	if (ctx->risk[group].growth_bytes && ctx->risk[group].exhaustion_ns < left_ns) {
-		left_ns = ctx->risk[group].exhaustion_ns;
+	/* what the group takes: where that is not known risk counts what the host loses, to whomever */
+	lasts = sample->groups[group].memory_bytes && ctx->risk[group].growth_bytes
+			? ctx->risk[group].exhaustion_ns
+			: UINT64_MAX;
+	if (lasts < left_ns && lasts <= own_ns) {
+		left_ns = lasts;
 		why->throttle.bound = PILE_STORM_MEMORY;
 		why->throttle.tasks_free = 0;
 	}
 	return left_ns;
 }
 
+uint64_t pile_storm_pool(const struct pile_policy_group *config)
+{
+	uint64_t max = config->workers_max;
+
+	return max ? max + max / POOL_SHARE + POOL_TASKS : 0;
+}
+
 /* Far beyond what it ever had in calm, and beyond the pool that is declared. */
 static bool is_far_beyond(const struct pile_storm *s, const struct pile_policy_group *config)
 {
-	uint64_t tasks = s->ring[s->head].tasks,
-		 pool = config->workers_max ? config->workers_max +
-						      config->workers_max / POOL_SHARE + POOL_TASKS
-					    : 0;
+	uint64_t tasks = s->ring[s->head].tasks;
 
-	return tasks >= (uint64_t)BEYOND_TIMES * s->calm + BEYOND_TASKS && tasks > pool &&
-	       tasks >= s->risen_from + BEYOND_TASKS;
+	return tasks >= (uint64_t)BEYOND_TIMES * s->calm + BEYOND_TASKS &&
+	       tasks > pile_storm_pool(config) && tasks >= s->risen_from + BEYOND_TASKS;
 }
 
 bool pile_storm_update(struct pile_storm *s, const struct pile_throttle_context *ctx,

@@ -192,6 +192,9 @@ static enum pile_close_reason over(struct pile_throttle *e, const struct pile_th
 		return blocked == PILE_BLOCKED_DISARMED ? PILE_CLOSE_DISARMED
 		       : e->blocked			? PILE_CLOSE_SWITCHED
 							: PILE_CLOSE_POLICY;
+	/* a reload has declared a larger pool */
+	if (e->knob == PILE_KNOB_TASKS && e->value < pile_storm_pool(&g->config))
+		return PILE_CLOSE_POLICY;
 	if (!e->blocked && !e->on_ns && sample->now_ns - e->at_ns >= APPLY_NS) {
 		*ret_error = ETIMEDOUT;
 		return PILE_CLOSE_NOT_DONE;

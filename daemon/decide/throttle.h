@@ -60,8 +60,9 @@ struct pile_storm {
 	uint32_t n, head;
 	struct pile_storm_look ring[PILE_STORM_RING];
 	uint32_t
-		calm; /* the most that it has had for ten seconds without more coming; 0 = not known */
+		calm; /* the most that recurred in ten seconds without more coming; 0 = not known */
 	uint32_t most;	     /* since settled_ns */
+	uint32_t recurred;   /* ... a second later or more */
 	uint64_t settled_ns; /* no more have come since; 0 = none seen yet */
 	uint64_t rising_ns;  /* since when they come without a pause; 0 = none does */
 	uint32_t risen_from; /* tasks then */
@@ -157,6 +158,9 @@ enum pile_blocked pile_throttle_blocked(const struct pile_decide_view *view, uin
  */
 bool pile_storm_update(struct pile_storm *storm, const struct pile_throttle_context *ctx,
 		       uint32_t group, bool learn, struct pile_why *why);
+
+/** pile_storm_pool - so many tasks the pool that the policy declares may have, with what belongs to it; 0 = none. */
+uint64_t pile_storm_pool(const struct pile_policy_group *config);
 
 /** pile_storm_cap - TasksMax that keeps all that there are, and a few more: nobody is ended. */
 uint64_t pile_storm_cap(const struct pile_storm *storm);

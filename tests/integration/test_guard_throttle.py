@@ -162,7 +162,13 @@ class Fixture(unittest.TestCase):
         return [line for line in done.stdout.splitlines() if line.startswith("left: knob")]
 
 
+POOL = {"workers": "prefork", "workers_max": 200}
+
+
 class ForkStorm(Fixture):
+    """A pool of 200 is declared: beyond that the limit of the box is a bound."""
+    extra = POOL
+
     def test_storm(self):
         """No further forks, long before the bound; nobody is ended; the neighbour forks on; undone when it is disarmed."""
         self.calm()
@@ -265,7 +271,7 @@ class ForkStorm(Fixture):
 
 class Red(Fixture):
     """Without the rung the box is full."""
-    enforce = "[]"
+    enforce, extra = "[]", POOL
 
     def test_storm(self):
         self.calm()
@@ -297,6 +303,16 @@ class Calm(Fixture):
         self.start("admin", "login", 100, 5, 14)
         self.start("other", "spin", 4, 12)
         self.start("storm", "spin", 1, 12).wait(20)
+        self.assertEqual(self.throttles(), [])
+
+
+class Undeclared(Fixture):
+    def test_limit(self):
+        """No pool is declared: up to the limit of its own cgroup, or the box's, it is let."""
+        self.calm()
+        self.start("storm", "fork", RATE, 3000, 10)
+        until(lambda: self.box.tasks() >= OUTER - 2, 20, "the box is full")
+        self.ticks(2)
         self.assertEqual(self.throttles(), [])
 
 

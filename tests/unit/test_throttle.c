@@ -85,7 +85,7 @@ static int begin(void **state)
 	f = *state;
 	f->sample.n_cpus = CPUS;
 	f->view.n_groups = 2;
-	f->view.groups[0].config.workers_max = 0;
+	f->view.groups[0].config.workers_max = 100;
 	f->view.groups[OTHER] = f->view.groups[0];
 	f->view.groups[0].named = f->view.groups[OTHER].named = true;
 	f->view.groups[0].config.enforce = PILE_RUNG_THROTTLE;
@@ -209,6 +209,105 @@ static void test_declared_pool(void **state)
 	}
 	forks = 0;
 	assert_null(throttled(f, 5 * SECOND));
+}
+
+/* Its own limit, and no pool that is declared: pm.max_children 400 below TasksMax=512, a JVM, make -j. It is let. */
+static void test_own_limit(void **state)
+{
+	static const int rates[] = { 150, 500, 2000 };
+	struct fixture *f = *state;
+
+	f->view.groups[0].config.workers_max = 0;
+	f->sample.groups[0].tasks_limit = 512;
+	for (size_t i = 0; i < ARRAY_LEN(rates); i++) {
+		tasks = 20;
+		forks = rates[i];
+		while (tasks + forks / SECOND < 512) {
+			step(f);
+			assert_null(said(f, PILE_INTENT_THROTTLE));
+		}
+		forks = 0;
+		assert_null(throttled(f, 5 * SECOND));
+	}
+}
+
+/* What the host has would be gone, but its own limit comes first. */
+static void test_own_limit_first(void **state)
+{
+	struct fixture *f = *state;
+
+	f->view.groups[0].config.workers_max = 0;
+	f->sample.groups[0].tasks_limit = 512;
+	f->sample.host_tasks_limit = 1200;
+	forks = 500;
+	assert_null(throttled(f, 9));
+	/* and where it does not */
+	f->sample.groups[0].tasks_limit = 4000;
+	assert_non_null(throttled(f, 2 * SECOND));
+}
+
+/* The host loses memory, and nobody knows to whom: no bound. Known to be this group's: one. */
+static void test_memory(void **state)
+{
+	struct fixture *f = *state;
+	struct pile_intent *intent = NULL;
+
+	f->view.groups[0].config.workers_max = 0;
+	f->sample.groups[0].tasks_limit = 0;
+	for (int known = 0; known < 2; known++) {
+		tasks = 20;
+		forks = 0;
+		f->sample.memory_available_bytes = 2ULL << 30;
+		f->sample.groups[0].memory_bytes = known ? 1ULL << 30 : 0;
+		assert_null(throttled(f, 3 * SECOND));
+		forks = 200;
+		for (int i = 0; i < 19 && !intent; i++) {
+			f->sample.memory_available_bytes -= 100ULL << 20;
+			f->sample.groups[0].memory_bytes += known ? 100ULL << 20 : 0;
+			step(f);
+			intent = said(f, PILE_INTENT_THROTTLE);
+			assert_true(known || !intent);
+		}
+	}
+	assert_non_null(intent);
+	assert_int_equal(intent->why.throttle.bound, PILE_STORM_MEMORY);
+}
+
+/* A pool that comes and goes: what recurs is what it has in calm, not what it has at the last look. */
+static void test_calm_recurs(void **state)
+{
+	struct fixture *f = *state;
+
+	for (int i = 0; i < 40 * SECOND; i++) {
+		tasks = i % 23 < 3 ? 150 : 20;
+		step(f);
+	}
+	assert_int_equal(f->state.throttles.groups[0].storm.calm, 150);
+	/* once is not: a single peak */
+	tasks = 180;
+	step(f);
+	for (int i = 0; i < 15 * SECOND; i++) {
+		tasks = i % 23 < 3 ? 150 : 20;
+		step(f);
+	}
+	assert_in_range(f->state.throttles.groups[0].storm.calm, 148, 150);
+}
+
+/* A larger pool is declared while it is capped: the cap goes. */
+static void test_pool_declared_later(void **state)
+{
+	struct fixture *f = *state;
+	struct pile_intent *intent;
+
+	forks = 400;
+	intent = throttled(f, 10 * SECOND);
+	assert_non_null(intent);
+	in_force(f, intent->explain_id);
+	forks = 0;
+	f->view.groups[0].config.workers_max = 1300;
+	intent = over(f, 1);
+	assert_non_null(intent);
+	assert_int_equal(intent->close_reason, PILE_CLOSE_POLICY);
 }
 
 /* A level: near its limit, for ever. */
@@ -639,21 +738,40 @@ static void test_stop(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(test_storm),	       T(test_storm_fast),
-		T(test_storm_host),    T(test_storm_of_another),
-		T(test_bursts),	       T(test_declared_pool),
-		T(test_level),	       T(test_storm_late),
-		T(test_time),	       T(test_switches),
-		T(test_taken),	       T(test_not_done),
-		T(test_blocked),       T(test_found),
-		T(test_weight),	       T(test_severe),
-		T(test_quota),	       T(test_useless),
-		T(test_busy),	       T(test_compile_job),
-		T(test_burst),	       T(test_learned),
-		T(test_noise),	       T(test_protected_restarts),
-		T(test_late_windows),  T(test_who),
-		T(test_gone),	       T(test_stop),
+		T(test_storm),
+		T(test_storm_fast),
+		T(test_storm_host),
+		T(test_storm_of_another),
+		T(test_bursts),
+		T(test_declared_pool),
+		T(test_level),
+		T(test_storm_late),
+		T(test_time),
+		T(test_switches),
+		T(test_taken),
+		T(test_not_done),
+		T(test_blocked),
+		T(test_found),
+		T(test_weight),
+		T(test_severe),
+		T(test_quota),
+		T(test_useless),
+		T(test_busy),
+		T(test_compile_job),
+		T(test_burst),
+		T(test_learned),
+		T(test_noise),
+		T(test_protected_restarts),
+		T(test_late_windows),
+		T(test_who),
+		T(test_gone),
+		T(test_stop),
 		T(test_storm_useless),
+		T(test_own_limit),
+		T(test_own_limit_first),
+		T(test_memory),
+		T(test_calm_recurs),
+		T(test_pool_declared_later),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
