@@ -119,6 +119,7 @@ static void policy_commit(struct pile_guard *g, const struct pile_policy *policy
 	pile_growth_policy(&g->sense.growth, policy->leak_notice_ns);
 	g->sense.look.reserve_bytes = policy->memory_reserve_bytes;
 	pile_load_protect(&g->sense.load, policy);
+	pile_throttles_reloaded(&g->decide.throttles);
 	/* by place: what was learned of another unit is nothing */
 	if (g->view.n_protect != policy->n_protect ||
 	    memcmp(g->view.protect, policy->protect, sizeof(g->view.protect)) != 0)

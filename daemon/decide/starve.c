@@ -3,6 +3,7 @@
  * starve.c: do the protected wait for a processor, and who takes it?
  * Waited is PSI's "some": as long as one task of the cgroup was ready and had none. Divided by what the cgroup ran, it
  * says how many times longer everything took, however little it had to do: 0 where nobody wanted anything.
+ * It is no proof by itself: who has a quota waits by that, and where a processor was left over nobody was kept from one.
  */
 #include <string.h>
 
@@ -30,11 +31,13 @@ static void window_begin(struct pile_starves *s, const struct pile_throttle_cont
 	const struct pile_sample *sample = ctx->sample;
 
 	s->from_ns = sample->now_ns;
+	s->idle_ns = sample->idle_ns;
 	for (uint32_t i = 0; i < PILE_PROTECT_MAX; i++) {
 		struct pile_starve *p = &s->protected[i];
 
 		p->waited_ns = sample->protected[i].waited_ns;
 		p->ran_ns = sample->protected[i].ran_ns;
+		p->quota_waits = sample->protected[i].quota_waits;
 		p->cgroup_id = sample->protected[i].known ? sample->protected[i].cgroup_id : 0;
 	}
 	for (uint32_t i = 0; i < ctx->view->n_groups; i++)
@@ -58,10 +61,13 @@ static bool shares_take(struct pile_starves *s, const struct pile_throttle_conte
 	return any;
 }
 
-static void calm_learn(struct pile_starve *p)
+/* Who suffers of others than the groups day by day has it so in calm; slowly, or a minute of it would hide what follows. */
+static void calm_learn(struct pile_starve *p, bool suffers)
 {
+	uint32_t up = suffers ? LEARN_DOWN : LEARN_UP;
+
 	if (p->ratio_milli > p->calm_milli)
-		p->calm_milli += (p->ratio_milli - p->calm_milli + LEARN_UP - 1) / LEARN_UP;
+		p->calm_milli += (p->ratio_milli - p->calm_milli + up - 1) / up;
 	else
 		p->calm_milli -= (p->calm_milli - p->ratio_milli) / LEARN_DOWN;
 }
@@ -76,6 +82,8 @@ static bool suffers(struct pile_starve *p, const struct pile_sample_protected *n
 		return false;
 	*ret_waited_ns = minus(now->waited_ns, p->waited_ns);
 	*ret_ran_ns = minus(now->ran_ns, p->ran_ns);
+	if (now->quota_waits != p->quota_waits)
+		return false;
 	if (*ret_waited_ns < span_ns / PILE_STARVE_WAITED_SHARE)
 		return false;
 	p->ratio_milli = ratio_of(*ret_waited_ns, *ret_ran_ns);
@@ -83,7 +91,17 @@ static bool suffers(struct pile_starve *p, const struct pile_sample_protected *n
 	       p->ratio_milli >= PILE_STARVE_CALM_TIMES * p->calm_milli;
 }
 
-static void window_end(struct pile_starves *s, const struct pile_throttle_context *ctx)
+/* All that the processors could do was done: less is left over than a scheduler takes to find it. */
+static bool is_all_taken(const struct pile_starves *s, const struct pile_throttle_context *ctx,
+			 uint64_t span_ns)
+{
+	uint64_t all_ns = span_ns * MAX(ctx->sample->n_cpus, 1);
+
+	return s->idle_ns && ctx->sample->idle_ns >= s->idle_ns &&
+	       (ctx->sample->idle_ns - s->idle_ns) * 1000 < all_ns * PILE_STARVE_IDLE_PERMILLE;
+}
+
+static void window_end(struct pile_starves *s, const struct pile_throttle_context *ctx, bool learn)
 {
 	struct pile_starve_window *w = &s->last;
 	uint64_t span_ns = ctx->sample->now_ns - s->from_ns, waited_ns, ran_ns;
@@ -100,8 +118,8 @@ static void window_end(struct pile_starves *s, const struct pile_throttle_contex
 		struct pile_starve *p = &s->protected[i];
 		bool one = suffers(p, &ctx->sample->protected[i], span_ns, &waited_ns, &ran_ns);
 
-		if (!taken)
-			calm_learn(p);
+		if (learn && !taken && w->to_ns >= s->hit_ns + PILE_STARVE_LEARN_NS)
+			calm_learn(p, one);
 		if ((one && !w->suffers) ||
 		    (one == w->suffers && p->ratio_milli > w->ratio_milli)) {
 			w->who = i;
@@ -111,10 +129,15 @@ static void window_end(struct pile_starves *s, const struct pile_throttle_contex
 		}
 		w->suffers |= one;
 	}
-	w->run = w->suffers && taken ? w->run + 1 : 0;
+	if (w->suffers && taken)
+		s->hit_ns = w->to_ns;
+	w->run = w->suffers && taken && is_all_taken(s, ctx, span_ns) ? w->run + 1 : 0;
+	w->severe =
+		w->run && w->ratio_milli >= PILE_STARVE_SEVERE_MILLI && 2 * w->waited_ns >= span_ns;
 }
 
-bool pile_starves_update(struct pile_starves *s, const struct pile_throttle_context *ctx)
+bool pile_starves_update(struct pile_starves *s, const struct pile_throttle_context *ctx,
+			 bool learn)
 {
 	uint64_t now_ns = ctx->sample->now_ns;
 	bool ended = false;
@@ -125,12 +148,12 @@ bool pile_starves_update(struct pile_starves *s, const struct pile_throttle_cont
 		s->last.run = 0;
 		s->last.suffers = false;
 	}
-	if (ctx->sample->load_ns != now_ns)
+	if (ctx->sample->load_ns != now_ns || ctx->sample->idle_at_ns != now_ns)
 		return false;
 	if (s->from_ns && now_ns - s->from_ns < PILE_STARVE_WINDOW_NS - PILE_TICK_NS / 2)
 		return false;
 	if (s->from_ns) {
-		window_end(s, ctx);
+		window_end(s, ctx, learn);
 		ended = true;
 	}
 	window_begin(s, ctx);

@@ -86,6 +86,11 @@ static uint64_t for_take(struct pile_throttle_group *g, uint32_t knob, uint32_t 
 	return span / 1000 * (1000 - JITTER_PERMILLE / 2 + seed % JITTER_PERMILLE);
 }
 
+static bool rests(const struct pile_throttle_group *g, uint32_t knob, uint64_t now_ns)
+{
+	return now_ns < g->rest_until_ns[knob] || now_ns < g->taken_until_ns[knob];
+}
+
 static void begin(struct pile_throttles *t, const struct pile_throttle_context *ctx, uint32_t group,
 		  uint32_t knob, uint64_t value, const struct pile_why *why,
 		  struct pile_intents *out)
@@ -96,7 +101,7 @@ static void begin(struct pile_throttles *t, const struct pile_throttle_context *
 	struct pile_throttle *e = NULL;
 	struct pile_intent *intent;
 
-	if (!find(t, group, knob, blocked != PILE_BLOCKED_NO) && now_ns >= g->rest_until_ns[knob])
+	if (!find(t, group, knob, blocked != PILE_BLOCKED_NO) && !rests(g, knob, now_ns))
 		e = place_take(t, blocked != PILE_BLOCKED_NO);
 	intent = e ? pile_intents_add(out, PILE_INTENT_THROTTLE, group) : NULL;
 	if (!intent)
@@ -116,6 +121,7 @@ static void begin(struct pile_throttles *t, const struct pile_throttle_context *
 		.group = group,
 		.knob = knob,
 		.explain_id = intent->explain_id,
+		.restarts = ctx->view->groups[group].restarts,
 		.blocked = blocked,
 		.at_ns = now_ns,
 		.until_ns = now_ns + intent->why.throttle.for_ns,
@@ -135,9 +141,10 @@ static void end(struct pile_throttles *t, struct pile_throttle *e, enum pile_clo
 
 	e->used = false;
 	g->over_ns[e->knob] = now_ns;
-	/* nor what another hand has set, or what could not be turned, again and again */
-	if (reason == PILE_CLOSE_USELESS || reason == PILE_CLOSE_TAKEN ||
-	    reason == PILE_CLOSE_NOT_DONE) {
+	/* nor what could not be turned, again and again */
+	if (reason == PILE_CLOSE_TAKEN) {
+		g->taken_until_ns[e->knob] = now_ns + PILE_THROTTLE_REST_MAX_NS;
+	} else if (reason == PILE_CLOSE_USELESS || reason == PILE_CLOSE_NOT_DONE) {
 		g->rest_ns[e->knob] = g->rest_ns[e->knob] ? MIN(2 * g->rest_ns[e->knob],
 								PILE_THROTTLE_REST_MAX_NS)
 							  : PILE_THROTTLE_REST_NS;
@@ -182,7 +189,9 @@ static enum pile_close_reason over(struct pile_throttle *e, const struct pile_th
 	*ret_error = result ? result->error : 0;
 	if (result && result->on_ns)
 		e->on_ns = result->on_ns;
-	if (!g->used || !e->until_ns || !sample->groups[e->group].present)
+	/* made anew: whoever starts it again has it as it was before */
+	if (!g->used || !e->until_ns || !sample->groups[e->group].present ||
+	    g->restarts != e->restarts)
 		return PILE_CLOSE_GONE;
 	if (result && result->error)
 		return PILE_CLOSE_NOT_DONE;
@@ -204,8 +213,8 @@ static enum pile_close_reason over(struct pile_throttle *e, const struct pile_th
 
 /*
  * Once, some seconds after it came into force. A cap on tasks has helped where no more have come than it says, or than
- * there were when it came (more than it says: nobody is ended); a quota where the protected wait half as much as
- * before, or not enough to be called suffering.
+ * there were when it came (more than it says: nobody is ended); a weight or a quota where the protected wait half as
+ * much as before, or not enough to be called suffering. A weight on which a quota follows is judged with that.
  */
 static bool is_useless(struct pile_throttle *e, const struct pile_throttles *t,
 		       const struct pile_throttle_context *ctx)
@@ -222,7 +231,8 @@ static bool is_useless(struct pile_throttle *e, const struct pile_throttles *t,
 		return ctx->sample->groups[e->group].tasks >
 		       MAX(e->value, e->tasks_on) + TASKS_SLACK;
 	}
-	if (e->knob != PILE_KNOB_QUOTA || w->to_ns < judge_ns)
+	if (w->to_ns < judge_ns || (e->knob == PILE_KNOB_WEIGHT &&
+				    pile_throttle_find(t, e->group, PILE_KNOB_QUOTA, false)))
 		return false;
 	e->judged = true;
 	return w->suffers && w->ratio_milli > e->ratio_milli / 2;
@@ -342,35 +352,47 @@ static void starves_act(struct pile_throttles *t, const struct pile_throttle_con
 			struct pile_intents *out)
 {
 	const struct pile_starve_window *w = &t->starves.last;
-	bool proven =
-		w->run >= PILE_STARVE_RUN || (w->run && w->ratio_milli >= PILE_STARVE_SEVERE_MILLI);
+	bool proven = w->run >= PILE_STARVE_RUN || w->severe;
 	uint32_t group = proven ? taker_find(t, ctx) : PILE_NO_GROUP;
 	const struct pile_throttle *weight;
 	struct pile_why why = { 0 };
-	bool rests;
 
 	/* a protected unit that is a group itself keeps itself waiting */
 	if (group == PILE_NO_GROUP)
 		return;
 	weight = find(t, group, PILE_KNOB_WEIGHT, false);
-	rests = ctx->sample->now_ns < t->groups[group].rest_until_ns[PILE_KNOB_WEIGHT];
 	why_fill(t, ctx, group, &why);
-	if (!weight && !rests)
+	if (!weight)
 		begin(t, ctx, group, PILE_KNOB_WEIGHT, PILE_THROTTLE_WEIGHT, &why, out);
 	/* a weight that was in force for all of two windows, and they suffer still */
 	else if (weight && weight->on_ns && w->from_ns >= weight->on_ns + PILE_STARVE_WINDOW_NS)
 		begin(t, ctx, group, PILE_KNOB_QUOTA, quota_of(ctx->sample), &why, out);
 }
 
+/* Nobody is throttled for the processors, or would be. */
+static bool is_free(const struct pile_throttles *t)
+{
+	for (uint32_t i = 0; i < ARRAY_LEN(t->table); i++)
+		if (t->table[i].used && t->table[i].knob != PILE_KNOB_TASKS)
+			return false;
+	return true;
+}
+
 void pile_throttles_update(struct pile_throttles *t, const struct pile_throttle_context *ctx,
 			   struct pile_intents *out)
 {
-	bool window = pile_starves_update(&t->starves, ctx);
+	bool window = pile_starves_update(&t->starves, ctx, is_free(t));
 
 	ends_update(t, ctx, window, out);
 	storms_update(t, ctx, out);
 	if (window)
 		starves_act(t, ctx, out);
+}
+
+void pile_throttles_reloaded(struct pile_throttles *t)
+{
+	for (uint32_t i = 0; i < PILE_GROUPS_MAX; i++)
+		memset(t->groups[i].taken_until_ns, 0, sizeof(t->groups[i].taken_until_ns));
 }
 
 void pile_throttles_close_all(struct pile_throttles *t, enum pile_close_reason reason,

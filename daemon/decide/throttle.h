@@ -26,11 +26,15 @@
 #define PILE_STARVE_WINDOW_NS NS_PER_SEC
 /*
  * Everything takes three times as long (waited twice what it ran), in two windows one after the other; nine times: in
- * one. product.md's promise is 3 x idle.
+ * one in which they waited half of the time or more. product.md's promise is 3 x idle.
  */
 #define PILE_STARVE_SLOW_MILLI 2000
 #define PILE_STARVE_SEVERE_MILLI 8000
 #define PILE_STARVE_RUN 2
+#define PILE_STARVE_IDLE_PERMILLE \
+	50 /* left over of all processors' time: then nobody is kept from one */
+#define PILE_STARVE_LEARN_NS \
+	(10 * NS_PER_SEC) /* after they suffered of a group: what they wait is no calm */
 /* less than a tenth of the window: a single wake-up that came late is nobody's suffering */
 #define PILE_STARVE_WAITED_SHARE 10
 #define PILE_STARVE_CALM_TIMES 2 /* so many times what it waits in calm */
@@ -46,7 +50,7 @@
 #define PILE_THROTTLE_AGAIN_NS (30 * NS_PER_SEC) /* so soon after the last: needed again */
 /* until it is judged, once it is in force: two windows, and what is under way when it comes */
 #define PILE_THROTTLE_JUDGE_NS (3 * NS_PER_SEC)
-/* what did not help is not tried again for so long; twice as long each time, an hour at most */
+/* what did not help is not tried again for so long; twice as long each time, an hour at most; another hand's: at once */
 #define PILE_THROTTLE_REST_NS (60 * NS_PER_SEC)
 #define PILE_THROTTLE_REST_MAX_NS (3600 * NS_PER_SEC)
 
@@ -70,7 +74,8 @@ struct pile_storm {
 
 /** One of the protected. */
 struct pile_starve {
-	uint64_t waited_ns, ran_ns, cgroup_id; /* at the window's begin; id 0 = not known then */
+	uint64_t waited_ns, ran_ns, quota_waits,
+		cgroup_id;    /* at the window's begin; id 0 = not known then */
 	uint32_t ratio_milli; /* of the last window; 0 = it did not wait to speak of */
 	uint32_t calm_milli;  /* what it waits while nobody takes most of the processors */
 };
@@ -78,7 +83,8 @@ struct pile_starve {
 /** What the last whole window showed. */
 struct pile_starve_window {
 	uint64_t from_ns, to_ns;
-	uint32_t run; /* windows in a row in which somebody suffered */
+	uint32_t run; /* windows in a row in which somebody suffered, and nothing was left over */
+	bool severe;  /* this one is enough */
 	bool suffers;
 	uint32_t who; /* the one who waits most, of those who suffer, else of all */
 	uint32_t ratio_milli;
@@ -88,6 +94,9 @@ struct pile_starve_window {
 
 struct pile_starves {
 	uint64_t from_ns; /* of the window that is under way; 0 = none */
+	uint64_t idle_ns;
+	uint64_t
+		hit_ns; /* when a window ended in which somebody suffered while a group took most */
 	uint64_t cpu_ns[PILE_GROUPS_MAX];
 	struct pile_starve protected[PILE_PROTECT_MAX];
 	struct pile_starve_window last;
@@ -97,6 +106,7 @@ struct pile_starves {
 struct pile_throttle {
 	bool used;
 	uint32_t group, knob, explain_id;
+	uint32_t restarts; /* of the group, when it was decided */
 	enum pile_blocked blocked;
 	uint64_t at_ns, until_ns, on_ns;
 	uint64_t value;
@@ -112,6 +122,7 @@ struct pile_throttle_group {
 	/* by knob: for how long the next, not before, how long after one that did not help */
 	uint64_t for_ns[PILE_KNOBS], rest_until_ns[PILE_KNOBS], rest_ns[PILE_KNOBS],
 		over_ns[PILE_KNOBS];
+	uint64_t taken_until_ns[PILE_KNOBS]; /* another hand's: not before, or a reload */
 };
 
 struct pile_throttles {
@@ -136,6 +147,9 @@ void pile_throttles_forget(struct pile_throttles *t, uint32_t group);
 /** pile_throttles_update - one tick: knobs to be turned, and back. */
 void pile_throttles_update(struct pile_throttles *t, const struct pile_throttle_context *ctx,
 			   struct pile_intents *out);
+
+/** pile_throttles_reloaded - a policy was taken: knobs that another hand had set may be turned again. */
+void pile_throttles_reloaded(struct pile_throttles *t);
 
 /** pile_throttles_close_all - the guard stops. */
 void pile_throttles_close_all(struct pile_throttles *t, enum pile_close_reason reason,
@@ -167,6 +181,8 @@ uint64_t pile_storm_cap(const struct pile_storm *storm);
 
 /**
  * pile_starves_update - one tick
+ * @learn: what they wait may be what they wait in calm: nobody is throttled for it
  * Returns whether a window has ended with it: then @s->last tells.
  */
-bool pile_starves_update(struct pile_starves *s, const struct pile_throttle_context *ctx);
+bool pile_starves_update(struct pile_starves *s, const struct pile_throttle_context *ctx,
+			 bool learn);

@@ -19,14 +19,22 @@ static void protected_close(struct pile_load_protected *p)
 	if (p->stat_fd >= 0)
 		close(p->stat_fd);
 	p->pressure_fd = p->stat_fd = -1;
+	for (uint32_t i = 0; i < PILE_LOAD_ABOVE; i++) {
+		if (p->quota_fds[i] >= 0)
+			close(p->quota_fds[i]);
+		p->quota_fds[i] = -1;
+	}
 	p->cgroup_id = 0;
 }
 
 void pile_load_open(struct pile_load *l)
 {
 	l->loadavg_fd = open("/proc/loadavg", O_RDONLY | O_CLOEXEC);
-	for (uint32_t i = 0; i < PILE_PROTECT_MAX; i++)
+	l->stat_fd = open("/proc/stat", O_RDONLY | O_CLOEXEC);
+	for (uint32_t i = 0; i < PILE_PROTECT_MAX; i++) {
 		l->protected[i].pressure_fd = l->protected[i].stat_fd = -1;
+		memset(l->protected[i].quota_fds, -1, sizeof(l->protected[i].quota_fds));
+	}
 	l->pressure_missing = access("/proc/pressure/cpu", R_OK) < 0;
 }
 
@@ -37,7 +45,9 @@ void pile_load_close(struct pile_load *l)
 	l->n_protected = 0;
 	if (l->loadavg_fd >= 0)
 		close(l->loadavg_fd);
-	l->loadavg_fd = -1;
+	if (l->stat_fd >= 0)
+		close(l->stat_fd);
+	l->loadavg_fd = l->stat_fd = -1;
 }
 
 void pile_load_protect(struct pile_load *l, const struct pile_policy *policy)
@@ -92,6 +102,29 @@ static bool is_look(struct pile_load *l, uint64_t now_ns, struct pile_sample *re
 	if (reason)
 		l->until_ns = now_ns + PILE_LOAD_STAYS_NS;
 	return now_ns < l->until_ns || now_ns - ret->load_ns >= PILE_LOAD_CALM_NS;
+}
+
+/* "cpu  592568 14987 93220 157358 1511 ...": the fourth is idle, the fifth idle with a disk asked; in USER_HZ */
+uint64_t pile_load_idle(const char *text)
+{
+	unsigned long long idle, iowait;
+
+	if (sscanf(text, "cpu %*u %*u %*u %llu %llu", &idle, &iowait) != 2)
+		return 0;
+	return (idle + iowait) * (NS_PER_SEC / (uint64_t)sysconf(_SC_CLK_TCK));
+}
+
+/* Each second at most: the kernel makes all of the file for its first line. */
+static void idle_sample(struct pile_load *l, uint64_t now_ns, struct pile_sample *ret)
+{
+	char text[256];
+
+	if (now_ns - ret->idle_at_ns < PILE_LOAD_CALM_NS - PILE_TICK_NS / 2)
+		return;
+	ret->idle_at_ns = now_ns;
+	ret->idle_ns = l->stat_fd >= 0 && pile_proc_pread(l->stat_fd, text, sizeof(text)) > 0
+			       ? pile_load_idle(text)
+			       : 0;
 }
 
 static void limit_sample(struct pile_load *l, uint64_t now_ns, struct pile_sample *ret)
@@ -167,9 +200,39 @@ static bool waited_read(int fd, uint64_t *ret_ns)
 	return true;
 }
 
-static void protected_sample(struct pile_load_protected *p, const struct pile_groups *g,
-			     struct pile_sample_protected *ret)
+static void quotas_open(struct pile_load_protected *p, const struct pile_groups *g)
 {
+	const char *mount = g->hierarchy.cpu_v1[0] ? g->hierarchy.cpu_v1 : g->hierarchy.unified;
+	char path[PILE_CGROUP_MAX + 300], cgroup[PILE_CGROUP_MAX], *slash;
+
+	snprintf(cgroup, sizeof(cgroup), "%s", p->cgroup);
+	for (uint32_t i = 0; i < PILE_LOAD_ABOVE && cgroup[0]; i++) {
+		snprintf(path, sizeof(path), "%s%s/cpu.stat", mount, cgroup);
+		p->quota_fds[i] = open(path, O_RDONLY | O_CLOEXEC);
+		slash = strrchr(cgroup, '/');
+		*(slash ?: cgroup) = '\0';
+	}
+}
+
+/* Who waits by a quota is kept waiting by nobody else. */
+static uint64_t quota_waits(const struct pile_load_protected *p)
+{
+	uint64_t sum = 0, n;
+	char text[1024];
+
+	for (uint32_t i = 0; i < PILE_LOAD_ABOVE; i++)
+		if (p->quota_fds[i] >= 0 &&
+		    pile_proc_pread(p->quota_fds[i], text, sizeof(text)) > 0 &&
+		    pile_proc_field(text, "nr_throttled", &n) == 0)
+			sum += n;
+	return sum;
+}
+
+static void protected_sample(struct pile_load_protected *p, const struct pile_groups *g,
+			     bool second, struct pile_sample_protected *ret)
+{
+	if (p->stat_fd < 0)
+		quotas_open(p, g);
 	if (p->pressure_fd < 0)
 		p->pressure_fd = file_open(g, p->cgroup, "cpu.pressure", &p->cgroup_id);
 	if (p->stat_fd < 0)
@@ -180,6 +243,8 @@ static void protected_sample(struct pile_load_protected *p, const struct pile_gr
 	/* it is not there, or is not any more: looked for again at the next look */
 	if (!ret->known)
 		protected_close(p);
+	else if (second)
+		ret->quota_waits = quota_waits(p);
 }
 
 void pile_load_sample(struct pile_load *l, const struct pile_groups *g, uint64_t now_ns,
@@ -189,12 +254,14 @@ void pile_load_sample(struct pile_load *l, const struct pile_groups *g, uint64_t
 		return;
 	ret->load_ns = now_ns;
 	limit_sample(l, now_ns, ret);
+	idle_sample(l, now_ns, ret);
 	for (uint32_t i = 0; i < g->n_groups; i++)
 		if (g->groups[i].used)
 			group_sample(&g->groups[i], &ret->groups[i]);
 	for (uint32_t i = 0; i < PILE_PROTECT_MAX; i++) {
 		ret->protected[i].known = false;
 		if (i < l->n_protected && !l->pressure_missing)
-			protected_sample(&l->protected[i], g, &ret -> protected[i]);
+			protected_sample(&l->protected[i], g, ret -> idle_at_ns == now_ns,
+					 &ret -> protected[i]);
 	}
 }

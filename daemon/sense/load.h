@@ -3,8 +3,8 @@
  * load.h: tasks and processor time of the groups that the policy names, and how long what it protects waits for a
  * processor: for rung 3.
  * Part of struct pile_sense; control loop only. Short reads, no allocation; never logs.
- * Each tick one small read (/proc/loadavg). The others, some us a group, each second; and each tick while tasks come to
- * be, or more of them want to run than there are processors.
+ * Each tick one small read (/proc/loadavg). The others, some us a group, each second (/proc/stat, and who has a quota:
+ * never more often); and each tick while tasks come to be, or more of them want to run than there are processors.
  */
 #pragma once
 
@@ -20,15 +20,20 @@
 #define PILE_LOAD_TASKS 8
 #define PILE_LOAD_TASKS_SECOND 32
 
+#define PILE_LOAD_ABOVE 4 /* a unit, its slices */
+
 /** One unit or cgroup that is protected. */
 struct pile_load_protected {
 	char cgroup[PILE_CGROUP_MAX]; /* below the v2 mount */
 	uint64_t cgroup_id;
 	int pressure_fd, stat_fd; /* -1 = not there */
+	/* cpu.stat where the cpu controller is: its own, and those above it, the nearest first; -1 = not there */
+	int quota_fds[PILE_LOAD_ABOVE];
 };
 
 struct pile_load {
 	int loadavg_fd;	   /* -1 = each tick is a look */
+	int stat_fd;	   /* /proc/stat; -1 = nobody knows what is left over */
 	uint64_t until_ns; /* until then each tick is a look */
 	uint32_t ticks;
 	uint32_t tasks_second; /* of the host, a second ago */
@@ -49,3 +54,6 @@ void pile_load_protect(struct pile_load *l, const struct pile_policy *policy);
 /** pile_load_sample - fills in what is known; @ret->load_ns says when it was looked. */
 void pile_load_sample(struct pile_load *l, const struct pile_groups *g, uint64_t now_ns,
 		      struct pile_sample *ret);
+
+/** pile_load_idle - what the first line of /proc/stat says that all processors had left over, ns, total; 0: nothing. */
+uint64_t pile_load_idle(const char *text);

@@ -175,6 +175,8 @@ struct pile_sample_protected {
 	bool known;	    /* its cgroup is there, and tells both */
 	uint64_t waited_ns; /* some task of it was ready to run, and had no processor (PSI) */
 	uint64_t ran_ns;
+	uint64_t
+		quota_waits; /* how often a quota of its own, or of a cgroup above it, held it; as of idle_at_ns */
 	uint64_t cgroup_id;
 };
 
@@ -211,6 +213,9 @@ struct pile_sample {
 	struct pile_sample_worker workers[PILE_SAMPLE_WORKERS_MAX];
 	/* the last look at tasks and processors: this tick's when it is now_ns */
 	uint64_t load_ns;
+	/* each second one of these looks also tells what the processors had left over; then it is load_ns */
+	uint64_t idle_at_ns;
+	uint64_t idle_ns; /* of all processors, total; 0 = not known */
 	uint32_t host_tasks,
 		host_tasks_limit; /* processes and threads of the host; the lower of pid_max, threads-max */
 	struct pile_sample_protected protected[PILE_PROTECT_MAX]; /* by the policy's order */

@@ -121,7 +121,10 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-	static const char *const files[] = { "/up/www/memory.max",
+	static const char *const files[] = { "/up/www/cpu.pressure",
+					     "/up/www/cpu.stat",
+					     "/up/cpu.stat",
+					     "/up/www/memory.max",
 					     "/up/www/pids.max",
 					     "/up/www/memory.stat",
 					     "/up/www",
@@ -241,6 +244,38 @@ static void test_gone(void **state)
 	assert_false(groups.groups[0].present);
 }
 
+/* Who is protected: how often a quota held it, its own or one above it; with what was left over, each second. */
+static void test_protected(void **state)
+{
+	const struct pile_sample_protected *p = &sample.protected[0];
+	static struct pile_load load;
+
+	(void)state;
+	knob("up/cpu.stat", "usage_usec 9\nnr_throttled 3");
+	knob("up/www/cpu.stat", "usage_usec 5\nnr_throttled 1");
+	knob("up/www/cpu.pressure", "some avg10=0.00 avg60=0.00 avg300=0.00 total=1204");
+	policy.n_protect = 1;
+	snprintf(policy.protect[0], sizeof(policy.protect[0]), "/up/www");
+	begin();
+	pile_load_open(&load);
+	load.pressure_missing = false;
+	pile_load_protect(&load, &policy);
+	for (int i = 0; i < 12; i++, now_ns += PILE_TICK_NS) {
+		load.until_ns = UINT64_MAX;
+		pile_load_sample(&load, &groups, now_ns, &sample);
+		assert_true(p->known && sample.idle_ns);
+		assert_int_equal(sample.idle_at_ns, START_NS + (i < 10 ? 0 : NS_PER_SEC));
+		assert_int_equal(p->waited_ns, 1204 * NS_PER_US);
+		assert_int_equal(p->quota_waits, i < 10 ? 4 : 6);
+		knob("up/cpu.stat", "usage_usec 9\nnr_throttled 5");
+	}
+	pile_load_close(&load);
+	assert_true(
+		pile_load_idle("cpu  592568 14987 93220 157358 1511 0 1816 783 0 0\ncpu0 1\n") ==
+		158869 * (NS_PER_SEC / (uint64_t)sysconf(_SC_CLK_TCK)));
+	assert_int_equal(pile_load_idle("cpu0 1 2 3\n"), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -250,6 +285,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_files_come_later, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_what_counts, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_gone, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_protected, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

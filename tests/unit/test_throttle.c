@@ -24,6 +24,8 @@ static double tasks, other_tasks;
 static uint32_t takes, other_takes;
 /* What the protected waits and runs in each second. */
 static uint64_t waits_ns, runs_ns;
+static uint32_t idle;	    /* what all processors have left over, in permille */
+static uint32_t quota_hits; /* how often its own quota holds the protected, each tick */
 
 static void world(struct fixture *f)
 {
@@ -39,7 +41,9 @@ static void world(struct fixture *f)
 	s->groups[OTHER].cpu_ns += other_takes * all_ns;
 	s->protected[0].waited_ns += waits_ns / SECOND;
 	s->protected[0].ran_ns += runs_ns / SECOND;
-	s->load_ns = s->now_ns + PILE_TICK_NS; /* tick() moves now_ns on first */
+	s->protected[0].quota_waits += quota_hits;
+	s->idle_ns += idle * all_ns;
+	s->load_ns = s->idle_at_ns = s->now_ns + PILE_TICK_NS; /* tick() moves now_ns on first */
 }
 
 static void step(struct fixture *f)
@@ -98,7 +102,10 @@ static int begin(void **state)
 	f->sample.host_tasks_limit = 32768;
 	f->sample.protected[0] = (struct pile_sample_protected){ .known = true, .cgroup_id = 7 };
 	f->sample.n_throttled = 0;
+	f->sample.idle_ns = NS_PER_SEC;
 	forks = other_forks = 0;
+	quota_hits = 0;
+	idle = 0;
 	tasks = 20;
 	other_tasks = 5;
 	takes = other_takes = 50;
@@ -429,7 +436,7 @@ static void test_storm_useless(void **state)
 	}
 }
 
-/* Another hand, a knob that cannot be turned: over, and not again for a minute. */
+/* Another hand: over, and not again for an hour, ... */
 static void test_taken(void **state)
 {
 	struct fixture *f = *state;
@@ -444,8 +451,60 @@ static void test_taken(void **state)
 	assert_non_null(intent);
 	assert_int_equal(intent->close_reason, PILE_CLOSE_TAKEN);
 	f->sample.n_throttled = 0;
+	forks = 0;
+	for (int i = 0; i < 61 * 60; i++) { /* an hour, a look each second */
+		tasks = 20;
+		f->sample.now_ns += NS_PER_SEC - PILE_TICK_NS;
+		step(f);
+		if (i % (20 * 60) != 3 * 60)
+			continue;
+		forks = 400;
+		assert_null(throttled(f, 4 * SECOND));
+		forks = 0;
+	}
+	tasks = 20;
+	step(f);
+	forks = 400;
+	assert_non_null(throttled(f, 4 * SECOND));
+}
+
+/* ... or until the operator takes a policy. */
+static void test_taken_reload(void **state)
+{
+	struct fixture *f = *state;
+	struct pile_intent *intent;
+
+	forks = 400;
+	intent = throttled(f, 10 * SECOND);
+	assert_non_null(intent);
+	in_force(f, intent->explain_id);
+	f->sample.throttled[0].taken = true;
+	assert_non_null(over(f, 1));
+	f->sample.n_throttled = 0;
 	tasks = 20;
 	assert_null(throttled(f, 4 * SECOND));
+	pile_throttles_reloaded(&f->state.throttles);
+	tasks = 20;
+	step(f);
+	assert_non_null(throttled(f, 4 * SECOND));
+}
+
+/* The operator starts it again: as it was before, at once. */
+static void test_restarted(void **state)
+{
+	struct fixture *f = *state;
+	struct pile_intent *intent;
+
+	forks = 400;
+	intent = throttled(f, 10 * SECOND);
+	assert_non_null(intent);
+	in_force(f, intent->explain_id);
+	forks = 0;
+	tasks = 20;
+	f->view.groups[0].restarts++;
+	intent = over(f, 1);
+	assert_non_null(intent);
+	assert_int_equal(intent->close_reason, PILE_CLOSE_GONE);
 }
 
 static void test_not_done(void **state)
@@ -671,6 +730,88 @@ static void test_protected_restarts(void **state)
 	assert_null(throttled(f, 10 * SECOND));
 }
 
+/* A processor was left over: nobody was kept from one, whatever PSI says of quotas, affinity, or a nice job's wish. */
+static void test_idle(void **state)
+{
+	struct fixture *f = *state;
+
+	spin();
+	idle = 60;
+	assert_null(throttled(f, 20 * SECOND));
+	f->sample.idle_ns = idle = 0; /* not known */
+	assert_null(throttled(f, 20 * SECOND));
+	f->sample.idle_ns = NS_PER_SEC;
+	idle = 20;
+	assert_non_null(throttled(f, 5 * SECOND));
+}
+
+/* A quota of its own is what it waits for. */
+static void test_own_quota(void **state)
+{
+	struct fixture *f = *state;
+
+	spin();
+	quota_hits = 1;
+	assert_null(throttled(f, 20 * SECOND));
+	quota_hits = 0;
+	assert_non_null(throttled(f, 5 * SECOND));
+}
+
+/* Nine times as long, of little: one window of it is a host that was elsewhere. */
+static void test_severe_of_little(void **state)
+{
+	struct fixture *f = *state;
+
+	for (int i = 0; i < 10; i++) {
+		spin();
+		waits_ns = 360 * MS;
+		assert_null(throttled(f, SECOND));
+		calm();
+		assert_null(throttled(f, 3 * SECOND));
+	}
+}
+
+/* No quota can follow: the weight by itself does not help, and is undone. */
+static void test_weight_useless(void **state)
+{
+	struct fixture *f = *state;
+	struct pile_intent *intent;
+
+	f->state.throttles.groups[0].rest_until_ns[PILE_KNOB_QUOTA] = UINT64_MAX;
+	spin();
+	intent = throttled(f, 5 * SECOND);
+	assert_non_null(intent);
+	in_force(f, intent->explain_id);
+	intent = over(f, 6 * SECOND);
+	assert_non_null(intent);
+	assert_int_equal(intent->why.throttle.knob, PILE_KNOB_WEIGHT);
+	assert_int_equal(intent->close_reason, PILE_CLOSE_USELESS);
+}
+
+/* What they wait while a group is throttled for it, and just after, is not what they wait in calm. */
+static void test_calm_not_learned(void **state)
+{
+	struct fixture *f = *state;
+	struct pile_intent *intent;
+	uint32_t before = f->state.throttles.starves.protected[0].calm_milli;
+
+	spin();
+	intent = throttled(f, 5 * SECOND);
+	assert_non_null(intent);
+	in_force(f, intent->explain_id);
+	takes = 300;
+	waits_ns = 70 * MS; /* 1.75 times: half as much */
+	for (int i = 0; i < 40 * SECOND; i++)
+		step(f);
+	assert_in_range(f->state.throttles.starves.protected[0].calm_milli, 0, before);
+	/* by others, for half a minute: no habit yet */
+	f->view.disarmed = true;
+	waits_ns = 160 * MS;
+	for (int i = 0; i < 30 * SECOND; i++)
+		step(f);
+	assert_in_range(f->state.throttles.starves.protected[0].calm_milli, 0, 2000);
+}
+
 static void test_late_windows(void **state)
 {
 	struct fixture *f = *state;
@@ -772,6 +913,13 @@ int main(void)
 		T(test_memory),
 		T(test_calm_recurs),
 		T(test_pool_declared_later),
+		T(test_taken_reload),
+		T(test_restarted),
+		T(test_idle),
+		T(test_own_quota),
+		T(test_severe_of_little),
+		T(test_weight_useless),
+		T(test_calm_not_learned),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
