@@ -239,6 +239,20 @@ static pid_t guard_find(const struct pile_residue *r)
 	return 0;
 }
 
+/* As it would be written by hand. */
+static const char *knob_before(const struct pile_undo_entry *e, char *buf, size_t size)
+{
+	if (!e->unit[0])
+		snprintf(buf, size, "%.*s", PILE_UNDO_TEXT_MAX - 1, e->was_text);
+	else if (e->was == UINT64_MAX)
+		snprintf(buf, size, "%s", e->knob == PILE_KNOB_TASKS ? "infinity" : "not set");
+	else if (e->knob == PILE_KNOB_QUOTA)
+		snprintf(buf, size, "%llu%%", (unsigned long long)e->was / 10000);
+	else
+		snprintf(buf, size, "%llu", (unsigned long long)e->was);
+	return buf;
+}
+
 /* What rung 3 has set and not set back yet: its own record says so. A guard that runs sees to it. */
 static void knobs_find(struct pile_residue *r, const char *socket_path)
 {
@@ -260,12 +274,14 @@ static void knobs_find(struct pile_residue *r, const char *socket_path)
 	fclose(file);
 	for (int i = 0; i < PILE_UNDO_MAX; i++) {
 		const struct pile_undo_entry *e = &record.entries[i];
-		char text[600];
+		char text[600], before[PILE_UNDO_TEXT_MAX + 1];
 
 		if (!e->knob || e->knob >= PILE_KNOBS)
 			continue;
-		snprintf(text, sizeof(text), "%s of %.*s", names[e->knob],
-			 (int)MIN(sizeof(e->path), 400u), e->unit[0] ? e->unit : e->path);
+		snprintf(text, sizeof(text), "%s of %.*s, before: %s%s", names[e->knob],
+			 (int)MIN(sizeof(e->path), 400u), e->unit[0] ? e->unit : e->path,
+			 knob_before(e, before, sizeof(before)),
+			 guard ? "" : "  undo: sudo pileguardd --undo");
 		add_text(r, PILE_RESIDUE_KNOB, text);
 		if (guard)
 			hold(&r->things[r->n - 1], guard);

@@ -587,10 +587,10 @@ static void stopped_show(const struct pile_ctl *ctl, const json_t *g)
 /** What rung 3 has set at a group. */
 static void throttle_show(const struct pile_ctl *ctl, const json_t *g)
 {
-	char name[80], line[240];
+	char name[80], line[280];
 	size_t len;
 
-	if (!pile_value_known(g, "throttle.explain"))
+	if (!pile_value_known(g, "throttle"))
 		return;
 	len = (size_t)snprintf(line, sizeof(line), "! %s is throttled:",
 			       pile_value_format_text(g, "name", name, sizeof(name)));
@@ -603,8 +603,14 @@ static void throttle_show(const struct pile_ctl *ctl, const json_t *g)
 	if (pile_value_known(g, "throttle.cpu_quota_us"))
 		len += (size_t)snprintf(line + len, sizeof(line) - len, " CPUQuota=%.0f%%",
 					pile_value_number(g, "throttle.cpu_quota_us") / 10000);
-	snprintf(line + len, sizeof(line) - len, ". pileguardctl explain %.0f",
-		 pile_value_number(g, "throttle.explain"));
+	if (pile_value_known(g, "throttle.explain"))
+		len += (size_t)snprintf(line + len, sizeof(line) - len,
+					". pileguardctl explain %.0f",
+					pile_value_number(g, "throttle.explain"));
+	snprintf(line + len, sizeof(line) - len, "; %s",
+		 pile_value_is(g, "throttle.being_set_back")
+			 ? "being set back: pileguardctl residue"
+			 : "undo: sudo pileguardctl disarm");
 	pile_table_loud(ctl, line);
 }
 

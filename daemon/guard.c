@@ -288,7 +288,7 @@ static void stop(struct pile_guard *g)
 			       "pileguard stops: everything is open");
 		pile_slow_motd(&g->slow, "");
 	}
-	pile_act_throttles_close(&g->throttles, &g->manager);
+	pile_throttled_stop(g);
 	pile_manager_close(&g->manager);
 	pile_act_evicts_close(&g->evicts);
 	pile_child_stop(g);

@@ -249,6 +249,8 @@ void pile_evicted_keep(struct pile_guard *g, uint64_t now_ns);
 void pile_throttled_start(struct pile_guard *g);
 /** pile_throttled_tick - what came of what was turned back. */
 void pile_throttled_tick(struct pile_guard *g, uint64_t now_ns);
+/** pile_throttled_stop - what is turned back is waited for, two seconds at most, and told. */
+void pile_throttled_stop(struct pile_guard *g);
 /** pile_throttled_undo - `pileguardd --undo`: the same for a guard that is gone. Returns an exit status. */
 int pile_throttled_undo(const struct pile_options *options);
 

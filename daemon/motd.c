@@ -22,11 +22,6 @@ static bool is_full(const struct pile_shed *shed)
 	return shed->open && shed->blocked == PILE_BLOCKED_NO;
 }
 
-static bool is_throttled(const struct pile_throttle *t)
-{
-	return t->used && t->blocked == PILE_BLOCKED_NO;
-}
-
 /* Changes when the text would: which episodes there are, held by hand or not, and until when it is disarmed. */
 static uint64_t key_of(const struct pile_guard *g)
 {
@@ -46,10 +41,12 @@ static uint64_t key_of(const struct pile_guard *g)
 	for (int i = 0; i < PILE_STOPS_MAX; i++)
 		if (g->decide.stops.table[i].used && !g->decide.stops.table[i].blocked)
 			key = (key ^ g->decide.stops.table[i].explain_id) * 0x100000001b3ULL + 3;
-	for (uint32_t i = 0; i < PILE_THROTTLES_MAX; i++)
-		if (is_throttled(&g->decide.throttles.table[i]))
-			key = (key ^ g->decide.throttles.table[i].explain_id) * 0x100000001b3ULL +
-			      3;
+	for (int i = 0; i < PILE_UNDO_MAX; i++)
+		if (g->throttles.table[i].used)
+			key = (key ^ (2 * (uint64_t)g->throttles.table[i].explain_id +
+				      g->throttles.table[i].over)) *
+				      0x100000001b3ULL +
+			      4;
 	if (g->disarm.now.on)
 		key ^= g->disarm.now.since_realtime_ns | 1;
 	return key;
@@ -123,13 +120,19 @@ static void stop_add(struct page *page, const struct pile_guard *g,
 		config->name, e->explain_id, config->unit);
 }
 
-static void throttle_add(struct page *page, const struct pile_guard *g,
-			 const struct pile_throttle *t)
+/* Until it is set back, whoever has set it. */
+static void throttle_add(struct page *page, const struct pile_act_throttled *e)
 {
-	line_add(
-		page,
-		"pileguard: %s is throttled (rung 3). pileguardctl explain %u; undo: sudo pileguardctl disarm",
-		g->view.groups[t->group].config.name, t->explain_id);
+	if (e->over)
+		line_add(
+			page,
+			"pileguard: %s was throttled (rung 3), and is being set back. pileguardctl residue",
+			e->entry->group);
+	else
+		line_add(
+			page,
+			"pileguard: %s is throttled (rung 3). pileguardctl explain %u; undo: sudo pileguardctl disarm",
+			e->entry->group, e->explain_id);
 }
 
 static void page_make(const struct pile_guard *g, struct page *page)
@@ -151,9 +154,9 @@ static void page_make(const struct pile_guard *g, struct page *page)
 	for (int i = 0; i < PILE_STOPS_MAX; i++)
 		if (g->decide.stops.table[i].used && !g->decide.stops.table[i].blocked)
 			stop_add(page, g, &g->decide.stops.table[i]);
-	for (uint32_t i = 0; i < PILE_THROTTLES_MAX; i++)
-		if (is_throttled(&g->decide.throttles.table[i]) && n++ < GATES_SHOWN)
-			throttle_add(page, g, &g->decide.throttles.table[i]);
+	for (int i = 0; i < PILE_UNDO_MAX; i++)
+		if (g->throttles.table[i].used && n++ < GATES_SHOWN)
+			throttle_add(page, &g->throttles.table[i]);
 	if (n > GATES_SHOWN)
 		line_add(page, "pileguard: %u more are refused or throttled: pileguardctl status",
 			 n - GATES_SHOWN);

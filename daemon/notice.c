@@ -63,6 +63,9 @@ const char *pile_notice_undo(const struct pile_event *e, char *buf, size_t size)
 	case PILE_NOTICE_STOPPED:
 		snprintf(buf, size, "systemctl start %s", e->unit);
 		break;
+	case PILE_NOTICE_THROTTLE:
+		snprintf(buf, size, "pileguardctl disarm");
+		break;
 	case PILE_NOTICE_DISARMED:
 		snprintf(buf, size, "pileguardctl arm");
 		break;

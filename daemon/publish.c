@@ -255,7 +255,7 @@ static void group_fill(const struct pile_guard *g, uint32_t slot, uint64_t now_n
 	to->sample = g->sample.groups[slot];
 }
 
-/* Rung 3: what is set at this group now. */
+/* Rung 3: what is set at this group now, by the record: until it is set back, whoever has set it. */
 static void throttle_fill(const struct pile_guard *g, uint32_t slot,
 			  struct pile_snapshot_half *half, struct pile_snapshot_group *to)
 {
@@ -263,14 +263,16 @@ static void throttle_fill(const struct pile_guard *g, uint32_t slot,
 					       [PILE_KNOB_WEIGHT] = &to->throttle_weight,
 					       [PILE_KNOB_QUOTA] = &to->throttle_quota_us };
 
-	for (uint32_t knob = 1; knob < PILE_KNOBS; knob++) {
-		const struct pile_throttle *t =
-			pile_throttle_find(&g->decide.throttles, slot, knob, false);
+	for (int i = 0; i < PILE_UNDO_MAX; i++) {
+		const struct pile_act_throttled *e = &g->throttles.table[i];
 
-		if (!t || !t->on_ns)
+		if (!e->used || (!e->on_ns && !e->over) || e->entry->knob >= PILE_KNOBS ||
+		    !e->entry->knob ||
+		    strcmp(e->entry->group, g->groups.groups[slot].config.name) != 0)
 			continue;
-		*values[knob] = t->value;
-		to->throttle_explain_id = t->explain_id;
+		*values[e->entry->knob] = e->entry->ours;
+		to->throttle_explain_id = MAX(to->throttle_explain_id, e->explain_id);
+		to->throttle_over |= e->over;
 		half->host.throttles++;
 	}
 	to->cpu_permille = g->decide.throttles.starves.last.share_permille[slot];

@@ -20,6 +20,8 @@ static const char *what_became(int result)
 		return "was set by somebody else meanwhile, and is left alone";
 	case PILE_UNDONE_GONE:
 		return "is gone, with its cgroup";
+	case PILE_UNDONE_LATE:
+		return "could not be set back yet: tried each second";
 	default:
 		return strerror(-result);
 	}
@@ -32,11 +34,40 @@ static const char *place_of(const struct pile_undo_entry *entry)
 
 /* ---- the guard ---- */
 
-static void start_told(const struct pile_undo_entry *entry, int result, void *arg)
+/* An earlier guard's has no record of ours. */
+static void earlier_tell(struct pile_guard *g, const struct pile_act_undone *undone)
 {
-	pile_guard_say(arg, PILE_EVENT_THROTTLE, PILE_NO_GROUP,
-		       "%s: an earlier guard had set %s of %.100s: it %s", entry->group,
-		       pile_knob_property(entry->knob), place_of(entry), what_became(result));
+	bool late = undone->result == PILE_UNDONE_LATE;
+
+	pile_guard_say(g, late ? PILE_EVENT_TROUBLE : PILE_EVENT_THROTTLE, PILE_NO_GROUP,
+		       "%s: an earlier guard had set %s of %.100s: it %s", undone->group,
+		       pile_knob_property(undone->knob), undone->place,
+		       what_became(undone->result));
+}
+
+static void undone_tell(struct pile_guard *g, const struct pile_act_undone *undone, uint64_t now_ns)
+{
+	static const uint32_t backs[] = { [PILE_UNDONE_RESTORED] = PILE_BACK_DONE,
+					  [PILE_UNDONE_TAKEN] = PILE_BACK_TAKEN,
+					  [PILE_UNDONE_GONE] = PILE_BACK_GONE,
+					  [PILE_UNDONE_LATE] = PILE_BACK_LATE };
+	const struct pile_event *event;
+
+	if (!undone->explain_id) {
+		earlier_tell(g, undone);
+		return;
+	}
+	event = pile_record_undone(&g->record, undone->explain_id, backs[undone->result],
+				   undone->now, now_ns, pile_clock_ns(CLOCK_REALTIME));
+	if (event)
+		pile_slow_say(&g->slow, event);
+}
+
+void pile_throttled_tick(struct pile_guard *g, uint64_t now_ns)
+{
+	for (uint32_t i = 0; i < g->throttles.n_undone; i++)
+		undone_tell(g, &g->throttles.undone[i], now_ns);
+	g->throttles.n_undone = 0;
 }
 
 void pile_throttled_start(struct pile_guard *g)
@@ -52,28 +83,28 @@ void pile_throttled_start(struct pile_guard *g)
 			       strerror(-r));
 		return;
 	}
-	if (pile_undo_all(&g->throttles.undo, &g->manager, start_told, g) > 0)
+	r = (int)pile_act_throttles_settle(&g->throttles, &g->manager);
+	pile_throttled_tick(g, pile_clock_ns(CLOCK_MONOTONIC));
+	if (r > 0)
 		pile_guard_say(
 			g, PILE_EVENT_TROUBLE, PILE_NO_GROUP,
-			"not all that an earlier guard has set is as it was: pileguardctl residue");
+			"%d that an earlier guard has set could not be set back yet: tried each second (pileguardctl residue)",
+			r);
 }
 
-static void undone_tell(struct pile_guard *g, const struct pile_act_undone *undone, uint64_t now_ns)
+void pile_throttled_stop(struct pile_guard *g)
 {
-	const struct pile_event *event =
-		pile_record_undone(&g->record, undone->explain_id,
-				   undone->result == PILE_UNDONE_TAKEN ? undone->now : NULL, now_ns,
-				   pile_clock_ns(CLOCK_REALTIME));
+	unsigned int left =
+		g->throttles.ready ? pile_act_throttles_settle(&g->throttles, &g->manager) : 0;
 
-	if (event)
-		pile_slow_say(&g->slow, event);
-}
-
-void pile_throttled_tick(struct pile_guard *g, uint64_t now_ns)
-{
-	for (uint32_t i = 0; i < g->throttles.n_undone; i++)
-		undone_tell(g, &g->throttles.undone[i], now_ns);
-	g->throttles.n_undone = 0;
+	if (g->slow.running)
+		pile_throttled_tick(g, pile_clock_ns(CLOCK_MONOTONIC));
+	if (g->slow.running && left)
+		pile_guard_say(
+			g, PILE_EVENT_TROUBLE, PILE_NO_GROUP,
+			"%u that was throttled could not be set back: pileguardd --undo does (pileguardctl residue)",
+			left);
+	pile_act_throttles_close(&g->throttles);
 }
 
 /* ---- after a guard that is gone ---- */

@@ -557,6 +557,12 @@ static void job_run(struct pile_manager *m, struct pile_manager_result *result)
 	call_close(m, &call);
 }
 
+/* It is never too late for. */
+static bool undoes(const struct pile_manager_job *job)
+{
+	return job->verb == PILE_MANAGER_START || (job->verb == PILE_MANAGER_SET && job->also_down);
+}
+
 static void *manager_main(void *arg)
 {
 	static struct pile_manager_result result; /* one thread: 900 bytes */
@@ -574,7 +580,7 @@ static void *manager_main(void *arg)
 		m->n--;
 		pthread_mutex_unlock(&m->lock);
 		result.done_ns = pile_clock_ns(CLOCK_MONOTONIC);
-		if (result.job.verb != PILE_MANAGER_START &&
+		if (!undoes(&result.job) &&
 		    result.done_ns - result.asked_ns > PILE_MANAGER_STALE_NS)
 			result.error = -ETIMEDOUT;
 		else

@@ -5,7 +5,7 @@
  * Owned by the guard; submit and take from the control loop only; neither blocks, allocates or logs.
  * Where there is no systemd as PID 1 nothing is started, and every job is refused with -EOPNOTSUPP.
  * A job that has not begun after PILE_MANAGER_STALE_NS is dropped (-ETIMEDOUT), and a stop not sent later than that:
- * nothing acts on what was true long ago. A start, which undoes, is never too late.
+ * nothing acts on what was true long ago. What undoes (a start, a SET with also_down) is never too late.
  */
 #pragma once
 

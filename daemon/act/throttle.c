@@ -13,14 +13,31 @@
 #define LOOK_NS NS_PER_SEC /* is it still ours? */
 #define SETTLE_NS \
 	(5 * NS_PER_SEC) /* systemd writes the cgroup's file some time after it has answered */
-#define CLOSE_NS \
-	(2 * NS_PER_SEC) /* of the unit's TimeoutStopSec=10; ExecStopPost does what is left */
+/* of the unit's TimeoutStartSec= and TimeoutStopSec=10; the loop, or ExecStopPost, does what is left */
+#define SETTLE_ALL_NS (2 * NS_PER_SEC)
+#define LATE_NS (5 * NS_PER_SEC)
+
+/* What an earlier guard has left is to be turned back, as if it had been this one's. */
+static void adopt(struct pile_act_throttles *t)
+{
+	for (int i = 0; i < PILE_UNDO_MAX; i++)
+		if (t->undo.file->entries[i].knob)
+			t->table[i] = (struct pile_act_throttled){
+				.used = true,
+				.over = true,
+				.group = PILE_NO_GROUP,
+				.over_ns = pile_clock_ns(CLOCK_MONOTONIC),
+				.entry = &t->undo.file->entries[i],
+			};
+}
 
 int pile_act_throttles_open(struct pile_act_throttles *t, const char *path, const char *drop_ins)
 {
 	int r = pile_undo_open(&t->undo, path, drop_ins);
 
 	t->ready = r == 0;
+	if (t->ready)
+		adopt(t);
 	return r;
 }
 
@@ -68,11 +85,11 @@ static int knob_read(const char *unit, const struct pile_why_throttle *why,
 }
 
 static int unit_ask(struct pile_manager *manager, const struct pile_undo_entry *entry,
-		    const struct pile_why_throttle *why, uint32_t explain_id, uint64_t now_ns)
+		    const struct pile_why_throttle *why, uint64_t id, uint64_t now_ns)
 {
 	struct pile_manager_job job = { .verb = PILE_MANAGER_SET,
 					.owner = PILE_MANAGER_THROTTLE,
-					.id = explain_id,
+					.id = id,
 					.n_properties = 1 };
 
 	snprintf(job.unit, sizeof(job.unit), "%s", entry->unit);
@@ -91,6 +108,15 @@ static struct pile_act_throttled *place_find(struct pile_act_throttles *t)
 		if (!t->table[i].used)
 			return &t->table[i];
 	return NULL;
+}
+
+/* What is not turned back yet is no state to come back to. */
+static bool is_turned(const struct pile_act_throttles *t, const char *path)
+{
+	for (int i = 0; i < PILE_UNDO_MAX; i++)
+		if (t->table[i].used && strcmp(t->table[i].entry->path, path) == 0)
+			return true;
+	return false;
 }
 
 static int turn(struct pile_act_throttles *t, const struct pile_groups *groups,
@@ -112,6 +138,8 @@ static int turn(struct pile_act_throttles *t, const struct pile_groups *groups,
 	entry->ours = why->value;
 	r = pile_knob_path(&groups->hierarchy, group->cgroup, why->knob, entry->path,
 			   sizeof(entry->path));
+	if (r == 0 && is_turned(t, entry->path))
+		r = -EBUSY;
 	if (r == 0)
 		r = knob_read(entry->unit, why, entry);
 	if (r < 0)
@@ -128,7 +156,7 @@ static int turn(struct pile_act_throttles *t, const struct pile_groups *groups,
 					  .entry = entry,
 					  .again_ns = now_ns + LOOK_NS };
 	if (entry->unit[0])
-		r = unit_ask(manager, entry, why, intent->explain_id, now_ns);
+		r = unit_ask(manager, entry, why, (uint64_t)(e - t->table), now_ns);
 	else
 		r = pile_knob_write(entry->path, entry->ours_text);
 	e->asked = entry->unit[0] && r == 0;
@@ -142,19 +170,27 @@ static int turn(struct pile_act_throttles *t, const struct pile_groups *groups,
 
 /* ---- and back ---- */
 
-static void undone(struct pile_act_throttles *t, struct pile_act_throttled *e, int result)
+static void tell(struct pile_act_throttles *t, const struct pile_act_throttled *e, int result)
 {
 	struct pile_act_undone *to;
 
+	if (t->n_undone >= ARRAY_LEN(t->undone))
+		return;
+	to = &t->undone[t->n_undone++];
+	*to = (struct pile_act_undone){ .explain_id = e->explain_id,
+					.knob = e->entry->knob,
+					.result = result };
+	snprintf(to->group, sizeof(to->group), "%s", e->entry->group);
+	snprintf(to->place, sizeof(to->place), "%s",
+		 e->entry->unit[0] ? e->entry->unit : e->entry->path);
+	if (result == PILE_UNDONE_TAKEN)
+		pile_knob_read(e->entry->path, to->now, sizeof(to->now));
+}
+
+static void undone(struct pile_act_throttles *t, struct pile_act_throttled *e, int result)
+{
+	tell(t, e, result);
 	e->used = false;
-	if (t->n_undone < PILE_UNDO_MAX) {
-		to = &t->undone[t->n_undone++];
-		*to = (struct pile_act_undone){ .explain_id = e->explain_id,
-						.group = e->group,
-						.result = result };
-		if (result == PILE_UNDONE_TAKEN)
-			pile_knob_read(e->entry->path, to->now, sizeof(to->now));
-	}
 	pile_undo_drop(e->entry);
 }
 
@@ -175,7 +211,7 @@ static void back(struct pile_act_throttles *t, struct pile_act_throttled *e,
 		return;
 	}
 	pile_undo_job(e->entry, &job);
-	job.id = e->explain_id;
+	job.id = (uint64_t)(e - t->table);
 	e->asked = pile_manager_submit(manager, &job, now_ns) == 0;
 }
 
@@ -212,6 +248,7 @@ void pile_act_throttles_carry_out(struct pile_act_throttles *t, const struct pil
 			if (!e)
 				continue;
 			e->over = true;
+			e->over_ns = now_ns;
 			back(t, e, manager, now_ns);
 		}
 	}
@@ -220,18 +257,21 @@ void pile_act_throttles_carry_out(struct pile_act_throttles *t, const struct pil
 void pile_act_throttles_result(struct pile_act_throttles *t,
 			       const struct pile_manager_result *result, uint64_t now_ns)
 {
-	struct pile_act_throttled *e = find(t, (uint32_t)result->job.id);
+	struct pile_act_throttled *e =
+		result->job.id < PILE_UNDO_MAX ? &t->table[result->job.id] : NULL;
 	int r;
 
-	if (!e || !e->asked)
+	if (!e || !e->used || !e->asked)
 		return;
 	e->asked = false;
 	if (result->job.also_down) { /* it was asked to be set back */
-		r = pile_undo_unit(&t->undo, e->entry, result->error);
+		r = pile_undo_unit(&t->undo, e->entry, result);
 		if (r >= 0)
 			undone(t, e, r);
 		return;
 	}
+	if (e->over)
+		e->again_ns = now_ns;
 	if (result->error == 0) {
 		e->entry->was = result->job.properties[0].was;
 		e->on_ns = now_ns;
@@ -282,6 +322,10 @@ void pile_act_throttles_sample(struct pile_act_throttles *t, struct pile_manager
 			else
 				look(e, now_ns);
 		}
+		if (e->used && e->over && !e->late && now_ns >= e->over_ns + LATE_NS) {
+			e->late = true;
+			tell(t, e, PILE_UNDONE_LATE);
+		}
 		if (!e->used || e->over)
 			continue;
 		sample->throttled[sample->n_throttled++] = (struct pile_sample_throttled){
@@ -293,32 +337,36 @@ void pile_act_throttles_sample(struct pile_act_throttles *t, struct pile_manager
 	}
 }
 
-static bool any_used(const struct pile_act_throttles *t)
+static unsigned int count_over(const struct pile_act_throttles *t)
 {
+	unsigned int n = 0;
+
 	for (int i = 0; i < PILE_UNDO_MAX; i++)
-		if (t->table[i].used)
-			return true;
-	return false;
+		n += t->table[i].used && t->table[i].over;
+	return n;
 }
 
-void pile_act_throttles_close(struct pile_act_throttles *t, struct pile_manager *manager)
+unsigned int pile_act_throttles_settle(struct pile_act_throttles *t, struct pile_manager *manager)
 {
-	uint64_t end_ns = pile_clock_ns(CLOCK_MONOTONIC) + CLOSE_NS, now_ns;
+	uint64_t now_ns = pile_clock_ns(CLOCK_MONOTONIC), end_ns = now_ns + SETTLE_ALL_NS;
 	struct timespec pause = { .tv_nsec = 20 * NS_PER_MS };
 	struct pile_manager_result result;
 
-	while (any_used(t)) {
-		now_ns = pile_clock_ns(CLOCK_MONOTONIC);
-		if (now_ns >= end_ns)
-			break;
+	for (; count_over(t) && now_ns < end_ns; now_ns = pile_clock_ns(CLOCK_MONOTONIC)) {
+		for (int i = 0; i < PILE_UNDO_MAX; i++)
+			if (t->table[i].used && t->table[i].over && now_ns >= t->table[i].again_ns)
+				back(t, &t->table[i], manager, now_ns);
 		while (pile_manager_take(manager, &result))
 			if (result.job.owner == PILE_MANAGER_THROTTLE)
 				pile_act_throttles_result(t, &result, now_ns);
-		for (int i = 0; i < PILE_UNDO_MAX; i++)
-			if (t->table[i].used && t->table[i].over && !t->table[i].asked)
-				back(t, &t->table[i], manager, now_ns);
-		nanosleep(&pause, NULL);
+		if (count_over(t))
+			nanosleep(&pause, NULL);
 	}
+	return count_over(t);
+}
+
+void pile_act_throttles_close(struct pile_act_throttles *t)
+{
 	pile_undo_close(&t->undo);
 	t->ready = false;
 }

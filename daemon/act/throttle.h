@@ -25,18 +25,22 @@ struct pile_act_throttled {
 	bool asked; /* systemd was asked, and has not answered */
 	bool seen;  /* the file has held what we set: another value is another hand's */
 	bool taken;
-	uint32_t explain_id, group;
-	int error; /* positive errno: it was not turned */
-	uint64_t on_ns;
+	bool late;		    /* it could not be turned back for some seconds: told */
+	uint32_t explain_id, group; /* 0, none: an earlier guard's */
+	int error;		    /* positive errno: it was not turned */
+	uint64_t on_ns, over_ns;
 	uint64_t again_ns;	       /* when systemd is asked next, or the file is looked at */
 	struct pile_undo_entry *entry; /* in the record */
 };
 
 /** What became of one that was turned back, to be told; taken by the guard each tick. */
 struct pile_act_undone {
-	uint32_t explain_id, group;
-	int result;		      /* enum pile_undone */
-	char now[PILE_UNDO_TEXT_MAX]; /* TAKEN: what it is instead, where that is known */
+	uint32_t explain_id; /* 0: an earlier guard's */
+	int result;	     /* enum pile_undone */
+	uint32_t knob;
+	char group[PILE_NAME_MAX];	/* of the record */
+	char place[PILE_UNDO_PATH_MAX]; /* the unit, or the file */
+	char now[PILE_UNDO_TEXT_MAX];	/* TAKEN: what it is instead, where that is known */
 };
 
 struct pile_act_throttles {
@@ -47,20 +51,24 @@ struct pile_act_throttles {
 	uint32_t n_failed;
 	struct pile_sample_throttled failed[PILE_UNDO_MAX];
 	uint32_t n_undone;
-	struct pile_act_undone undone[PILE_UNDO_MAX];
+	struct pile_act_undone
+		undone[2 * PILE_UNDO_MAX]; /* that one is late, and then what became of it */
 };
 
 /**
- * pile_act_throttles_open - after what an earlier guard left was turned back
+ * pile_act_throttles_open - what an earlier guard has left in the record is to be turned back
  * @path: of the record; @drop_ins: NULL = systemd's. Returns 0 or negative errno: nothing is ever turned.
  */
 int pile_act_throttles_open(struct pile_act_throttles *t, const char *path, const char *drop_ins);
 
 /**
- * pile_act_throttles_close - waits for systemd, a second at most; what is left is in the record
- * @now_ns: CLOCK_MONOTONIC
+ * pile_act_throttles_settle - start, stop: waits for what is to be turned back, two seconds at most in all
+ * What is left is tried each second by pile_act_throttles_sample(), and stands in the record. Returns how many are.
  */
-void pile_act_throttles_close(struct pile_act_throttles *t, struct pile_manager *manager);
+unsigned int pile_act_throttles_settle(struct pile_act_throttles *t, struct pile_manager *manager);
+
+/** pile_act_throttles_close - the record goes when nothing is left in it. */
+void pile_act_throttles_close(struct pile_act_throttles *t);
 
 /** pile_act_throttles_carry_out - the intents of this tick that are not blocked. */
 void pile_act_throttles_carry_out(struct pile_act_throttles *t, const struct pile_groups *groups,

@@ -19,6 +19,8 @@
 #define DROP_INS \
 	"/run/systemd/system.control" /* systemd.unit(5): what set-property --runtime leaves */
 #define POLL_NS (20 * NS_PER_MS)
+#define ANSWER_NS (2 * NS_PER_SEC)
+#define ALL_NS (5 * NS_PER_SEC)
 
 /* ---- the record ---- */
 
@@ -221,8 +223,13 @@ void pile_undo_job(const struct pile_undo_entry *e, struct pile_manager_job *ret
 	ret->properties[0].expected = e->ours;
 }
 
-int pile_undo_unit(const struct pile_undo *u, const struct pile_undo_entry *e, int error)
+int pile_undo_unit(const struct pile_undo *u, const struct pile_undo_entry *e,
+		   const struct pile_manager_result *result)
 {
+	int error = result->error;
+
+	if (error == -ESTALE && result->job.properties[0].was == e->was)
+		error = 0;
 	if (error == -ENOENT || error == -ESTALE || error == 0)
 		drop_in_remove(u, e);
 	switch (error) {
@@ -237,42 +244,81 @@ int pile_undo_unit(const struct pile_undo *u, const struct pile_undo_entry *e, i
 	}
 }
 
-static int unit_now(struct pile_undo *u, struct pile_manager *manager,
-		    const struct pile_undo_entry *e)
+/* What is on its way: all at once, so that one answer that does not come is waited for once. */
+struct undoing {
+	struct pile_undo *undo;
+	void (*told)(const struct pile_undo_entry *entry, int result, void *arg);
+	void *arg;
+	bool asked[PILE_UNDO_MAX];
+	unsigned int n_asked, left;
+};
+
+static void entry_end(struct undoing *u, int i, int result)
 {
-	struct timespec pause = { .tv_nsec = POLL_NS };
-	struct pile_manager_result result;
+	struct pile_undo_entry *e = &u->undo->file->entries[i];
+
+	u->told(e, result, u->arg);
+	if (result < 0)
+		u->left++;
+	else
+		pile_undo_drop(e);
+}
+
+static void entry_begin(struct undoing *u, struct pile_manager *manager, int i)
+{
+	struct pile_undo_entry *e = &u->undo->file->entries[i];
 	struct pile_manager_job job;
 	int r;
 
+	if (!e->unit[0]) {
+		entry_end(u, i, pile_undo_cgroup(e));
+		return;
+	}
 	pile_undo_job(e, &job);
+	job.id = (uint64_t)i;
 	r = pile_manager_submit(manager, &job, pile_clock_ns(CLOCK_MONOTONIC));
+	u->asked[i] = r == 0;
+	u->n_asked += r == 0;
 	if (r < 0)
-		return r;
-	/* it comes: at the latest when systemd has not answered in time */
-	while (!pile_manager_take(manager, &result))
-		nanosleep(&pause, NULL);
-	return pile_undo_unit(u, e, result.error);
+		entry_end(u, i, r);
 }
 
-unsigned int pile_undo_all(struct pile_undo *u, struct pile_manager *manager,
+static void answers_await(struct undoing *u, struct pile_manager *manager)
+{
+	uint64_t begun_ns = pile_clock_ns(CLOCK_MONOTONIC), heard_ns = begun_ns, now_ns;
+	struct timespec pause = { .tv_nsec = POLL_NS };
+	struct pile_manager_result result;
+
+	while (u->n_asked) {
+		now_ns = pile_clock_ns(CLOCK_MONOTONIC);
+		if (now_ns - heard_ns >= ANSWER_NS || now_ns - begun_ns >= ALL_NS)
+			return;
+		if (!pile_manager_take(manager, &result)) {
+			nanosleep(&pause, NULL);
+			continue;
+		}
+		if (result.job.id >= PILE_UNDO_MAX || !u->asked[result.job.id])
+			continue;
+		heard_ns = now_ns;
+		u->asked[result.job.id] = false;
+		u->n_asked--;
+		entry_end(u, (int)result.job.id,
+			  pile_undo_unit(u->undo, &u->undo->file->entries[result.job.id], &result));
+	}
+}
+
+unsigned int pile_undo_all(struct pile_undo *undo, struct pile_manager *manager,
 			   void (*told)(const struct pile_undo_entry *entry, int result, void *arg),
 			   void *arg)
 {
-	unsigned int left = 0;
-	int r;
+	struct undoing u = { .undo = undo, .told = told, .arg = arg };
 
-	for (int i = 0; u->file && i < PILE_UNDO_MAX; i++) {
-		struct pile_undo_entry *e = &u->file->entries[i];
-
-		if (!e->knob)
-			continue;
-		r = e->unit[0] ? unit_now(u, manager, e) : pile_undo_cgroup(e);
-		told(e, r, arg);
-		if (r < 0)
-			left++;
-		else
-			pile_undo_drop(e);
-	}
-	return left;
+	for (int i = 0; undo->file && i < PILE_UNDO_MAX; i++)
+		if (undo->file->entries[i].knob)
+			entry_begin(&u, manager, i);
+	answers_await(&u, manager);
+	for (int i = 0; i < PILE_UNDO_MAX; i++)
+		if (u.asked[i])
+			entry_end(&u, i, -ETIMEDOUT);
+	return u.left;
 }

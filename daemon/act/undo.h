@@ -23,6 +23,7 @@ enum pile_undone {
 	PILE_UNDONE_RESTORED = 0,
 	PILE_UNDONE_TAKEN, /* it is not ours any more: left alone */
 	PILE_UNDONE_GONE,  /* the cgroup, or the unit, is not there any more */
+	PILE_UNDONE_LATE,  /* not yet, for some seconds: told once, and tried further */
 };
 
 /**
@@ -54,13 +55,15 @@ int pile_undo_cgroup(const struct pile_undo_entry *entry);
 void pile_undo_job(const struct pile_undo_entry *entry, struct pile_manager_job *ret);
 
 /**
- * pile_undo_unit - what systemd said: the drop-in goes
+ * pile_undo_unit - what systemd said: the drop-in goes. What is as it was already is nobody else's.
  * Returns enum pile_undone; negative errno: it could not be asked, again later.
  */
-int pile_undo_unit(const struct pile_undo *u, const struct pile_undo_entry *entry, int error);
+int pile_undo_unit(const struct pile_undo *u, const struct pile_undo_entry *entry,
+		   const struct pile_manager_result *result);
 
 /**
- * pile_undo_all - whatever the record holds, waiting for systemd. Start, and after a guard that is gone
+ * pile_undo_all - whatever the record holds, after a guard that is gone. Waits for systemd: two seconds for each of its
+ * answers, five in all.
  * @told: each entry and what became of it (enum pile_undone, or negative errno: it is in the record still)
  * Returns how many are left.
  */

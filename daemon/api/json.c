@@ -172,12 +172,13 @@ static json_t *load_value(const struct pile_snapshot_group *group)
 /* Rung 3; null where nothing is set. */
 static json_t *throttle_value(const struct pile_snapshot_group *g)
 {
-	if (!g->throttle_explain_id)
+	if (!g->throttle_tasks && !g->throttle_weight && !g->throttle_quota_us)
 		return json_null();
-	return json_pack("{s:o,s:o,s:o,s:I}", "tasks_max", pile_json_value_known(g->throttle_tasks),
-			 "cpu_weight", pile_json_value_known(g->throttle_weight), "cpu_quota_us",
-			 pile_json_value_known(g->throttle_quota_us), "explain",
-			 BIG(g->throttle_explain_id));
+	return json_pack(
+		"{s:o,s:o,s:o,s:b,s:o}", "tasks_max", pile_json_value_known(g->throttle_tasks),
+		"cpu_weight", pile_json_value_known(g->throttle_weight), "cpu_quota_us",
+		pile_json_value_known(g->throttle_quota_us), "being_set_back", g->throttle_over,
+		"explain", pile_json_value_known(g->throttle_explain_id));
 }
 
 /* Of a group that is found by match; null of others. */

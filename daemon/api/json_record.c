@@ -304,7 +304,8 @@ static void throttle_set(json_t *value, const struct pile_explain *x)
 				 "in_force_after_seconds",
 				 t->on_ns ? pile_json_value_seconds(t->on_ns) : json_null(),
 				 "waited_ratio_after", pile_json_value_milli(t->ratio_after_milli),
-				 "tasks_after", BIG(t->tasks_after), "undone", t->undone, "ended",
+				 "tasks_after", BIG(t->tasks_after), "undone",
+				 t->back == PILE_BACK_DONE || t->back == PILE_BACK_GONE, "ended",
 				 close_name(x->closed_ns ? x->close_reason : 0)));
 	json_object_set_new(value, "throttle", terms);
 }

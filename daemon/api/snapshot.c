@@ -124,6 +124,7 @@ static void group_sanitize(struct pile_snapshot_group *group)
 	bool_clamp(&group->leak);
 	bool_clamp(&group->stop_down);
 	bool_clamp(&group->stop_late);
+	bool_clamp(&group->throttle_over);
 	bool_clamp(&group->sample.used);
 	bool_clamp(&group->sample.present);
 }
@@ -154,7 +155,6 @@ static void explain_sanitize(struct pile_explain *explain)
 	bool_clamp(&explain->why.evict.idle);
 	bool_clamp(&explain->why.stop.early);
 	bool_clamp(&explain->why.stop.late);
-	bool_clamp(&explain->why.throttle.undone);
 	TERMINATE(explain->why.throttle.protected_name);
 	explain->candidates.n = MIN(explain->candidates.n, (uint32_t)PILE_CANDIDATES_MAX);
 	for (uint32_t i = 0; i < explain->candidates.n; i++)

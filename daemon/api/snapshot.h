@@ -58,7 +58,8 @@ struct pile_snapshot_group {
 	uint32_t reattached;			 /* how often the unit was restarted under us */
 	/* rung 3, in force now: 0 = not set; explain: of the last of them */
 	uint64_t throttle_tasks, throttle_weight, throttle_quota_us;
-	uint32_t throttle_explain_id;
+	uint32_t throttle_explain_id; /* 0: an earlier guard has set it */
+	bool throttle_over;	      /* one of them is being set back */
 	uint32_t cpu_permille; /* of all processors' time, in the last second that was looked at */
 	struct pile_sample_group sample;
 };

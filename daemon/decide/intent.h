@@ -206,6 +206,15 @@ struct pile_why_stop {
 	bool late;	  /* it did not run at its time */
 };
 
+/** What became of a knob that is to be turned back. */
+enum pile_throttle_back {
+	PILE_BACK_NOT_YET = 0,
+	PILE_BACK_DONE,
+	PILE_BACK_TAKEN, /* it was not ours any more */
+	PILE_BACK_GONE,	 /* with its cgroup */
+	PILE_BACK_LATE,	 /* not yet, for five seconds: told */
+};
+
 /** Terms of a throttle beside those of pile_why, and what came of it. */
 struct pile_why_throttle {
 	uint32_t knob;	 /* enum pile_knob */
@@ -227,7 +236,7 @@ struct pile_why_throttle {
 	uint64_t on_ns;		    /* after the decision: it was in force; 0 = it was not */
 	uint32_t ratio_after_milli; /* the least that was waited for while it was in force */
 	uint32_t tasks_after;	    /* the most tasks while it was in force */
-	bool undone;		    /* turned back; false: not yet, or it was not ours any more */
+	uint32_t back;		    /* enum pile_throttle_back */
 };
 
 /** All terms of a decision, frozen at the moment it was taken. */

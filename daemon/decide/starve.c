@@ -61,7 +61,7 @@ static bool shares_take(struct pile_starves *s, const struct pile_throttle_conte
 	return any;
 }
 
-/* Who suffers of others than the groups day by day has it so in calm; slowly, or a minute of it would hide what follows. */
+/* Who suffers of others day by day has it so in calm; slowly, or a minute of it would hide what follows. */
 static void calm_learn(struct pile_starve *p, bool suffers)
 {
 	uint32_t up = suffers ? LEARN_DOWN : LEARN_UP;

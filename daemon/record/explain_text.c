@@ -493,12 +493,12 @@ const char *pile_explain_text_undo(const struct pile_explain *explain, char *buf
 	return buf;
 }
 
-const char *pile_explain_text_taken(const struct pile_explain *explain, const char *now, char *buf,
-				    size_t size)
+const char *pile_explain_text_back(const struct pile_explain *explain, const char *now, char *buf,
+				   size_t size)
 {
 	struct pen pen = pen_start(buf, size);
 
-	pile_explain_throttle_taken(&pen, explain, now);
+	pile_explain_throttle_back(&pen, explain, now);
 	return buf;
 }
 
@@ -509,5 +509,8 @@ const char *pile_explain_text_command(const struct pile_explain *explain, char *
 	if (undoable(explain))
 		put(&pen, "pileguardctl release %s %s", explain->group,
 		    endpoint_of(&explain->endpoint).text);
+	else if (explain->kind == PILE_INTENT_THROTTLE && !explain->blocked &&
+		 !explain->closed_ns && !explain->why.throttle.error)
+		put(&pen, "pileguardctl disarm");
 	return buf;
 }

@@ -62,9 +62,9 @@ const char *pile_explain_text_intent(const struct pile_intent *intent, const cha
 const char *pile_explain_text_probing(const struct pile_intent *intent, const char *group,
 				      char *buf, size_t size);
 
-/** pile_explain_text_taken - a knob that another hand has set meanwhile is left to it; @now: what it is. */
-const char *pile_explain_text_taken(const struct pile_explain *explain, const char *now, char *buf,
-				    size_t size);
+/** pile_explain_text_back - what became of a knob that was to be turned back; @now: what another hand has set. */
+const char *pile_explain_text_back(const struct pile_explain *explain, const char *now, char *buf,
+				   size_t size);
 
 /** pile_explain_text_blocked - the switch as an operator knows it ("mode: observe"); "" for
  * PILE_BLOCKED_NO. */

@@ -46,6 +46,8 @@ const char *pile_explain_throttle_switch(uint32_t blocked)
 static const char *error_text(int error)
 {
 	switch (error) {
+	case EBUSY:
+		return "an earlier one is not set back yet";
 	case EALREADY:
 		return "it is as tight already";
 	case ESTALE:
@@ -178,19 +180,37 @@ void pile_explain_throttle_cost(struct pen *pen, const struct pile_explain *expl
 	}
 }
 
+static void put_back(struct pen *pen, const struct pile_why_throttle *t)
+{
+	struct word set = setting(t->knob, t->value);
+
+	switch (t->back) {
+	case PILE_BACK_DONE:
+		put(pen, "undone: %s again", setting(t->knob, t->was).text);
+		break;
+	case PILE_BACK_TAKEN:
+		put(pen, "left alone: it was not %s any more", set.text);
+		break;
+	case PILE_BACK_GONE:
+		put(pen, "undone: %s went with its cgroup", set.text);
+		break;
+	default:
+		put(pen, "%s is being set back%s.  by hand: pileguardctl residue tells how",
+		    set.text, t->back == PILE_BACK_LATE ? ", tried each second" : "");
+		break;
+	}
+}
+
 void pile_explain_throttle_undo(struct pen *pen, const struct pile_explain *explain)
 {
 	const struct pile_why_throttle *t = &explain->why.throttle;
 
-	if (explain->blocked || (t->error && !t->on_ns)) {
+	if (explain->blocked || (t->error && t->error != ETIMEDOUT && !t->on_ns)) {
 		put(pen, "nothing to undo: nothing was changed");
 		return;
 	}
 	if (explain->closed_ns) {
-		put(pen,
-		    t->undone ? "undone: %s again"
-			      : "not undone: it was not %s any more, or that is under way",
-		    setting(t->knob, t->undone ? t->was : t->value).text);
+		put_back(pen, t);
 		return;
 	}
 	put(pen,
@@ -239,17 +259,34 @@ void pile_explain_throttle_line_over(struct pen *pen, const struct pile_intent *
 	else if (intent->close_reason == PILE_CLOSE_NOT_DONE)
 		put(pen, " (%s)", error_text(t->error));
 	else if (intent->close_reason != PILE_CLOSE_TAKEN)
-		put(pen, ": set back");
+		put(pen, ": being set back");
 	put(pen, ". explain %u closed", intent->explain_id);
 }
 
-void pile_explain_throttle_taken(struct pen *pen, const struct pile_explain *explain,
-				 const char *now)
+void pile_explain_throttle_back(struct pen *pen, const struct pile_explain *explain,
+				const char *now)
 {
 	const struct pile_why_throttle *t = &explain->why.throttle;
+	struct word set = setting(t->knob, t->value);
 
-	put(pen, "%s: %s is not ours any more", explain->group, setting(t->knob, t->value).text);
-	if (now[0])
-		put(pen, " (%.40s now)", now);
-	put(pen, ": left alone. explain %u", explain->id);
+	put(pen, "%s: ", explain->group);
+	switch (t->back) {
+	case PILE_BACK_TAKEN:
+		put(pen, "%s is not ours any more", set.text);
+		if (now[0])
+			put(pen, " (%.40s now)", now);
+		put(pen, ": left alone");
+		break;
+	case PILE_BACK_GONE:
+		put(pen, "%s went with its cgroup", set.text);
+		break;
+	case PILE_BACK_LATE:
+		put(pen, "%s could not be set back yet: tried each second (pileguardctl residue)",
+		    set.text);
+		break;
+	default:
+		put(pen, "%s is set back: %s again", set.text, setting(t->knob, t->was).text);
+		break;
+	}
+	put(pen, ". explain %u", explain->id);
 }

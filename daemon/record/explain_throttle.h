@@ -22,6 +22,6 @@ void pile_explain_throttle_line(struct pen *pen, const struct pile_intent *inten
 void pile_explain_throttle_line_over(struct pen *pen, const struct pile_intent *intent,
 				     const char *group);
 
-/** pile_explain_throttle_taken - what somebody else has set is left to him. */
-void pile_explain_throttle_taken(struct pen *pen, const struct pile_explain *explain,
-				 const char *now);
+/** pile_explain_throttle_back - what became of one that was to be turned back; @now: what somebody else has set. */
+void pile_explain_throttle_back(struct pen *pen, const struct pile_explain *explain,
+				const char *now);

@@ -375,10 +375,18 @@ const struct pile_event *pile_record_intent(struct pile_record *r, const struct 
 					    const char *group, const char *unit, uint64_t now_ns,
 					    uint64_t realtime_ns)
 {
+	const struct pile_explain *x = intent->kind == PILE_INTENT_THROTTLE_OVER
+					       ? pile_record_explain(r, intent->explain_id)
+					       : NULL;
 	enum pile_event_kind kind = event_kind(intent);
 	char text[sizeof(r->events[0].text)];
 	struct pile_event *e;
 
+	/* the slot may be another group's by now */
+	if (x) {
+		group = x->group;
+		unit = x->unit;
+	}
 	explain_follow(r, intent, group, unit, now_ns, realtime_ns);
 	if (!kind)
 		return NULL;
@@ -422,20 +430,20 @@ void pile_record_candidates(struct pile_record *r, uint32_t explain_id,
 }
 
 const struct pile_event *pile_record_undone(struct pile_record *r, uint32_t explain_id,
-					    const char *taken, uint64_t now_ns,
+					    uint32_t back, const char *now, uint64_t now_ns,
 					    uint64_t realtime_ns)
 {
 	struct pile_explain *x = pile_record_explain(r, explain_id);
+	bool late = back == PILE_BACK_LATE;
 	struct pile_event *e;
 
 	if (!x)
 		return NULL;
-	x->why.throttle.undone = !taken;
-	if (!taken)
-		return NULL;
-	e = event_take(r, PILE_EVENT_THROTTLE, explain_id, x->group, x->unit, now_ns, realtime_ns);
-	e->notice = PILE_NOTICE_THROTTLE_OVER;
-	pile_explain_text_taken(x, taken, e->text, sizeof(e->text));
+	x->why.throttle.back = back;
+	e = event_take(r, late ? PILE_EVENT_TROUBLE : PILE_EVENT_THROTTLE, explain_id, x->group,
+		       x->unit, now_ns, realtime_ns);
+	e->notice = late ? PILE_NOTICE_TROUBLE : PILE_NOTICE_THROTTLE_OVER;
+	pile_explain_text_back(x, now, e->text, sizeof(e->text));
 	return e;
 }
 

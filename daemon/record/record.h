@@ -172,11 +172,11 @@ void pile_record_candidates(struct pile_record *r, uint32_t explain_id,
 			    const struct pile_candidates *candidates);
 
 /**
- * pile_record_undone - a knob was turned back, or is not ours any more
- * @taken: what it is instead, or NULL: it is as it was. Returns the event that tells of another hand, or NULL.
+ * pile_record_undone - what became of a knob that was to be turned back
+ * @back: enum pile_throttle_back; @now: TAKEN: what it is instead. Returns the event that tells of it, or NULL.
  */
 const struct pile_event *pile_record_undone(struct pile_record *r, uint32_t explain_id,
-					    const char *taken, uint64_t now_ns,
+					    uint32_t back, const char *now, uint64_t now_ns,
 					    uint64_t realtime_ns);
 
 /** pile_record_effects - bring an open episode's counts up to date. */

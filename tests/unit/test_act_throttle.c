@@ -123,6 +123,9 @@ bool pile_manager_take(struct pile_manager *m, struct pile_manager_result *ret)
 
 /* ---- the guard's part ---- */
 
+static unsigned int tells; /* of what was turned back */
+static int told_last;
+
 static void step(void)
 {
 	struct pile_manager_result result;
@@ -130,6 +133,9 @@ static void step(void)
 	now_ns += PILE_TICK_NS;
 	while (pile_manager_take(&manager, &result))
 		pile_act_throttles_result(&throttles, &result, now_ns);
+	tells += throttles.n_undone;
+	if (throttles.n_undone)
+		told_last = throttles.undone[throttles.n_undone - 1].result;
 	throttles.n_undone = 0;
 	pile_act_throttles_sample(&throttles, &manager, &sample, now_ns);
 }
@@ -158,6 +164,8 @@ static int begin(void **state)
 	memset(&throttles, 0, sizeof(throttles));
 	memset(&systemd, 0, sizeof(systemd));
 	systemd.value = 1739;
+	tells = 0;
+	told_last = -1;
 	strcpy(groups.hierarchy.unified, root);
 	groups.groups[0] = (struct pile_group){ .used = true, .present = true, .cgroup = CGROUP };
 	strcpy(groups.groups[0].config.name, "www");
@@ -449,6 +457,127 @@ static void unit_over_at_once(void **state)
 	assert_int_equal(left(), 0);
 }
 
+/* What somebody has set back already, is as it was: nobody is blamed. */
+static void unit_is_as_before(void **state)
+{
+	(void)state;
+	with_unit();
+	assert_int_equal(intend(PILE_INTENT_THROTTLE, PILE_KNOB_TASKS, 300), 0);
+	step();
+	systemd.value = 1739;
+	intend(PILE_INTENT_THROTTLE_OVER, PILE_KNOB_TASKS, 300);
+	step();
+	assert_int_equal(told_last, PILE_UNDONE_RESTORED);
+	assert_false(drop_in_there("TasksMax"));
+	assert_int_equal(left(), 0);
+}
+
+/* One that is not set back yet is not turned again: what it is now is not what it was. */
+static void not_turned_twice(void **state)
+{
+	(void)state;
+	with_unit();
+	assert_int_equal(intend(PILE_INTENT_THROTTLE, PILE_KNOB_TASKS, 300), 0);
+	step();
+	systemd.error = -ECONNREFUSED;
+	intend(PILE_INTENT_THROTTLE_OVER, PILE_KNOB_TASKS, 300);
+	step();
+	assert_int_equal(intend(PILE_INTENT_THROTTLE, PILE_KNOB_TASKS, 200), EBUSY);
+	assert_int_equal(left(), 1);
+}
+
+/* It cannot be set back: that is told once, after five seconds; and then that it is. */
+static void told_when_late(void **state)
+{
+	(void)state;
+	with_unit();
+	assert_int_equal(intend(PILE_INTENT_THROTTLE, PILE_KNOB_TASKS, 300), 0);
+	step();
+	systemd.error = -ECONNREFUSED;
+	intend(PILE_INTENT_THROTTLE_OVER, PILE_KNOB_TASKS, 300);
+	for (int i = 0; i < 48; i++)
+		step();
+	assert_int_equal(tells, 0);
+	for (int i = 0; i < 100; i++)
+		step();
+	assert_int_equal(tells, 1);
+	assert_int_equal(told_last, PILE_UNDONE_LATE);
+	systemd.error = 0;
+	for (int i = 0; i < 15; i++)
+		step();
+	assert_int_equal(tells, 2);
+	assert_int_equal(told_last, PILE_UNDONE_RESTORED);
+}
+
+/* What an earlier guard has left, and could not be set back at the start, is tried each second. */
+static void adopted(void **state)
+{
+	(void)state;
+	with_unit();
+	assert_int_equal(intend(PILE_INTENT_THROTTLE, PILE_KNOB_TASKS, 300), 0);
+	step();
+	pile_undo_close(&throttles.undo); /* as by its death */
+	memset(&throttles, 0, sizeof(throttles));
+	systemd.error = -ECONNREFUSED;
+	assert_int_equal(pile_act_throttles_open(&throttles, path_of("%s/%s", PILE_UNDO_NAME),
+						 path_of("%s/%s", "control")),
+			 0);
+	for (int i = 0; i < 25; i++)
+		step();
+	assert_int_equal(sample.n_throttled, 0); /* decide knows nothing of it */
+	assert_int_equal(left(), 1);
+	systemd.error = 0;
+	for (int i = 0; i < 15; i++)
+		step();
+	assert_int_equal(left(), 0);
+	assert_int_equal(systemd.value, 1739);
+	assert_int_equal(told_last, PILE_UNDONE_RESTORED);
+}
+
+/* systemd does not answer: a start, or a stop, waits two seconds, with sixteen as with one; --undo five at most. */
+static void waits_no_longer(void **state)
+{
+	uint64_t begun_ns = pile_clock_ns(CLOCK_MONOTONIC), took_ns;
+
+	(void)state;
+	with_unit();
+	assert_int_equal(intend(PILE_INTENT_THROTTLE, PILE_KNOB_TASKS, 300), 0);
+	step();
+	for (int i = 1; i < PILE_UNDO_MAX; i++)
+		throttles.undo.file->entries[i] = throttles.undo.file->entries[0];
+	systemd.silent = true;
+	told_n = 0;
+	alarm(20);
+	assert_int_equal(pile_undo_all(&throttles.undo, &manager, told, NULL), PILE_UNDO_MAX);
+	took_ns = pile_clock_ns(CLOCK_MONOTONIC) - begun_ns;
+	assert_true(took_ns < 6 * NS_PER_SEC);
+	assert_int_equal(told_n, PILE_UNDO_MAX);
+	assert_int_equal(told_result, -ETIMEDOUT);
+	assert_int_equal(left(), PILE_UNDO_MAX);
+	alarm(0);
+}
+
+static void settles(void **state)
+{
+	uint64_t begun_ns = pile_clock_ns(CLOCK_MONOTONIC);
+
+	(void)state;
+	with_unit();
+	now_ns = begun_ns;
+	assert_int_equal(intend(PILE_INTENT_THROTTLE, PILE_KNOB_TASKS, 300), 0);
+	step();
+	intend(PILE_INTENT_THROTTLE_OVER, PILE_KNOB_TASKS, 300);
+	assert_int_equal(pile_act_throttles_settle(&throttles, &manager), 0);
+	assert_int_equal(systemd.value, 1739);
+	assert_int_equal(intend(PILE_INTENT_THROTTLE, PILE_KNOB_TASKS, 300), 0);
+	step();
+	systemd.silent = true;
+	intend(PILE_INTENT_THROTTLE_OVER, PILE_KNOB_TASKS, 300);
+	assert_int_equal(pile_act_throttles_settle(&throttles, &manager), 1);
+	assert_true(pile_clock_ns(CLOCK_MONOTONIC) - begun_ns < 4 * NS_PER_SEC);
+	assert_int_equal(left(), 1);
+}
+
 /* A group by its cgroup, which is a unit's: systemd is asked, or it would write over it. */
 static void unit_of_cgroup(void **state)
 {
@@ -478,6 +607,12 @@ int main(void)
 		T(unit_asked_again),
 		T(unit_over_at_once),
 		T(unit_of_cgroup),
+		T(unit_is_as_before),
+		T(not_turned_twice),
+		T(told_when_late),
+		T(adopted),
+		T(waits_no_longer),
+		T(settles),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -511,6 +511,11 @@ static void test_bounded_and_fresh(void **state)
 			 0);
 	assert_int_equal(result_await().error, -ETIMEDOUT);
 	assert_int_equal(fake.tasks_max, 4915);
+	job.also_down = true; /* it undoes: never too late */
+	assert_int_equal(pile_manager_submit(&manager, &job, now_ns - PILE_MANAGER_STALE_NS - 1),
+			 0);
+	assert_int_equal(result_await().error, 0);
+	job.also_down = false;
 	for (int i = 0; i < PILE_MANAGER_JOBS_MAX; i++)
 		assert_int_equal(pile_manager_submit(&manager, &job, now_ns), 0);
 	assert_int_equal(pile_manager_submit(&manager, &job, now_ns), -EAGAIN);

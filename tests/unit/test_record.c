@@ -34,6 +34,51 @@ static int setup(void **state)
 	return 0;
 }
 
+/* What rung 3 has set: "set back" is told when it is, not before; under the name it had, whosever the slot is by then. */
+static void test_set_back_when_it_is(void **state)
+{
+	static const struct {
+		uint32_t back, kind;
+		const char *line, *undo;
+	} ends[] = {
+		{ PILE_BACK_LATE, PILE_EVENT_TROUBLE, "could not be set back yet", "each second" },
+		{ PILE_BACK_TAKEN, PILE_EVENT_THROTTLE, "(500 now): left alone", "left alone" },
+		{ PILE_BACK_GONE, PILE_EVENT_THROTTLE, "went with its cgroup", "with its cgroup" },
+		{ PILE_BACK_DONE, PILE_EVENT_THROTTLE, "is set back: TasksMax=1739 again",
+		  "undone: TasksMax=1739 again" },
+	};
+	struct pile_intent intent = intent_of(PILE_INTENT_THROTTLE);
+	const struct pile_event *e;
+	const struct pile_explain *x;
+	char text[1024];
+
+	(void)state;
+	intent.explain_id = 7;
+	intent.why.throttle.knob = PILE_KNOB_TASKS;
+	intent.why.throttle.value = 300;
+	intent.why.throttle.was = 1739;
+	assert_non_null(say(&intent, NS_PER_SEC));
+	x = pile_record_explain(&record, 7);
+	assert_string_equal(pile_explain_text_command(x, text, sizeof(text)),
+			    "pileguardctl disarm");
+	intent.kind = PILE_INTENT_THROTTLE_OVER;
+	intent.close_reason = PILE_CLOSE_GONE;
+	intent.why.throttle.on_ns = 1;
+	e = pile_record_intent(&record, &intent, "another", "another.service", 2 * NS_PER_SEC, 0);
+	assert_non_null(strstr(e->text, "www: TasksMax=300"));
+	assert_non_null(strstr(e->text, "being set back"));
+	assert_string_equal(e->unit, "php.service");
+	assert_non_null(strstr(pile_explain_text_undo(x, text, sizeof(text)), "being set back"));
+	assert_string_equal(pile_explain_text_command(x, text, sizeof(text)), "");
+	for (size_t i = 0; i < ARRAY_LEN(ends); i++) {
+		e = pile_record_undone(&record, 7, ends[i].back, "500", 3 * NS_PER_SEC, 0);
+		assert_int_equal(e->kind, ends[i].kind);
+		assert_non_null(strstr(e->text, ends[i].line));
+		assert_non_null(
+			strstr(pile_explain_text_undo(x, text, sizeof(text)), ends[i].undo));
+	}
+}
+
 /* What the journal's catalog is told: which message, which destination. */
 static void test_notices(void **state)
 {
@@ -148,6 +193,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_notices, setup),
+		cmocka_unit_test_setup(test_set_back_when_it_is, setup),
 		cmocka_unit_test_setup(test_what_happened_earlier, setup),
 		cmocka_unit_test_setup(test_relapse_is_told, setup),
 		cmocka_unit_test_setup(test_hold_upon_a_proof_is_told, setup),

@@ -105,6 +105,8 @@ static void test_undo(void **state)
 			    "pileguardctl release www 10.9.0.2:3306");
 	event.notice = PILE_NOTICE_WOULD_REFUSE;
 	assert_string_equal(pile_notice_undo(&event, undo, sizeof(undo)), "nothing");
+	event.notice = PILE_NOTICE_THROTTLE;
+	assert_string_equal(pile_notice_undo(&event, undo, sizeof(undo)), "pileguardctl disarm");
 	event.notice = PILE_NOTICE_DISARMED;
 	assert_string_equal(pile_notice_undo(&event, undo, sizeof(undo)), "pileguardctl arm");
 }
