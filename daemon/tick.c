@@ -9,6 +9,7 @@
 
 #include "decide/loop.h"
 #include "guard.h"
+#include "policy/claim.h"
 #include "util/clock.h"
 #include "util/quantity.h"
 
@@ -160,6 +161,18 @@ static bool is_shared(const struct pile_guard *g, uint32_t slot)
 	return false;
 }
 
+/* By where its cgroup really is: whoever throttles it would throttle what is protected, or prove it by itself. */
+static bool protects(const struct pile_guard *g, uint32_t slot)
+{
+	const struct pile_group *group = &g->groups.groups[slot];
+
+	for (uint32_t i = 0; i < g->sense.load.n_protected && group->cgroup[0]; i++)
+		if (pile_claim_paths(group->cgroup, g->sense.load.protected[i].cgroup) !=
+		    PILE_CLAIM_APART)
+			return true;
+	return false;
+}
+
 /* What decide must know of each group; the large part only when something changed. */
 void pile_tick_view(struct pile_guard *g, bool whole)
 {
@@ -181,6 +194,7 @@ void pile_tick_view(struct pile_guard *g, bool whole)
 		if (whole) {
 			to->config = from->config;
 			to->shared = is_shared(g, i);
+			to->protects = protects(g, i);
 		}
 		to->gate_ready = pile_act_gate_ready(&g->act, &g->groups, i);
 		to->stop_fit = pile_act_stop_fit(&g->stops, &g->groups, i);

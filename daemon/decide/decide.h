@@ -32,6 +32,7 @@ struct pile_decide_group {
 	bool foreign;	   /* another manager's cgroup: observed only */
 	bool named;	   /* by the policy, not merely found listening */
 	bool shared;	   /* another group of the policy is in the same cgroup */
+	bool protects;	   /* its cgroup holds one that the policy protects, or is in it */
 	bool stop_fit;	   /* systemd says that its unit can be stopped and started again */
 	uint32_t restarts; /* how often its cgroup was made anew */
 	bool placed; /* the cgroup that its processes are in is there; asked of groups that are found by match */

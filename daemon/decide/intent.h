@@ -94,7 +94,8 @@ enum pile_blocked {
 	PILE_BLOCKED_UNPLACED,	/* the group's processes are not in a cgroup of its own */
 	PILE_BLOCKED_UNSETTLED, /* what is counted has not been corrected for a while */
 	PILE_BLOCKED_UNFIT, /* stop: the unit could not be started again, or others would go down with it */
-	PILE_BLOCKED_BUDGET, /* as often as it may be was it done already */
+	PILE_BLOCKED_PROTECTED, /* throttle: its cgroup holds one that is protected, or is in it */
+	PILE_BLOCKED_BUDGET,	/* as often as it may be was it done already */
 };
 
 enum pile_stage {

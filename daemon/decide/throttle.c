@@ -38,6 +38,8 @@ enum pile_blocked pile_throttle_blocked(const struct pile_decide_view *view, uin
 		return PILE_BLOCKED_DISARMED;
 	if (g->shared)
 		return PILE_BLOCKED_SHARED;
+	if (g->protects)
+		return PILE_BLOCKED_PROTECTED;
 	return view->throttle_ready ? PILE_BLOCKED_NO : PILE_BLOCKED_KERNEL;
 }
 

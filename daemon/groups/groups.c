@@ -417,32 +417,9 @@ static uint32_t slot_make(struct pile_groups *g, struct pile_kernel *k, uint64_t
 	return pile_table_slot_take(g, k, now_ns);
 }
 
-/* "a-b.slice" stands in "a.slice". */
-static void slice_path(const char *slice, char *ret, size_t size)
-{
-	size_t len = 0;
-
-	ret[0] = '\0';
-	for (const char *dash = strchr(slice, '-'); dash && len < size;
-	     dash = strchr(dash + 1, '-'))
-		len += (size_t)snprintf(ret + len, size - len, "/%.*s.slice", (int)(dash - slice),
-					slice);
-	if (len < size)
-		snprintf(ret + len, size - len, "/%s", slice);
-}
-
-/* An instance gets its template's slice. */
 void pile_groups_unit_path(const char *unit, char *ret, size_t size)
 {
-	const char *at = strchr(unit, '@'), *dot = strrchr(unit, '.');
-
-	if (dot && strcmp(dot, ".slice") == 0)
-		slice_path(unit, ret, size);
-	else if (at)
-		snprintf(ret, size, "/system.slice/system-%.*s.slice/%s", (int)(at - unit), unit,
-			 unit);
-	else
-		snprintf(ret, size, "/system.slice/%s", unit);
+	pile_policy_unit_path(unit, ret, size);
 }
 
 /* A file of the cgroup that is open: ENODEV once the cgroup is gone. A tenth of what a look by its path costs. */

@@ -560,13 +560,13 @@ static bool is_cgroup(const char *text)
 	       text[strlen(text) - 1] != '/';
 }
 
-/* What is protected from a group cannot be throttled as that group. */
+/* What is protected from a group cannot be throttled as that group, nor with it; nor as a part of what is protected. */
 static const struct pile_policy_group *throttled_find(const struct pile_policy *p,
 						      const char *protect)
 {
 	for (uint32_t i = 0; i < p->n_groups; i++)
 		if (p->groups[i].enforce & PILE_RUNG_THROTTLE &&
-		    (!strcmp(p->groups[i].unit, protect) || !strcmp(p->groups[i].cgroup, protect)))
+		    pile_claim_protect(&p->groups[i], protect) != PILE_CLAIM_APART)
 			return &p->groups[i];
 	return NULL;
 }
@@ -594,8 +594,11 @@ static int check_protect(const struct pile_policy *p, struct fault *f)
 		if (group)
 			return pile_error_set(
 				f->err, EINVAL,
-				"protect: '%.200s' is group '%s', which is to be throttled: take it out of one of the two",
-				text, group->name);
+				"protect: '%.200s' is group '%s', %swhich is to be throttled: take it out of one of the two",
+				text, group->name,
+				pile_claim_protect(group, text) == PILE_CLAIM_SAME
+					? ""
+					: "or one is a part of the other, ");
 	}
 	f->index = 0;
 	return 0;

@@ -39,7 +39,7 @@ static bool path_names(const char *path, const char *unit)
 	return false;
 }
 
-static enum pile_claim compare_paths(const char *a, const char *b)
+enum pile_claim pile_claim_paths(const char *a, const char *b)
 {
 	if (!strcmp(a, b))
 		return PILE_CLAIM_SAME;
@@ -68,7 +68,7 @@ static enum pile_claim compare_match(const struct pile_policy_group *match,
 									     : PILE_CLAIM_APART;
 	pile_policy_placed(match->name, placed, sizeof(placed));
 	return other->unit[0] ? compare_mixed(other->unit, placed)
-			      : compare_paths(other->cgroup, placed);
+			      : pile_claim_paths(other->cgroup, placed);
 }
 
 enum pile_claim pile_claim_compare(const struct pile_policy_group *a,
@@ -81,8 +81,31 @@ enum pile_claim pile_claim_compare(const struct pile_policy_group *a,
 	if (a->unit[0] && b->unit[0])
 		return strcmp(a->unit, b->unit) ? PILE_CLAIM_APART : PILE_CLAIM_SAME;
 	if (!a->unit[0] && !b->unit[0])
-		return compare_paths(a->cgroup, b->cgroup);
+		return pile_claim_paths(a->cgroup, b->cgroup);
 	return a->unit[0] ? compare_mixed(a->unit, b->cgroup) : compare_mixed(b->unit, a->cgroup);
+}
+
+/* By where units stand unless they say otherwise; and where one of the two is a path, by the names in it. */
+enum pile_claim pile_claim_protect(const struct pile_policy_group *group, const char *protect)
+{
+	char a[PILE_CGROUP_MAX], b[PILE_CGROUP_MAX];
+	enum pile_claim claim;
+
+	if (group->unit[0])
+		pile_policy_unit_path(group->unit, a, sizeof(a));
+	else if (pile_policy_matches(group))
+		pile_policy_placed(group->name, a, sizeof(a));
+	else
+		snprintf(a, sizeof(a), "%s", group->cgroup);
+	if (protect[0] == '/')
+		snprintf(b, sizeof(b), "%s", protect);
+	else
+		pile_policy_unit_path(protect, b, sizeof(b));
+	claim = pile_claim_paths(a, b);
+	if (claim == PILE_CLAIM_APART && ((protect[0] != '/' && path_names(a, protect)) ||
+					  (group->unit[0] && path_names(b, group->unit))))
+		claim = PILE_CLAIM_INSIDE;
+	return claim;
 }
 
 static const char *find_kind(const char *unit, const char *const *names, size_t n)

@@ -19,6 +19,12 @@ enum pile_claim {
 enum pile_claim pile_claim_compare(const struct pile_policy_group *a,
 				   const struct pile_policy_group *b);
 
+/** pile_claim_protect - a group and what is protected (a unit, a slice, or a cgroup). */
+enum pile_claim pile_claim_protect(const struct pile_policy_group *group, const char *protect);
+
+/** pile_claim_paths - two cgroups, by their paths. */
+enum pile_claim pile_claim_paths(const char *a, const char *b);
+
 /**
  * pile_claim_check_unit - a unit that can be guarded: "php8.2-fpm.service"
  * Returns 0 or -EINVAL with text set.

@@ -69,3 +69,31 @@ void pile_policy_group_init(struct pile_policy_group *group, const char *name)
 	group->stop_hold_ns = 10 * NS_PER_SEC;
 	group->cache_life_ns = 240 * NS_PER_SEC; /* incident.md: three to four minutes */
 }
+
+/* "a-b.slice" stands in "a.slice". */
+static void slice_path(const char *slice, char *ret, size_t size)
+{
+	size_t len = 0;
+
+	ret[0] = '\0';
+	for (const char *dash = strchr(slice, '-'); dash && len < size;
+	     dash = strchr(dash + 1, '-'))
+		len += (size_t)snprintf(ret + len, size - len, "/%.*s.slice", (int)(dash - slice),
+					slice);
+	if (len < size)
+		snprintf(ret + len, size - len, "/%s", slice);
+}
+
+/* An instance gets its template's slice. */
+void pile_policy_unit_path(const char *unit, char *ret, size_t size)
+{
+	const char *at = strchr(unit, '@'), *dot = strrchr(unit, '.');
+
+	if (dot && strcmp(dot, ".slice") == 0)
+		slice_path(unit, ret, size);
+	else if (at)
+		snprintf(ret, size, "/system.slice/system-%.*s.slice/%s", (int)(at - unit), unit,
+			 unit);
+	else
+		snprintf(ret, size, "/system.slice/%s", unit);
+}

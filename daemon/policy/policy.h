@@ -157,6 +157,12 @@ bool pile_policy_matches(const struct pile_policy_group *group);
 #define PILE_PLACE_SLICE "pileguard.slice"
 #define PILE_PLACE_PREFIX "pileguard-"
 
+/**
+ * pile_policy_unit_path - where the cgroup of a unit stands, below any mount, unless it says otherwise (Slice=)
+ * An instance has its template's slice, a slice stands in those that its name names.
+ */
+void pile_policy_unit_path(const char *unit, char *ret, size_t size);
+
 /** pile_policy_placed - the cgroup that a group's processes are placed in, below any mount. Returns @ret. */
 const char *pile_policy_placed(const char *name, char *ret, size_t size);
 

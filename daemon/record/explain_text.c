@@ -83,6 +83,7 @@ const char *pile_explain_text_blocked(uint32_t blocked)
 		[PILE_BLOCKED_UNPLACED] = "its processes are not in a cgroup of their own",
 		[PILE_BLOCKED_UNSETTLED] = "what is counted could not be corrected for a minute",
 		[PILE_BLOCKED_UNFIT] = "its unit cannot be stopped and started again",
+		[PILE_BLOCKED_PROTECTED] = "its cgroup holds one that is protected, or is in it",
 		[PILE_BLOCKED_BUDGET] = "it was done as often as it may be",
 	};
 

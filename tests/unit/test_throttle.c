@@ -537,6 +537,19 @@ static void test_blocked(void **state)
 	assert_int_equal(intent->blocked, PILE_BLOCKED_RUNG);
 }
 
+/* Its cgroup holds one that is protected: never throttled. */
+static void test_protects(void **state)
+{
+	struct fixture *f = *state;
+	struct pile_intent *intent;
+
+	f->view.groups[0].protects = true;
+	forks = 400;
+	intent = throttled(f, 10 * SECOND);
+	assert_non_null(intent);
+	assert_int_equal(intent->blocked, PILE_BLOCKED_PROTECTED);
+}
+
 static void test_found(void **state)
 {
 	struct fixture *f = *state;
@@ -920,6 +933,7 @@ int main(void)
 		T(test_severe_of_little),
 		T(test_weight_useless),
 		T(test_calm_not_learned),
+		T(test_protects),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
