@@ -63,8 +63,29 @@ static void undone_tell(struct pile_guard *g, const struct pile_act_undone *undo
 		pile_slow_say(&g->slow, event);
 }
 
+static bool any_throttles(const struct pile_guard *g)
+{
+	for (uint32_t i = 0; i < g->view.n_groups; i++)
+		if (g->view.groups[i].used && g->view.groups[i].config.enforce & PILE_RUNG_THROTTLE)
+			return true;
+	return false;
+}
+
+static void missing_tell(struct pile_guard *g)
+{
+	const char *cgroup =
+		any_throttles(g) ? pile_load_missing(&g->sense.load, &g->sample) : NULL;
+
+	if (cgroup)
+		pile_guard_say(
+			g, PILE_EVENT_TROUBLE, PILE_NO_GROUP,
+			"protect: there is no %.120s here (or it tells no pressure): nobody is throttled for what waits there",
+			cgroup);
+}
+
 void pile_throttled_tick(struct pile_guard *g, uint64_t now_ns)
 {
+	missing_tell(g);
 	for (uint32_t i = 0; i < g->throttles.n_undone; i++)
 		undone_tell(g, &g->throttles.undone[i], now_ns);
 	g->throttles.n_undone = 0;

@@ -58,6 +58,8 @@ void pile_load_protect(struct pile_load *l, const struct pile_policy *policy)
 	for (uint32_t i = 0; i < policy->n_protect; i++) {
 		struct pile_load_protected *p = &l->protected[i];
 
+		p->seen_ns = 0;
+		p->told = false;
 		if (policy->protect[i][0] == '/')
 			snprintf(p->cgroup, sizeof(p->cgroup), "%s", policy->protect[i]);
 		else
@@ -245,6 +247,23 @@ static void protected_sample(struct pile_load_protected *p, const struct pile_gr
 		protected_close(p);
 	else if (second)
 		ret->quota_waits = quota_waits(p);
+}
+
+const char *pile_load_missing(struct pile_load *l, const struct pile_sample *sample)
+{
+	for (uint32_t i = 0; i < l->n_protected && !l->pressure_missing; i++) {
+		struct pile_load_protected *p = &l->protected[i];
+		const char *dot = strrchr(p->cgroup, '.');
+
+		if (sample->protected[i].known || !p->seen_ns)
+			p->seen_ns = sample->load_ns;
+		if (p->told || (dot && strcmp(dot, ".slice") == 0) ||
+		    sample->load_ns - p->seen_ns < PILE_LOAD_MISSING_NS)
+			continue;
+		p->told = true;
+		return p->cgroup;
+	}
+	return NULL;
 }
 
 void pile_load_sample(struct pile_load *l, const struct pile_groups *g, uint64_t now_ns,

@@ -20,6 +20,7 @@
 #define PILE_LOAD_TASKS 8
 #define PILE_LOAD_TASKS_SECOND 32
 
+#define PILE_LOAD_MISSING_NS (60 * NS_PER_SEC)
 #define PILE_LOAD_ABOVE 4 /* a unit, its slices */
 
 /** One unit or cgroup that is protected. */
@@ -27,6 +28,8 @@ struct pile_load_protected {
 	char cgroup[PILE_CGROUP_MAX]; /* below the v2 mount */
 	uint64_t cgroup_id;
 	int pressure_fd, stat_fd; /* -1 = not there */
+	uint64_t seen_ns;	  /* when it was there last, or was looked for first */
+	bool told;		  /* that it is missing */
 	/* cpu.stat where the cpu controller is: its own, and those above it, the nearest first; -1 = not there */
 	int quota_fds[PILE_LOAD_ABOVE];
 };
@@ -54,6 +57,12 @@ void pile_load_protect(struct pile_load *l, const struct pile_policy *policy);
 /** pile_load_sample - fills in what is known; @ret->load_ns says when it was looked. */
 void pile_load_sample(struct pile_load *l, const struct pile_groups *g, uint64_t now_ns,
 		      struct pile_sample *ret);
+
+/**
+ * pile_load_missing - one that the policy protects, and that is not there for a minute: nothing that waits there is seen
+ * Each is named once a policy; slices come and go. Returns its cgroup, or NULL.
+ */
+const char *pile_load_missing(struct pile_load *l, const struct pile_sample *sample);
 
 /** pile_load_idle - what the first line of /proc/stat says that all processors had left over, ns, total; 0: nothing. */
 uint64_t pile_load_idle(const char *text);

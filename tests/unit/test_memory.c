@@ -244,6 +244,38 @@ static void test_gone(void **state)
 	assert_false(groups.groups[0].present);
 }
 
+/* What is protected is not there: named once, after a minute; a slice comes and goes. */
+static void test_protected_missing(void **state)
+{
+	static struct pile_load load;
+	unsigned int named = 0;
+
+	(void)state;
+	policy.n_protect = 3;
+	snprintf(policy.protect[0], sizeof(policy.protect[0]), "/up/www");
+	snprintf(policy.protect[1], sizeof(policy.protect[1]), "ssh.service");
+	snprintf(policy.protect[2], sizeof(policy.protect[2]), "user.slice");
+	knob("up/www/cpu.stat", "usage_usec 5");
+	knob("up/www/cpu.pressure", "some avg10=0.00 avg60=0.00 avg300=0.00 total=1204");
+	begin();
+	pile_load_open(&load);
+	load.pressure_missing = false;
+	pile_load_protect(&load, &policy);
+	for (int i = 0; i < 200; i++, now_ns += NS_PER_SEC) {
+		const char *cgroup;
+
+		pile_load_sample(&load, &groups, now_ns, &sample);
+		cgroup = pile_load_missing(&load, &sample);
+		if (!cgroup)
+			continue;
+		named++;
+		assert_string_equal(cgroup, "/system.slice/ssh.service");
+		assert_int_equal(i, 60);
+	}
+	assert_int_equal(named, 1);
+	pile_load_close(&load);
+}
+
 /* Who is protected: how often a quota held it, its own or one above it; with what was left over, each second. */
 static void test_protected(void **state)
 {
@@ -286,6 +318,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_what_counts, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_gone, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_protected, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_protected_missing, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
