@@ -279,7 +279,9 @@ void pile_act_throttles_result(struct pile_act_throttles *t,
 	}
 	/* not set, but for one that did not answer in time: who knows */
 	e->error = -result->error;
-	if (result->error != -ETIMEDOUT) {
+	if (result->error != -ETIMEDOUT && e->over) { /* nothing was set: as it was */
+		undone(t, e, PILE_UNDONE_RESTORED);
+	} else if (result->error != -ETIMEDOUT) {
 		pile_undo_drop(e->entry);
 		e->used = false;
 		if (t->n_failed < PILE_UNDO_MAX)

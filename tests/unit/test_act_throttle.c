@@ -578,6 +578,20 @@ static void settles(void **state)
 	assert_int_equal(left(), 1);
 }
 
+/* ... which says that it has not set it: as it was, and that is told. */
+static void unit_over_at_once_refused(void **state)
+{
+	(void)state;
+	with_unit();
+	systemd.error = -EACCES;
+	assert_int_equal(intend(PILE_INTENT_THROTTLE, PILE_KNOB_TASKS, 300), 0);
+	intend(PILE_INTENT_THROTTLE_OVER, PILE_KNOB_TASKS, 300);
+	step();
+	assert_int_equal(tells, 1);
+	assert_int_equal(told_last, PILE_UNDONE_RESTORED);
+	assert_int_equal(left(), 0);
+}
+
 /* A group by its cgroup, which is a unit's: systemd is asked, or it would write over it. */
 static void unit_of_cgroup(void **state)
 {
@@ -613,6 +627,7 @@ int main(void)
 		T(adopted),
 		T(waits_no_longer),
 		T(settles),
+		T(unit_over_at_once_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
