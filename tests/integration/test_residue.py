@@ -73,6 +73,8 @@ class Residue(Stage, unittest.TestCase):
         try:
             self.assertEqual(self.asked()[0], 0, "as long as it runs, it is the guard's")
             self.guard.stop(signal.SIGKILL)
+            # as the unit's ExecStopPost= does: it takes an empty record away
+            subprocess.run([f"{BUILD}/pileguardd", "--undo", "--socket", self.guard.socket], check=True)
             cgroup = f"{self.world.mount}/pileguard-test-{os.getpid()}.slice"
             os.mkdir(cgroup)
             self.world.cgroups.append(cgroup)
