@@ -171,10 +171,9 @@ static bool limit_comes_first(const struct pile_sample_group *g, uint64_t free_b
 }
 
 /*
- * The host's memory, and swap, are gone within 1.5 s at this service's rate, and less than a sixteenth is left; it grows
- * in this tick; it has taken half of what was free when it began, much beside the host, and most of what the host lost
- * since; and the host has lost it: a forecast that has come true. What was used up before is a level, whoever brought it
- * there.
+ * The host's memory, and swap, are gone within 1.5 s at this service's rate; it has taken half of what was free when it
+ * began, much beside the host, and most of what the host lost since; and the host has lost it: a forecast that has come
+ * true. What was used up before is a level, whoever brought it there.
  */
 static bool is_time(const struct pile_stop_context *ctx, uint32_t group, const struct pile_why *why)
 {
@@ -182,7 +181,6 @@ static bool is_time(const struct pile_stop_context *ctx, uint32_t group, const s
 	uint64_t total = ctx->sample->memory_total_bytes;
 
 	return why->exhaustion_ns < PILE_STOP_LEFT_NS &&
-	       why->free_bytes < total / PILE_STOP_LEFT_SHARE &&
 	       s->then_bytes >= total / PILE_STOP_THEN_SHARE &&
 	       s->risen_bytes >=
 		       MAX(s->then_bytes / RISEN_SHARE, LARGE_BYTES + total / LARGE_SHARE) &&
@@ -426,7 +424,9 @@ static void group_update(struct pile_stops *stops, const struct pile_stop_contex
 	}
 	why_fill(g, ctx, group, rate, &why);
 	g->run = !ctx->late && grows_now(g, rate) && is_time(ctx, group, &why) ? g->run + 1 : 0;
+	/* proved over some ticks, done in the last moment: a heap may be full before that */
 	if (g->run < PILE_STOP_TICKS ||
+	    why.free_bytes >= ctx->sample->memory_total_bytes / PILE_STOP_LEFT_SHARE ||
 	    (g->milder_ns && ctx->sample->now_ns - g->milder_ns < PILE_STOP_MILDER_NS))
 		return;
 	stop(stops, ctx, group, &why, out);
