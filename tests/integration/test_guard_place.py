@@ -398,6 +398,16 @@ class Run(Fixture):
         self.assertEqual(p.stdout, f"0::{self.placed}\n", "without a guard the files say which groups there are")
         self.ctl(guard, "unplace")
 
+    def test_not_noted(self):
+        """What cannot be noted as started inside would be moved out at an undo: it is not started."""
+        guard = self.world.guard(policy(self.rule()))
+        os.mkdir(f"{guard.dir}/placed.run")
+        self.addCleanup(lambda: os.path.isdir(f"{guard.dir}/placed.run") and os.rmdir(f"{guard.dir}/placed.run"))
+        p = self.run_in(guard, self.name, "echo", "started")
+        self.assertEqual((p.returncode, p.stdout), (125, ""))
+        self.assertIn("cannot be noted", p.stderr)
+        self.assertEqual(members(self.world.mount + self.placed), set())
+
     def test_stays(self):
         """What was started inside, and its children, stay there when all that was placed goes back."""
         guard = self.world.guard(policy(self.rule()))
