@@ -163,7 +163,8 @@ int pile_run_command(const struct pile_ctl *ctl)
 		return fail(ctl->group, "no cgroup v2 hierarchy is mounted");
 	r = placed ? started_note(ctl) : 0;
 	if (r < 0) {
-		snprintf(why, sizeof(why), "it cannot be noted as started inside: %s", strerror(-r));
+		snprintf(why, sizeof(why), "it cannot be noted as started inside: %s",
+			 strerror(-r));
 		return fail(ctl->group, why);
 	}
 	pile_trees_find(&trees, mount, false);

@@ -27,6 +27,7 @@ struct pile_placed_entry {
 	uint32_t pid;
 	uint16_t origin; /* index */
 	bool hand;	 /* somebody has moved it out since: left alone */
+	bool kept; /* nobody wants it placed, and systemd has it: who takes it out now undoes; not part of the text */
 	uint64_t start_ticks;
 	uint64_t placed_ticks; /* UINT64_MAX = not seen inside yet */
 	uint64_t asked_ns;     /* that it is put there, last; not part of the text */

@@ -336,6 +336,10 @@ void pile_put_look(struct pile_place *p, bool whole)
 {
 	pending_settle(p);
 	pile_processes_look(&p->processes, p->rules, p->n_rules, &p->holders, &p->undo, whole);
+	/* who leaves a group that is not to be placed goes back: no hand, should it be wanted again */
+	for (uint32_t i = 0; i < p->n_rules; i++)
+		if (p->wants[i] == PILE_PLACE_BACK)
+			pile_processes_moved(&p->processes, p->rules[i].group);
 }
 
 /* One round: all that are candidates now, also behind some that cannot be moved. Returns 0 or the first error. */
@@ -399,6 +403,8 @@ static void group_back(struct pile_place *p, const char *name)
 
 	snprintf(group, sizeof(group), "%s", name); /* the entry that it stands in goes */
 	if (!p->direct) {
+		for (uint32_t i = 0; i < p->undo.n; i++)
+			p->undo.entries[i].kept |= strcmp(p->undo.entries[i].group, group) == 0;
 		pile_put_news(p, PILE_PLACE_KEPT, group, 0, 0);
 		return;
 	}
@@ -419,11 +425,23 @@ static bool is_wanted(const struct pile_place *p, const char *group)
 	return false;
 }
 
+/* A group that was not wanted is again. Whom the operator has taken out meanwhile went back, as without systemd. */
+static bool entry_undone(const struct pile_placed_entry *entry, void *arg)
+{
+	const struct pile_place *p = arg;
+
+	return entry->kept && is_wanted(p, entry->group) && !entry_inside(p, entry);
+}
+
 /* Groups that the policy does not want placed, or does not have, any more. */
 void pile_put_others_back(struct pile_place *p)
 {
 	char last[PILE_NAME_MAX] = "";
 
+	if (pile_placed_drop(&p->undo, entry_undone, p))
+		record_save(p);
+	for (uint32_t i = 0; i < p->undo.n; i++)
+		p->undo.entries[i].kept &= !is_wanted(p, p->undo.entries[i].group);
 	for (uint32_t i = 0; i < p->undo.n; i++) {
 		const char *group = p->undo.entries[i].group;
 

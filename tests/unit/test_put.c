@@ -400,6 +400,28 @@ static void test_renamed(void **state)
 	assert_int_equal(entry->placed_ticks, 1000);
 }
 
+/* Under systemd who is not wanted any more stays until the operator undoes it: that is no hand when it is wanted again. */
+static void test_wanted_again(void **state)
+{
+	(void)state;
+	begin(false, 3);
+	assert_int_equal(group_put(), 0);
+	place.wants[0] = PILE_PLACE_BACK;
+	pile_put_others_back(&place);
+	assert_int_equal(place.next.news[0].kind, PILE_PLACE_KEPT);
+	assert_int_equal(place.undo.n, 3);
+	for (uint32_t i = 0; i < 2; i++)
+		snprintf(world[i].cgroup, sizeof(world[i].cgroup), "/");
+	place.wants[0] = PILE_PLACE_PUT;
+	pile_put_others_back(&place);
+	assert_int_equal(place.undo.n, 1);
+	assert_int_equal(place.undo.entries[0].pid, 4);
+	/* while it is wanted it is a hand */
+	snprintf(world[2].cgroup, sizeof(world[2].cgroup), "/");
+	pile_put_others_back(&place);
+	assert_int_equal(place.undo.n, 1);
+}
+
 static void test_full(void **state)
 {
 	char path[16];
@@ -464,6 +486,7 @@ int main(void)
 		cmocka_unit_test_teardown(test_one_of_many_asked, end),
 		cmocka_unit_test_teardown(test_one_of_many, end),
 		cmocka_unit_test_teardown(test_renamed, end),
+		cmocka_unit_test_teardown(test_wanted_again, end),
 		cmocka_unit_test_teardown(test_full, end),
 		cmocka_unit_test_teardown(test_unreadable, end),
 		cmocka_unit_test(test_hangs),
