@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <systemd/sd-daemon.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -295,12 +296,14 @@ static void record_find(struct pile_residue *r, const char *socket_path, const c
 			pid_t guard)
 {
 	const char *slash = strrchr(socket_path, '/');
-	char path[300];
+	char path[400];
 
-	snprintf(path, sizeof(path), "%.*s%s", slash ? (int)(slash - socket_path) + 1 : 0,
+	snprintf(path, sizeof(path) - 40, "%.*s%s", slash ? (int)(slash - socket_path) + 1 : 0,
 		 socket_path, name);
 	if (access(path, F_OK) < 0)
 		return;
+	if (!guard)
+		strcat(path, ": sudo pileguardctl unplace");
 	add_text(r, PILE_RESIDUE_FILE, path);
 	if (guard)
 		hold(&r->things[r->n - 1], guard);
@@ -329,6 +332,28 @@ static void files_find(struct pile_residue *r, const char *socket_path)
 /* nftw hands nothing through */
 static struct pile_residue *walked;
 
+/*
+ * Nobody is in it, and no cgroup. Under systemd it is a unit, which systemd takes away at its own time, or keeps, as it
+ * does with others' slices; to stop it would end whoever has come into it.
+ */
+static bool is_empty_slice(const char *path)
+{
+	char procs[700];
+	struct stat st;
+	bool empty;
+	FILE *file;
+
+	/* a directory's links are its name, ".", and each ".." in it */
+	if (sd_booted() <= 0 || stat(path, &st) < 0 || st.st_nlink != 2)
+		return false;
+	snprintf(procs, sizeof(procs), "%.650s/cgroup.procs", path);
+	file = fopen(procs, "re");
+	empty = !file || fgetc(file) == EOF;
+	if (file)
+		fclose(file);
+	return empty;
+}
+
 static int cgroup_look(const char *path, const struct stat *st, int type, struct FTW *ftw)
 {
 	unsigned int n = walked->n;
@@ -348,6 +373,8 @@ static int cgroup_look(const char *path, const struct stat *st, int type, struct
 	/* a session may call its own cgroups as it likes */
 	if (strncmp(path + ftw->base, NAME, strlen(NAME)) != 0 || st->st_uid != 0)
 		return FTW_CONTINUE;
+	if (strcmp(path + ftw->base, PILE_PLACE_SLICE) == 0 && is_empty_slice(path))
+		return FTW_SKIP_SUBTREE;
 	add_text(walked, PILE_RESIDUE_CGROUP, path);
 	/* in it are other services' processes, placed by a guard; it is that one's */
 	if (strcmp(path + ftw->base, PILE_PLACE_SLICE) == 0 && guard_find(walked)) {
@@ -370,7 +397,7 @@ static void slice_find(struct pile_residue *r, const char *mount)
 	char path[600];
 
 	snprintf(path, sizeof(path), "%s/" PILE_PLACE_SLICE, mount);
-	if (access(path, F_OK) < 0)
+	if (access(path, F_OK) < 0 || is_empty_slice(path))
 		return;
 	add_text(r, PILE_RESIDUE_CGROUP, path);
 	if (guard)

@@ -99,8 +99,11 @@ static size_t living_keep(char *text, size_t len)
 	return used;
 }
 
-/** So that unplace and the guard leave it inside: it has never been elsewhere. */
-static void started_note(const struct pile_ctl *ctl)
+/**
+ * So that unplace and the guard leave it inside: it has never been elsewhere. Before it is there: a guard that undoes
+ * meanwhile would take it out. Returns 0 or negative errno.
+ */
+static int started_note(const struct pile_ctl *ctl)
 {
 	_cleanup_free_ char *text = calloc(1, RUN_TEXT_MAX + 1);
 	_cleanup_close_ int fd = -1;
@@ -108,19 +111,30 @@ static void started_note(const struct pile_ctl *ctl)
 	char path[300];
 	ssize_t n;
 	size_t len;
+	int r;
 
 	pile_unplace_path(ctl, PILE_PLACED_RUN_FILE, path, sizeof(path));
 	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	/* without a directory there is no guard, and nothing is undone */
-	if (fd < 0 || !text || flock(fd, LOCK_EX) < 0 ||
-	    pile_match_stat((uint32_t)getpid(), &self) < 0)
-		return;
+	if (fd < 0)
+		return errno == ENOENT ? 0 : -errno;
+	if (!text)
+		return -ENOMEM;
+	if (flock(fd, LOCK_EX) < 0)
+		return -errno;
+	r = pile_match_stat((uint32_t)getpid(), &self);
+	if (r < 0)
+		return r;
 	n = pread(fd, text, RUN_TEXT_MAX - 128, 0);
-	len = living_keep(text, (size_t)MAX(n, 0));
+	if (n < 0)
+		return -errno;
+	len = living_keep(text, (size_t)n);
 	len += (size_t)snprintf(text + len, RUN_TEXT_MAX - len, "%u %llu %s\n", self.pid,
 				(unsigned long long)self.start_ticks, ctl->group);
-	if (pwrite(fd, text, len, 0) == (ssize_t)len)
-		(void)!ftruncate(fd, (off_t)len);
+	n = pwrite(fd, text, len, 0);
+	if (n != (ssize_t)len)
+		return n < 0 ? -errno : -ENOSPC;
+	return ftruncate(fd, (off_t)len) < 0 ? -errno : 0;
 }
 
 int pile_run_command(const struct pile_ctl *ctl)
@@ -147,6 +161,12 @@ int pile_run_command(const struct pile_ctl *ctl)
 	r = pile_unplace_mount(mount, sizeof(mount));
 	if (r < 0)
 		return fail(ctl->group, "no cgroup v2 hierarchy is mounted");
+	r = placed ? started_note(ctl) : 0;
+	if (r < 0) {
+		snprintf(why, sizeof(why), "it cannot be noted as started inside: %s",
+			 strerror(-r));
+		return fail(ctl->group, why);
+	}
 	pile_trees_find(&trees, mount, false);
 	if (placed && sd_booted() > 0)
 		r = pile_scope_join(ctl->group, &trees, cgroup, why, sizeof(why));
@@ -154,8 +174,6 @@ int pile_run_command(const struct pile_ctl *ctl)
 		r = join(&trees, cgroup, placed);
 	if (r < 0)
 		return fail(ctl->group, why[0] ? why : strerror(-r));
-	if (placed)
-		started_note(ctl);
 	execvp(ctl->args[0], ctl->args);
 	r = errno;
 	fprintf(stderr, "pileguardctl run: %s: %s\n", ctl->args[0], strerror(r));

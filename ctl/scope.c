@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "scope.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <systemd/sd-bus.h>
 #include <time.h>
@@ -26,6 +26,31 @@ static bool is_there(const struct pile_trees *trees, const char *cgroup)
 	       strcmp(where, cgroup) == 0;
 }
 
+/* 0: there is none of that name, or it is where it should be; -EEXIST: it is another's. */
+static int scope_look(sd_bus *bus, const char *unit, const char *cgroup, sd_bus_error *error)
+{
+	_cleanup_free_ char *found = NULL;
+	sd_bus_message *reply = NULL;
+	const char *path;
+	int r = sd_bus_call_method(bus, SYSTEMD, "GetUnit", error, &reply, "s", unit);
+
+	if (r < 0 && sd_bus_error_has_name(error, "org.freedesktop.systemd1.NoSuchUnit"))
+		return 0;
+	if (r >= 0)
+		r = sd_bus_message_read(reply, "o", &path);
+	if (r >= 0)
+		r = sd_bus_get_property_string(bus, "org.freedesktop.systemd1", path,
+					       "org.freedesktop.systemd1.Scope", "ControlGroup",
+					       error, &found);
+	sd_bus_message_unref(reply);
+	if (r < 0 || !found[0] || strcmp(found, cgroup) == 0)
+		return MIN(r, 0);
+	sd_bus_error_free(error);
+	sd_bus_error_setf(error, "org.freedesktop.systemd1.UnitExists", "%s is another's, in %s",
+			  unit, found);
+	return -EEXIST;
+}
+
 static int scope_attach(sd_bus *bus, const char *unit, sd_bus_error *error)
 {
 	sd_bus_error_free(error);
@@ -37,9 +62,10 @@ static int scope_start(sd_bus *bus, const char *unit, sd_bus_error *error)
 {
 	sd_bus_error_free(error);
 	return sd_bus_call_method(bus, SYSTEMD, "StartTransientUnit", error, NULL,
-				  "ssa(sv)a(sa(sv))", unit, "fail", 4, "Description", "s",
+				  "ssa(sv)a(sa(sv))", unit, "fail", 5, "Description", "s",
 				  "API workers placed by pileguard", "Slice", "s", PILE_PLACE_SLICE,
-				  "Delegate", "b", 1, "PIDs", "au", 1, (uint32_t)getpid(), 0);
+				  "Delegate", "b", 1, "CollectMode", "s", "inactive-or-failed",
+				  "PIDs", "au", 1, (uint32_t)getpid(), 0);
 }
 
 int pile_scope_join(const char *name, const struct pile_trees *trees, const char *cgroup,
@@ -49,7 +75,7 @@ int pile_scope_join(const char *name, const struct pile_trees *trees, const char
 	sd_bus_error error = SD_BUS_ERROR_NULL;
 	char unit[PILE_UNIT_MAX];
 	sd_bus *bus = NULL;
-	int r;
+	int r, looked = -ENOTCONN;
 
 	snprintf(unit, sizeof(unit), PILE_PLACE_PREFIX "%s.scope", name);
 	r = sd_bus_new(&bus);
@@ -58,12 +84,18 @@ int pile_scope_join(const char *name, const struct pile_trees *trees, const char
 	if (r >= 0)
 		r = sd_bus_start(bus);
 	if (r >= 0)
+		r = looked = scope_look(bus, unit, cgroup, &error);
+	if (looked >= 0)
 		r = scope_attach(bus, unit, &error);
-	if (r < 0 && bus)
+	if (r < 0 && looked >= 0)
 		r = scope_start(bus, unit, &error);
 	/* somebody else was faster */
-	if (r < 0 && sd_bus_error_has_name(&error, "org.freedesktop.systemd1.UnitExists"))
-		r = scope_attach(bus, unit, &error);
+	if (r < 0 && looked >= 0 &&
+	    sd_bus_error_has_name(&error, "org.freedesktop.systemd1.UnitExists")) {
+		sd_bus_error_free(&error);
+		r = scope_look(bus, unit, cgroup, &error);
+		r = r < 0 ? r : scope_attach(bus, unit, &error);
+	}
 	snprintf(ret_why, size, "%s", error.message ? error.message : r < 0 ? strerror(-r) : "");
 	for (int i = 0; r >= 0 && !is_there(trees, cgroup); i++) {
 		if (i == TRIES)
@@ -75,59 +107,4 @@ int pile_scope_join(const char *name, const struct pile_trees *trees, const char
 	sd_bus_error_free(&error);
 	sd_bus_flush_close_unref(bus);
 	return MIN(r, 0);
-}
-
-enum slice {
-	SLICE_GONE,
-	SLICE_BARE,  /* no scope is in it */
-	SLICE_EMPTY, /* scopes that systemd is about to take away */
-	SLICE_USED,
-};
-
-static enum slice slice_look(const struct pile_trees *trees)
-{
-	char path[300], cgroup[PILE_CGROUP_MAX];
-	enum slice found = SLICE_BARE;
-	struct dirent *entry;
-	uint32_t pid;
-	DIR *dir;
-
-	snprintf(path, sizeof(path), "%s/" PILE_PLACE_SLICE, trees->trees[0].mount);
-	dir = opendir(path);
-	if (!dir)
-		return SLICE_GONE;
-	while ((entry = readdir(dir))) {
-		if (strncmp(entry->d_name, PILE_PLACE_PREFIX, strlen(PILE_PLACE_PREFIX)) != 0)
-			continue;
-		snprintf(cgroup, sizeof(cgroup), "/" PILE_PLACE_SLICE "/%s", entry->d_name);
-		found = pile_trees_list(&trees->trees[0], cgroup, &pid, 1) || found == SLICE_USED
-				? SLICE_USED
-				: SLICE_EMPTY;
-	}
-	closedir(dir);
-	return found;
-}
-
-void pile_scope_slice_end(const struct pile_trees *trees)
-{
-	const struct timespec pause = { .tv_nsec = PAUSE_NS };
-	enum slice slice = slice_look(trees);
-	sd_bus *bus = NULL;
-	int r;
-
-	for (int i = 0; i < TRIES && slice == SLICE_EMPTY; i++) {
-		nanosleep(&pause, NULL);
-		slice = slice_look(trees);
-	}
-	if (slice != SLICE_BARE)
-		return;
-	r = sd_bus_new(&bus);
-	if (r >= 0)
-		r = sd_bus_set_address(bus, SYSTEMD_SOCKET);
-	if (r >= 0)
-		r = sd_bus_start(bus);
-	if (r >= 0)
-		sd_bus_call_method(bus, SYSTEMD, "StopUnit", NULL, NULL, "ss", PILE_PLACE_SLICE,
-				   "replace");
-	sd_bus_flush_close_unref(bus);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * scope.h: what pileguardctl asks of systemd itself, as root, over PID 1's own socket: to be put into a group's scope,
- * and that the slice around the scopes goes when it is empty. Blocks for five seconds at most; prints nothing.
+ * scope.h: what pileguardctl asks of systemd itself, as root, over PID 1's own socket: to be put into a group's scope.
+ * Blocks for five seconds at most; prints nothing.
  */
 #pragma once
 
@@ -15,6 +15,3 @@
  */
 int pile_scope_join(const char *name, const struct pile_trees *trees, const char *cgroup,
 		    char *ret_why, size_t size);
-
-/** pile_scope_slice_end - where no scope is in it, after a moment: systemd keeps a slice that is empty. */
-void pile_scope_slice_end(const struct pile_trees *trees);

@@ -461,7 +461,7 @@ static void attachment_show(const struct pile_ctl *ctl, const json_t *g)
 static void placement_show(const struct pile_ctl *ctl, const json_t *g)
 {
 	const json_t *placement = pile_value_get(g, "placement");
-	char name[80], why[120], line[300];
+	char name[80], why[200], line[400];
 
 	if (!pile_value_is(placement, "place") || pile_value_number(placement, "outside") == 0 ||
 	    (!pile_value_known(placement, "error") && !pile_value_known(placement, "outside_why")))
@@ -644,6 +644,24 @@ static void losses_show(const struct pile_ctl *ctl, const json_t *status)
 	}
 }
 
+/** One thread looks for all groups: one line. */
+static void late_show(const struct pile_ctl *ctl, const json_t *groups)
+{
+	const json_t *one;
+	char line[128];
+	double late = 0;
+	size_t index;
+
+	json_array_foreach(groups, index, one)
+		late = MAX(late, pile_value_number(pile_value_get(one, "placement"),
+						   "look_late_seconds"));
+	if (late < 1)
+		return;
+	snprintf(line, sizeof(line), "! placement: no look for %.0f s", late);
+	pile_table_loud(ctl, line);
+	puts("  a file system or a lock that it waits for: what is placed stays, nobody else is");
+}
+
 static void oddities_show(const struct pile_ctl *ctl, const json_t *status)
 {
 	char line[128];
@@ -656,6 +674,7 @@ static void oddities_show(const struct pile_ctl *ctl, const json_t *status)
 		attachment_show(ctl, one);
 		placement_show(ctl, one);
 	}
+	late_show(ctl, pile_value_get(status, "groups"));
 	json_array_foreach(pile_value_get(status, "groups"), index, one)
 		stopped_show(ctl, one);
 	json_array_foreach(pile_value_get(status, "groups"), index, one)

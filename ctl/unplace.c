@@ -12,7 +12,6 @@
 #include "act/placed.h"
 #include "ctl.h"
 #include "pileguard/api.h"
-#include "scope.h"
 #include "util/macro.h"
 
 void pile_unplace_path(const struct pile_ctl *ctl, const char *name, char *ret, size_t size)
@@ -91,10 +90,14 @@ int pile_unplace_command(const struct pile_ctl *ctl)
 	uint32_t before;
 	int r = undo ? 0 : -ENOMEM;
 
-	/* run by the unit when the guard has ended: of one that did not end by itself the next takes all over */
-	if (result && strcmp(result, "success") != 0)
-		return PILE_EXIT_OK;
 	pile_unplace_path(ctl, PILE_PLACED_FILE, path, sizeof(path));
+	/* run by the unit when the guard has ended: of one that did not end by itself the next takes all over */
+	if (result && strcmp(result, "success") != 0) {
+		if (access(path, F_OK) == 0)
+			fprintf(stderr,
+				"what was placed stays, for the next guard; without one: sudo pileguardctl unplace\n");
+		return PILE_EXIT_OK;
+	}
 	if (r == 0)
 		r = pile_placed_load(path, undo);
 	if (r == 0)
@@ -105,11 +108,11 @@ int pile_unplace_command(const struct pile_ctl *ctl)
 	}
 	pile_trees_find(&trees, mount, sd_booted() > 0);
 	before = undo->n;
+	if (!before && !ctl->json && !result)
+		printf("nothing is recorded as placed\n");
 	r = groups_back(ctl, &trees, undo);
 	if (undo->n < before)
 		r = r ? r : pile_placed_save(path, undo);
 	pile_trees_sweep(&trees);
-	if (trees.managed)
-		pile_scope_slice_end(&trees);
 	return r < 0 ? PILE_EXIT_FAILURE : PILE_EXIT_OK;
 }

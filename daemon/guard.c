@@ -279,14 +279,17 @@ static void stop(struct pile_guard *g)
 		pile_act_close(&g->act, &g->kernel);
 		pile_groups_fini(&g->groups, &g->kernel);
 	}
-	pile_placing_stop(g);
 	if (g->slow.running) {
 		pile_tick_record(g, now_ns);
 		pile_learned_save(g, now_ns);
+		pile_slow_motd(&g->slow, "");
+	}
+	/* it may hang for seconds: what must not be lost is handed over by now */
+	pile_placing_stop(g);
+	if (g->slow.running) {
 		held_say(g, now_ns);
 		pile_guard_say(g, PILE_EVENT_STOP, PILE_NO_GROUP,
 			       "pileguard stops: everything is open");
-		pile_slow_motd(&g->slow, "");
 	}
 	pile_throttled_stop(g);
 	pile_manager_close(&g->manager);

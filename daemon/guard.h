@@ -76,6 +76,10 @@ struct pile_placing {
 	uint32_t generation; /* of the rules that are with the thread */
 	uint64_t key;	     /* of what they were made from */
 	uint64_t asked;	     /* questions to systemd */
+	int refused;	     /* negative errno of the last that it said no to */
+	char refusal[160];   /* ... and its words */
+	uint32_t n_rules;
+	uint64_t told_ns; /* what of them was told last, or that they are there */
 	struct pile_place_told told;
 	uint64_t news_ns
 		[PILE_PLACE_NEWS_KINDS]; /* when trouble of a kind was said last; 0 = never */
@@ -237,6 +241,9 @@ void pile_placing_tick(struct pile_guard *g, uint64_t now_ns);
 void pile_placing_result(struct pile_guard *g, const struct pile_manager_result *result);
 /** pile_placing_status - of a group; NULL: it is not found by match, or nothing is known yet. */
 const struct pile_place_status *pile_placing_status(const struct pile_guard *g, const char *name);
+
+/** pile_placing_late - for so many seconds the thread has told of no look; 0 = it does its work. */
+uint32_t pile_placing_late(const struct pile_guard *g, uint64_t now_ns);
 
 /* evicted.c */
 /** pile_evicted_recall - start only: evictions of an earlier guard count against the budgets. */

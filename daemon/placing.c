@@ -12,7 +12,8 @@
 #define MOVED_EVERY_NS \
 	(60 * NS_PER_SEC) /* one line for all that were placed meanwhile: a pool starts many */
 #define STAYS_EVERY_NS \
-	(600 * NS_PER_SEC) /* who stays outside may be anybody's, and change all the time */
+	(600 * NS_PER_SEC)	  /* who stays outside may be anybody's, and change all the time */
+#define LATE_NS (30 * NS_PER_SEC) /* without a look: something that it asked for does not answer */
 
 int pile_placing_open(struct pile_guard *g)
 {
@@ -38,7 +39,7 @@ static enum pile_place_want want_of(const struct pile_guard *g,
 }
 
 /* In the order of the policy: where two rules hold, the first one's group has the process. */
-static void rules_give(struct pile_guard *g)
+static void rules_give(struct pile_guard *g, uint64_t now_ns)
 {
 	static struct pile_place_rule rules[PILE_GROUPS_MAX];
 	uint32_t n = 0;
@@ -55,11 +56,14 @@ static void rules_give(struct pile_guard *g)
 		snprintf(to->rule.group, sizeof(to->rule.group), "%s", group->name);
 		n++;
 	}
+	if (!g->placing.n_rules)
+		g->placing.told_ns = now_ns;
+	g->placing.n_rules = n;
 	memset(g->placing.said, 0, sizeof(g->placing.said));
 	pile_place_rules(&g->place, rules, n, ++g->placing.generation);
 }
 
-static void rules_follow(struct pile_guard *g)
+static void rules_follow(struct pile_guard *g, uint64_t now_ns)
 {
 	uint64_t key = g->generation << 3 | 4u | (g->view.mode == PILE_MODE_ENFORCE ? 2u : 0u) |
 		       (g->view.disarmed ? 1u : 0u);
@@ -67,7 +71,7 @@ static void rules_follow(struct pile_guard *g)
 	if (key == g->placing.key)
 		return;
 	g->placing.key = key;
-	rules_give(g);
+	rules_give(g, now_ns);
 }
 
 const struct pile_place_status *pile_placing_status(const struct pile_guard *g, const char *name)
@@ -78,6 +82,13 @@ const struct pile_place_status *pile_placing_status(const struct pile_guard *g, 
 		if (strcmp(told->statuses[i].group, name) == 0)
 			return &told->statuses[i];
 	return NULL;
+}
+
+uint32_t pile_placing_late(const struct pile_guard *g, uint64_t now_ns)
+{
+	uint64_t for_ns = now_ns - MIN(g->placing.told_ns, now_ns);
+
+	return g->placing.n_rules && for_ns > LATE_NS ? (uint32_t)(for_ns / NS_PER_SEC) : 0;
 }
 
 /* ---- told ---- */
@@ -101,11 +112,14 @@ static void trouble_say(struct pile_guard *g, const struct pile_place_status *s,
 			struct pile_place_said *said, uint32_t slot, uint64_t now_ns)
 {
 	bool unknown = s->unknown_user || s->unknown_exe;
+	char why[200];
 
 	if (s->error && s->error != said->error)
 		pile_guard_say(g, PILE_EVENT_TROUBLE, slot,
 			       "%s: its processes cannot be placed (%s): trying again", s->group,
-			       strerror(-s->error));
+			       g->placing.refusal[0] && g->placing.refused == s->error
+				       ? g->placing.refusal
+				       : strerror(-s->error));
 	said->error = s->error;
 	if (unknown && !said->unknown)
 		pile_guard_say(g, PILE_EVENT_TROUBLE, slot,
@@ -119,7 +133,7 @@ static void trouble_say(struct pile_guard *g, const struct pile_place_status *s,
 	said->stay_ns = now_ns;
 	pile_guard_say(g, PILE_EVENT_GROUP, slot,
 		       "%s: process %u matches and stays where it is: %s", s->group, s->stay_pid,
-		       pile_match_why(s->stay));
+		       pile_place_why(s, why, sizeof(why)));
 }
 
 /* Each look finds them again. */
@@ -144,8 +158,8 @@ static void news_say(struct pile_guard *g, const struct pile_place_news *news, u
 		if (news->error)
 			pile_guard_say(
 				g, PILE_EVENT_TROUBLE, PILE_NO_GROUP,
-				"%s: not all processes could be moved back (%s): sudo pileguardctl unplace",
-				news->group, strerror(-news->error));
+				"%s: not all processes could be moved back (%s): sudo pileguardctl unplace %s",
+				news->group, strerror(-news->error), news->group);
 		else
 			pile_guard_say(g, PILE_EVENT_GROUP, PILE_NO_GROUP,
 				       "%s: its processes are back where they were%s", news->group,
@@ -154,9 +168,8 @@ static void news_say(struct pile_guard *g, const struct pile_place_news *news, u
 	case PILE_PLACE_KEPT:
 		pile_guard_say(
 			g, PILE_EVENT_TROUBLE, PILE_NO_GROUP,
-			"%s: what was placed stays in its scope, which sets no limits; to undo it: "
-			"sudo pileguardctl unplace",
-			news->group);
+			"%s: what was placed stays in its scope; to undo it: sudo pileguardctl unplace %s",
+			news->group, news->group);
 		break;
 	case PILE_PLACE_FULL:
 		pile_guard_say(
@@ -164,10 +177,16 @@ static void news_say(struct pile_guard *g, const struct pile_place_news *news, u
 			"%s: %u processes are placed, and there is no room to write down more",
 			news->group, news->n);
 		break;
+	case PILE_PLACE_ORIGINS:
+		pile_guard_say(
+			g, PILE_EVENT_TROUBLE, PILE_NO_GROUP,
+			"%s: processes of %u cgroups are placed, and there is no room to write down more cgroups",
+			news->group, PILE_PLACED_ORIGINS_MAX);
+		break;
 	case PILE_PLACE_RECORD:
 		pile_guard_say(
 			g, PILE_EVENT_TROUBLE, PILE_NO_GROUP,
-			"where processes come from cannot be written down (%s): nobody is placed",
+			"the record of where processes come from cannot be read or written (%s): nobody is placed",
 			strerror(-news->error));
 		break;
 	case PILE_PLACE_CUT:
@@ -232,18 +251,24 @@ static void question_pass(struct pile_guard *g, uint64_t now_ns)
 
 void pile_placing_result(struct pile_guard *g, const struct pile_manager_result *result)
 {
+	if (result->error < 0) {
+		g->placing.refused = result->error;
+		snprintf(g->placing.refusal, sizeof(g->placing.refusal), "%s", result->text);
+	}
 	if (result->job.id == g->placing.asked)
 		pile_place_answer(&g->place, result->error);
 }
 
 void pile_placing_tick(struct pile_guard *g, uint64_t now_ns)
 {
-	rules_follow(g);
+	rules_follow(g, now_ns);
 	if (g->groups.holders_new && pile_place_holders(&g->place, &g->groups.holders))
 		g->groups.holders_new = false;
 	question_pass(g, now_ns);
-	if (pile_place_take(&g->place, &g->placing.told))
-		told_take(g, now_ns);
+	if (!pile_place_take(&g->place, &g->placing.told))
+		return;
+	g->placing.told_ns = now_ns;
+	told_take(g, now_ns);
 }
 
 void pile_placing_stop(struct pile_guard *g)

@@ -189,19 +189,20 @@ static void held_fill(const struct pile_guard *g, uint32_t slot, uint64_t now_ns
 }
 
 static void placement_fill(const struct pile_guard *g, const struct pile_group *group,
-			   struct pile_snapshot_group *to)
+			   uint64_t now_ns, struct pile_snapshot_group *to)
 {
 	const struct pile_place_status *s;
 
 	to->matched = group->configured && pile_policy_matches(&group->config);
 	to->place = to->matched && group->config.place;
 	s = to->matched ? pile_placing_status(g, group->config.name) : NULL;
+	to->look_late_s = to->matched ? pile_placing_late(g, now_ns) : 0;
 	if (!s)
 		return;
 	to->inside = s->inside;
 	to->outside = s->outside;
 	to->place_error = (uint32_t)-s->error;
-	snprintf(to->outside_why, sizeof(to->outside_why), "%s", pile_match_why(s->stay));
+	pile_place_why(s, to->outside_why, sizeof(to->outside_why));
 }
 
 static void group_fill(const struct pile_guard *g, uint32_t slot, uint64_t now_ns,
@@ -249,7 +250,7 @@ static void group_fill(const struct pile_guard *g, uint32_t slot, uint64_t now_n
 		pile_record_would_have(&g->record, group->config.name, now_ns, &last);
 	if (last && last->kind == PILE_INTENT_BREAKER_OPEN)
 		pile_endpoint_format(&last->endpoint, to->would_have, sizeof(to->would_have));
-	placement_fill(g, group, to);
+	placement_fill(g, group, now_ns, to);
 	to->attached_ns = g->attached_ns[slot];
 	to->reattached = group->restarts;
 	to->sample = g->sample.groups[slot];

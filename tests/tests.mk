@@ -26,6 +26,7 @@ UNIT_memory := daemon/sense/memory.c daemon/policy/policy.c daemon/sense/look.c 
 UNIT_proc := daemon/groups/proc.c
 UNIT_match := daemon/groups/match.c daemon/groups/proc.c daemon/policy/policy.c
 UNIT_placed := daemon/act/placed.c daemon/groups/match.c daemon/groups/proc.c daemon/policy/policy.c
+UNIT_put := daemon/act/put.c daemon/act/place.c daemon/act/placed.c daemon/groups/proc.c daemon/policy/policy.c
 UNIT_doors := daemon/groups/doors.c daemon/util/endpoint.c
 UNIT_growth := daemon/sense/growth.c
 UNIT_shed := $(DECIDE_SRC) tests/unit/breaker_fixture.c

@@ -204,14 +204,34 @@ static int scope_join(struct call *call, const struct pile_manager_job *job)
 	return r < 0 ? r : message_send(call, message);
 }
 
+/* A scope of that name that is somewhere else is somebody else's: joined, its limits would be the group's. */
+static int scope_is_ours(struct call *call, const struct pile_manager_job *job)
+{
+	_cleanup_free_ char *cgroup = NULL;
+	char expected[PILE_CGROUP_MAX];
+	int r = sd_bus_get_property_string(call->bus, DESTINATION, call->path,
+					   "org.freedesktop.systemd1.Scope", "ControlGroup",
+					   &call->error, &cgroup);
+
+	if (r < 0)
+		return r;
+	snprintf(expected, sizeof(expected), "/%s/%s", job->slice, job->unit);
+	if (!cgroup[0] || strcmp(cgroup, expected) == 0)
+		return 0;
+	sd_bus_error_setf(&call->error, "org.freedesktop.systemd1.UnitExists",
+			  "%s is another's, in %s", job->unit, cgroup);
+	return -EEXIST;
+}
+
 static int scope_properties_append(sd_bus_message *message, const struct pile_manager_job *job)
 {
 	int r = sd_bus_message_open_container(message, 'a', "(sv)");
 
 	if (r >= 0)
-		r = sd_bus_message_append(message, "(sv)(sv)(sv)", "Description", "s",
+		r = sd_bus_message_append(message, "(sv)(sv)(sv)(sv)", "Description", "s",
 					  "API workers placed by pileguard", "Slice", "s",
-					  job->slice, "Delegate", "b", 1);
+					  job->slice, "Delegate", "b", 1, "CollectMode", "s",
+					  "inactive-or-failed");
 	if (r >= 0)
 		r = sd_bus_message_open_container(message, 'r', "sv");
 	if (r >= 0)
@@ -236,8 +256,10 @@ static int scope(struct call *call, const struct pile_manager_job *job)
 
 	if (r >= 0)
 		r = unit_is_down(call);
-	if (r == 0)
-		return scope_join(call, job);
+	if (r == 0) {
+		r = scope_is_ours(call, job);
+		return r < 0 ? r : scope_join(call, job);
+	}
 	sd_bus_error_free(&call->error);
 	r = method_new(call, &message, "StartTransientUnit");
 	if (r >= 0)

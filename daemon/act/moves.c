@@ -47,27 +47,25 @@ static bool is_in(const struct pile_tree *tree, uint32_t pid, const char *cgroup
 	return pile_trees_where(tree, pid, where, sizeof(where)) == 0 && strcmp(where, cgroup) == 0;
 }
 
-void pile_moves_mend(const struct pile_trees *t, uint32_t pid, const char *cgroup)
+/* The number was moved into @cgroup by mistake: back to where its parent is. Not where nothing was written: not ours. */
+static void mend(const struct pile_tree *tree, uint32_t pid, const char *cgroup)
 {
 	char home[PILE_CGROUP_MAX];
 	struct pile_match_process p;
 
-	if (pile_match_stat(pid, &p) < 0)
+	if (pile_match_stat(pid, &p) < 0 || !is_in(tree, pid, cgroup))
 		return;
-	for (uint32_t i = 0; i < t->n; i++) {
-		if (!is_in(&t->trees[i], pid, cgroup))
-			continue;
-		if (pile_trees_where(&t->trees[i], p.parent, home, sizeof(home)) < 0)
-			snprintf(home, sizeof(home), "/");
-		/* a child of a placed process is born inside, and belongs there */
-		if (strcmp(home, cgroup) != 0)
-			pile_trees_put(&t->trees[i], home, pid);
-	}
+	if (pile_trees_where(tree, p.parent, home, sizeof(home)) < 0)
+		snprintf(home, sizeof(home), "/");
+	/* a child of a placed process is born inside, and belongs there */
+	if (strcmp(home, cgroup) != 0)
+		pile_trees_put(tree, home, pid);
 }
 
 int pile_moves_put(const struct pile_trees *t, const struct pile_moving *m, const char *from,
 		   const char *cgroup)
 {
+	bool written[PILE_TREES_MAX] = { false };
 	int r = 0;
 
 	if (!is_in(&t->trees[0], m->pid, from))
@@ -76,22 +74,25 @@ int pile_moves_put(const struct pile_trees *t, const struct pile_moving *m, cons
 		if (i && !is_in(&t->trees[i], m->pid, "/"))
 			continue;
 		r = pile_trees_put(&t->trees[i], cgroup, m->pid);
+		written[i] = r == 0;
 		/* the other trees are for rungs that come; the unified one is what acts */
 		r = i ? 0 : r;
 	}
 	if (pile_moves_still(m))
 		return r;
-	pile_moves_mend(t, m->pid, cgroup);
+	for (uint32_t i = 0; i < t->n; i++)
+		if (written[i])
+			mend(&t->trees[i], m->pid, cgroup);
 	return -ESRCH;
 }
 
 /* Where the origin is gone, or may hold no processes (v2): what is above it, at last the root, which always may. */
-static int put_above(const struct pile_tree *tree, uint32_t pid, const char *origin)
+static int put_above(const struct pile_tree *tree, uint32_t pid, const char *origin, char *at)
 {
-	char at[PILE_CGROUP_MAX], *slash;
+	char *slash;
 	int r;
 
-	snprintf(at, sizeof(at), "%s", origin);
+	snprintf(at, PILE_CGROUP_MAX, "%s", origin);
 	for (;;) {
 		r = pile_trees_put(tree, at, pid);
 		slash = strrchr(at, '/');
@@ -104,16 +105,21 @@ static int put_above(const struct pile_tree *tree, uint32_t pid, const char *ori
 int pile_moves_back(const struct pile_trees *t, const struct pile_moving *m, const char *cgroup,
 		    const char *origin)
 {
+	char at[PILE_TREES_MAX][PILE_CGROUP_MAX];
+	bool written[PILE_TREES_MAX] = { false };
 	int r = 0, one;
 
 	for (uint32_t i = 0; i < t->n; i++) {
 		if (!is_in(&t->trees[i], m->pid, cgroup))
 			continue;
-		one = put_above(&t->trees[i], m->pid, i ? "/" : origin);
+		one = put_above(&t->trees[i], m->pid, i ? "/" : origin, at[i]);
+		written[i] = one == 0;
 		r = r ? r : one;
 	}
 	if (pile_moves_still(m))
 		return r;
-	pile_moves_mend(t, m->pid, origin);
+	for (uint32_t i = 0; i < t->n; i++)
+		if (written[i])
+			mend(&t->trees[i], m->pid, at[i]);
 	return -ESRCH;
 }

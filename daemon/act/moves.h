@@ -41,6 +41,3 @@ int pile_moves_put(const struct pile_trees *t, const struct pile_moving *m, cons
  */
 int pile_moves_back(const struct pile_trees *t, const struct pile_moving *m, const char *cgroup,
 		    const char *origin);
-
-/** pile_moves_mend - @pid has a number that was moved into @cgroup by mistake: back to where its parent is. */
-void pile_moves_mend(const struct pile_trees *t, uint32_t pid, const char *cgroup);

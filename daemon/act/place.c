@@ -3,9 +3,9 @@
 
 #include <errno.h>
 #include <pwd.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -15,6 +15,9 @@
 #define LOOK_EVERY_NS NS_PER_SEC /* a process that is new is placed within a second or two */
 #define WHOLE_EVERY 10		 /* looks: what has become another program since its birth */
 #define PASSWD_SIZE 4096
+/* For a look to end that was under way; and for all to go back, which asks nobody but the kernel. */
+#define JOIN_SECONDS 3
+#define BACK_SECONDS 60
 
 /* ---- the thread's side of what is shared ---- */
 
@@ -38,52 +41,72 @@ static void tell(struct pile_place *p)
 	p->next.n_news = 0;
 }
 
-/* A number is one; a name is looked up, which may ask a directory server. */
+/*
+ * A number is one; a name is looked up in /etc/passwd alone. The C library would ask whom nsswitch.conf names: modules of
+ * others' in this process, and servers that may not answer.
+ */
 static bool user_find(const char *user, uint32_t *ret)
 {
 	char buf[PASSWD_SIZE];
 	struct passwd pw, *found = NULL;
+	FILE *file;
 
 	if (user[0] && !user[strspn(user, "0123456789")]) {
 		*ret = (uint32_t)strtoul(user, NULL, 10);
 		return true;
 	}
-	if (getpwnam_r(user, &pw, buf, sizeof(buf), &found) != 0 || !found)
+	file = fopen("/etc/passwd", "re");
+	while (file && fgetpwent_r(file, &pw, buf, sizeof(buf), &found) == 0 &&
+	       strcmp(pw.pw_name, user) != 0)
+		found = NULL;
+	if (file)
+		fclose(file);
+	if (!file || !found)
 		return false;
 	*ret = found->pw_uid;
 	return true;
 }
 
 /* As PID 1 sees it: the guard's own unit has no /home, and a /tmp of its own. */
-static bool exe_find(const char *exe, struct stat *ret)
+static bool exe_find(const char *exe, struct pile_match_rule *ret)
 {
 	char path[PILE_MATCH_EXE_MAX + 16];
 
 	snprintf(path, sizeof(path), "/proc/1/root%s", exe);
-	return stat(path, ret) == 0 || stat(exe, ret) == 0;
+	return pile_match_file(path, &ret->exe_dev, &ret->exe_ino) == 0 ||
+	       pile_match_file(exe, &ret->exe_dev, &ret->exe_ino) == 0;
 }
 
 /* A program that is replaced by an upgrade is another file: processes of the old one match no more, and stay placed. */
 static void names_find(struct pile_place *p, bool users)
 {
-	struct stat st;
-
 	for (uint32_t i = 0; i < p->n_rules; i++) {
 		struct pile_match_rule *rule = &p->rules[i];
 
 		if (users && rule->match.user[0])
 			rule->has_uid = user_find(rule->match.user, &rule->uid);
-		rule->has_exe = rule->match.exe[0] && exe_find(rule->match.exe, &st);
-		if (rule->has_exe) {
-			rule->exe_dev = st.st_dev;
-			rule->exe_ino = st.st_ino;
-		}
+		rule->has_exe = rule->match.exe[0] && exe_find(rule->match.exe, rule);
 		pile_put_status(p, i)->unknown_user = rule->match.user[0] && !rule->has_uid;
 		pile_put_status(p, i)->unknown_exe = rule->match.exe[0] && !rule->has_exe;
 	}
 }
 
 /* ---- the thread ---- */
+
+/* "/pileguard.slice/pileguard-www.scope": "www". */
+static void placed_as(const struct pile_place *p, struct pile_place_status *s)
+{
+	const char *begin = "/" PILE_PLACE_SLICE "/" PILE_PLACE_PREFIX;
+	char where[PILE_CGROUP_MAX];
+
+	const char *name = where + strlen(begin);
+
+	s->stay_group[0] = '\0';
+	if (pile_trees_where(&p->trees.trees[0], s->stay_pid, where, sizeof(where)) == 0 &&
+	    strncmp(where, begin, strlen(begin)) == 0 && strstr(name, ".scope"))
+		snprintf(s->stay_group, sizeof(s->stay_group), "%.*s",
+			 (int)(strstr(name, ".scope") - name), name);
+}
 
 static void statuses_fill(struct pile_place *p)
 {
@@ -110,6 +133,8 @@ static void statuses_fill(struct pile_place *p)
 		if (of->stay != PILE_MATCH_MAY_MOVE && s->stay == PILE_MATCH_MAY_MOVE) {
 			s->stay = of->stay;
 			s->stay_pid = of->pid;
+			if (of->stay == PILE_MATCH_PLACED)
+				placed_as(p, s);
 		}
 		if (p->next.n_matched < PILE_PLACE_MATCHED_MAX) {
 			p->next.matched[p->next.n_matched].tgid = of->pid;
@@ -147,13 +172,18 @@ static void work(struct pile_place *p, bool fresh, bool whole)
 
 	if (fresh)
 		memset(failed_ns, 0, sizeof(failed_ns));
+	p->back_due |= fresh;
 	names_find(p, fresh || whole);
-	if (fresh)
+	if (!p->adopted)
+		p->adopted = pile_put_adopt(p) == 0;
+	if (p->adopted && p->back_due) {
 		pile_put_others_back(p);
+		p->back_due = false;
+	}
 	pile_put_look(p, whole);
 	if (p->processes.cut)
 		pile_put_news(p, PILE_PLACE_CUT, "", p->processes.n, 0);
-	for (uint32_t i = 0; i < p->n_rules && !p->stop; i++)
+	for (uint32_t i = 0; i < p->n_rules && p->adopted && !p->stop; i++)
 		if (p->wants[i] == PILE_PLACE_PUT)
 			pile_put_group(p, i, &failed_ns[i]);
 	pile_put_prune(p);
@@ -169,7 +199,7 @@ static void *place_main(void *arg)
 	struct timespec next;
 	uint64_t looks = 0;
 
-	pile_put_adopt(p);
+	p->adopted = pile_put_adopt(p) == 0;
 	pthread_mutex_lock(&p->lock);
 	while (!p->stop) {
 		bool fresh = handed_take(p);
@@ -190,7 +220,8 @@ static void *place_main(void *arg)
 		}
 	}
 	pthread_mutex_unlock(&p->lock);
-	if (p->direct)
+	p->ending = true;
+	if (p->direct && p->adopted)
 		pile_put_all_back(p);
 	tell(p);
 	return NULL;
@@ -224,6 +255,15 @@ int pile_place_open(struct pile_place *p, const struct pile_hierarchy *hierarchy
 	return -r;
 }
 
+static bool joined_within(struct pile_place *p, int seconds)
+{
+	struct timespec until;
+
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += seconds;
+	return pthread_clockjoin_np(p->thread, NULL, CLOCK_MONOTONIC, &until) == 0;
+}
+
 void pile_place_close(struct pile_place *p)
 {
 	if (!p->running)
@@ -232,7 +272,8 @@ void pile_place_close(struct pile_place *p)
 	p->stop = true;
 	pthread_cond_broadcast(&p->wake);
 	pthread_mutex_unlock(&p->lock);
-	pthread_join(p->thread, NULL);
+	if (!joined_within(p, JOIN_SECONDS) && p->ending)
+		joined_within(p, BACK_SECONDS);
 	p->running = false;
 }
 
@@ -258,6 +299,16 @@ bool pile_place_holders(struct pile_place *p, const struct pile_holders *holders
 	memcpy(p->holders_in.table, holders->table, holders->n * sizeof(holders->table[0]));
 	pthread_mutex_unlock(&p->lock);
 	return true;
+}
+
+const char *pile_place_why(const struct pile_place_status *s, char *buf, size_t size)
+{
+	if (s->stay == PILE_MATCH_PLACED && s->stay_group[0])
+		snprintf(buf, size, "placed as group %s: sudo pileguardctl unplace %s",
+			 s->stay_group, s->stay_group);
+	else
+		snprintf(buf, size, "%s", pile_match_why(s->stay));
+	return buf;
 }
 
 bool pile_place_take(struct pile_place *p, struct pile_place_told *ret)

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -38,16 +39,18 @@ struct pile_place_status {
 	uint64_t moved;		   /* since the start */
 	enum pile_match_stay stay; /* why one that is outside stays there; MAY_MOVE = no reason */
 	uint32_t stay_pid;
-	int error;	   /* of the last move: negative errno; 0 = fine */
-	bool unknown_user; /* nobody here has the rule's user's name */
-	bool unknown_exe;  /* ... or there is no such program */
+	char stay_group[PILE_NAME_MAX]; /* which other one it is placed as */
+	int error;			/* of the last move: negative errno; 0 = fine */
+	bool unknown_user;		/* nobody here has the rule's user's name */
+	bool unknown_exe;		/* ... or there is no such program */
 };
 
 enum pile_place_news_kind {
 	PILE_PLACE_WENT_BACK = 1, /* @n processes stay that were started inside */
 	PILE_PLACE_KEPT,	  /* it cannot be undone from here: in systemd's hands */
 	PILE_PLACE_FULL,	  /* no room in the record: nobody else is placed */
-	PILE_PLACE_RECORD,	  /* the record cannot be written: nobody is placed */
+	PILE_PLACE_ORIGINS,	  /* ... for one more cgroup that processes come from */
+	PILE_PLACE_RECORD,	  /* the record cannot be read or written: nobody is placed */
 	PILE_PLACE_CUT,		  /* too many processes: some are not looked at */
 	PILE_PLACE_NEWS_KINDS,
 };
@@ -80,8 +83,10 @@ struct pile_place_told {
 };
 
 struct pile_place {
-	bool running, stop;
-	bool direct; /* moves by itself: there is no systemd to ask */
+	bool running;
+	atomic_bool stop;
+	atomic_bool ending; /* the thread has seen that, and undoes what it did */
+	bool direct;	    /* moves by itself: there is no systemd to ask */
 	pthread_t thread;
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
@@ -99,6 +104,8 @@ struct pile_place {
 	int ask_error;
 	/* the thread's own */
 	char record_path[256], run_path[256];
+	bool adopted;  /* the record is read: without what it says nobody is moved */
+	bool back_due; /* there are new rules: what they do not want goes back */
 	struct pile_trees trees;
 	uint32_t n_rules;
 	struct pile_match_rule rules[PILE_GROUPS_MAX];
@@ -116,7 +123,11 @@ struct pile_place {
 int pile_place_open(struct pile_place *p, const struct pile_hierarchy *hierarchy,
 		    const char *run_dir);
 
-/** pile_place_close - all that was placed goes back, where there is no systemd; then the thread ends. */
+/**
+ * pile_place_close - all that was placed goes back, where there is no systemd; then the thread ends
+ * A thread that hangs (a program of a rule on a file system that does not answer) is left behind after three seconds: @p
+ * is still its own then, and what was placed stays, with its record.
+ */
 void pile_place_close(struct pile_place *p);
 
 /**
@@ -128,6 +139,9 @@ void pile_place_rules(struct pile_place *p, const struct pile_place_rule *rules,
 
 /** pile_place_holders - who listens on ports that rules name. Returns false when it was not the moment: again later. */
 bool pile_place_holders(struct pile_place *p, const struct pile_holders *holders);
+
+/** pile_place_why - why one stays outside, and what to type, for people. Returns @buf. */
+const char *pile_place_why(const struct pile_place_status *s, char *buf, size_t size);
 
 /** pile_place_take - what is new. Returns false when nothing is. */
 bool pile_place_take(struct pile_place *p, struct pile_place_told *ret);

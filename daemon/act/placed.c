@@ -13,7 +13,7 @@
 #include "groups/match.h"
 #include "groups/proc.h"
 
-#define ROUNDS_MAX 64 /* of looking again: who forks faster than that is moved by the next undo */
+#define ROUNDS_MAX 64	 /* of looking again */
 #define ANCESTORS_MAX 64 /* pools are two or three deep */
 #define RUNS_MAX 1024	 /* started by hand and still there */
 
@@ -50,6 +50,23 @@ struct pile_placed_entry *pile_placed_add(struct pile_placed *u, const char *gro
 	return entry;
 }
 
+bool pile_placed_again(struct pile_placed *u, struct pile_placed_entry *entry, const char *group,
+		       const char *origin)
+{
+	int at = origin_index(u, origin);
+
+	if (at < 0)
+		return false;
+	*entry = (struct pile_placed_entry){
+		.pid = entry->pid,
+		.origin = (uint16_t)at,
+		.start_ticks = entry->start_ticks,
+		.placed_ticks = UINT64_MAX,
+	};
+	snprintf(entry->group, sizeof(entry->group), "%s", group);
+	return true;
+}
+
 struct pile_placed_entry *pile_placed_find(struct pile_placed *u, uint32_t pid,
 					   uint64_t start_ticks)
 {
@@ -57,6 +74,28 @@ struct pile_placed_entry *pile_placed_find(struct pile_placed *u, uint32_t pid,
 		if (u->entries[i].pid == pid && u->entries[i].start_ticks == start_ticks)
 			return &u->entries[i];
 	return NULL;
+}
+
+/* A guard that runs for months sees more origins than fit, one after the other. */
+static void origins_compact(struct pile_placed *u)
+{
+	uint16_t to[PILE_PLACED_ORIGINS_MAX];
+	bool used[PILE_PLACED_ORIGINS_MAX] = { false };
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < u->n; i++)
+		used[u->entries[i].origin] = true;
+	for (uint32_t i = 0; i < u->n_origins; i++) {
+		to[i] = (uint16_t)n;
+		if (!used[i])
+			continue;
+		if (n != i)
+			memcpy(u->origins[n], u->origins[i], PILE_CGROUP_MAX);
+		n++;
+	}
+	u->n_origins = n;
+	for (uint32_t i = 0; i < u->n; i++)
+		u->entries[i].origin = to[u->entries[i].origin];
 }
 
 uint32_t pile_placed_drop(struct pile_placed *u,
@@ -68,8 +107,7 @@ uint32_t pile_placed_drop(struct pile_placed *u,
 		if (!gone(&u->entries[i], arg))
 			u->entries[n++] = u->entries[i];
 	u->n = n;
-	if (!n)
-		u->n_origins = 0;
+	origins_compact(u);
 	return was - n;
 }
 
@@ -166,7 +204,7 @@ static int text_write(const char *path, const char *text, size_t len)
 {
 	_cleanup_close_ int fd = -1;
 
-	/* before this process is another guard's, cut off in the middle: its file is nobody's */
+	/* of a process that had this number, and was cut off in the middle */
 	unlink(path);
 	fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
@@ -185,7 +223,7 @@ static int text_write(const char *path, const char *text, size_t len)
 int pile_placed_save(const char *path, const struct pile_placed *u)
 {
 	_cleanup_free_ char *text = NULL;
-	char aside[300];
+	char aside[320];
 	size_t len;
 	int r;
 
@@ -195,7 +233,8 @@ int pile_placed_save(const char *path, const struct pile_placed *u)
 	if (!text)
 		return -ENOMEM;
 	len = pile_placed_format(u, text, PILE_PLACED_TEXT_MAX);
-	snprintf(aside, sizeof(aside), "%s.new", path);
+	/* unplace beside the guard writes too */
+	snprintf(aside, sizeof(aside), "%s.new.%d", path, (int)getpid());
 	r = text_write(aside, text, len);
 	if (r == 0 && rename(aside, path) < 0)
 		r = -errno;
@@ -240,16 +279,10 @@ static bool was_started(const struct started *s, const struct pile_match_process
 	return false;
 }
 
-/* The group's first: for a process whose parents are gone. */
-static const char *origin_of_group(const struct pile_placed *u, const char *group)
-{
-	for (uint32_t i = 0; i < u->n; i++)
-		if (strcmp(u->entries[i].group, group) == 0)
-			return u->origins[u->entries[i].origin];
-	return NULL;
-}
-
-/* Where it goes; NULL: it stays. */
+/*
+ * Where it goes; NULL: it stays. Whose parents are gone may have been started inside, or put there by somebody: nobody
+ * knows where that one belongs.
+ */
 static const char *origin_of(struct pile_placed *u, const struct started *s, const char *group,
 			     const struct pile_match_process *of)
 {
@@ -265,7 +298,7 @@ static const char *origin_of(struct pile_placed *u, const struct started *s, con
 		if (pile_match_stat(p.parent, &p) < 0)
 			break;
 	}
-	return origin_of_group(u, group);
+	return NULL;
 }
 
 /* Returns 1 where it was moved, 0 where it stays or is gone, or negative errno. */
@@ -315,5 +348,6 @@ int pile_placed_back(const struct pile_trees *t, struct pile_placed *u, const ch
 	}
 	if (!stay)
 		pile_trees_remove(t, cgroup);
-	return error ? error : stay;
+	/* who forks faster than that goes with the next undo */
+	return error ? error : moved ? -EAGAIN : stay;
 }

@@ -27,7 +27,10 @@ struct pile_placed_entry {
 	uint32_t pid;
 	uint16_t origin; /* index */
 	bool hand;	 /* somebody has moved it out since: left alone */
-	uint64_t start_ticks, placed_ticks;
+	bool kept; /* nobody wants it placed, and systemd has it: who takes it out now undoes; not part of the text */
+	uint64_t start_ticks;
+	uint64_t placed_ticks; /* UINT64_MAX = not seen inside yet */
+	uint64_t asked_ns;     /* that it is put there, last; not part of the text */
 	char group[PILE_NAME_MAX];
 };
 
@@ -42,11 +45,15 @@ struct pile_placed_entry *pile_placed_add(struct pile_placed *u, const char *gro
 					  uint64_t start_ticks, uint64_t placed_ticks,
 					  const char *origin);
 
+/** pile_placed_again - an entry of another group, or of a move that did not come, is for a new one. False: no room. */
+bool pile_placed_again(struct pile_placed *u, struct pile_placed_entry *entry, const char *group,
+		       const char *origin);
+
 /** pile_placed_find - by number and start; NULL: it was not moved. */
 struct pile_placed_entry *pile_placed_find(struct pile_placed *u, uint32_t pid,
 					   uint64_t start_ticks);
 
-/** pile_placed_drop - forget entries that @gone says of; the rest moves up. Returns how many went. */
+/** pile_placed_drop - forget entries that @gone says of, and origins that nobody has. Returns how many entries went. */
 uint32_t pile_placed_drop(struct pile_placed *u,
 			  bool (*gone)(const struct pile_placed_entry *entry, void *arg),
 			  void *arg);
@@ -70,8 +77,8 @@ int pile_placed_save(const char *path, const struct pile_placed *u);
 /**
  * pile_placed_back - all processes of a group back to where they came from, and its cgroup removed
  * A child goes where the nearest above it goes that is recorded; what pileguardctl run has started (@run_path lists
- * it), and its children, stay. Processes that somebody moved out are not touched. Returns how many stay, or negative
- * errno. Of @u nothing is taken.
+ * it), and its children, stay; so does who has nobody above it that is recorded. Processes that somebody moved out are
+ * not touched. Returns how many stay, or negative errno. Of @u nothing is taken.
  */
 int pile_placed_back(const struct pile_trees *t, struct pile_placed *u, const char *group,
 		     const char *run_path);

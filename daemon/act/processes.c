@@ -4,12 +4,13 @@
 #include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
+#include <unistd.h>
 
 #include "util/clock.h"
 
 /* A process is another program right after its birth: what it becomes is seen by then (three seconds). */
 #define LOOKS_NEW 3
+#define ANCESTORS_MAX 64 /* pools are two or three deep */
 
 uint64_t pile_processes_ticks(void)
 {
@@ -62,45 +63,78 @@ static struct pile_placed_entry *entry_of(struct pile_placed *undo, const struct
 	return of->known < 0 ? NULL : &undo->entries[of->known];
 }
 
+uint32_t pile_processes_key(const char *group)
+{
+	uint32_t key = 2166136261u;
+
+	for (; *group; group++)
+		key = (key ^ (uint8_t)*group) * 16777619u;
+	return key ? key : 1;
+}
+
+void pile_processes_moved(struct pile_processes *p, const char *group)
+{
+	uint32_t key = pile_processes_key(group);
+
+	for (uint32_t i = 0; i < p->n; i++) {
+		struct pile_process *of = &p->table[i];
+
+		of->was_in = of->was_in == key ? 0 : of->was_in;
+		of->hand = of->hand == key ? 0 : of->hand;
+	}
+}
+
+/* Of this group, the process itself or the nearest above it that was moved; NULL: none. */
+static struct pile_placed_entry *entry_above(struct pile_processes *p, struct pile_placed *undo,
+					     const struct pile_process *of, const char *group)
+{
+	for (int i = 0; i < ANCESTORS_MAX && of; i++) {
+		struct pile_placed_entry *entry = entry_of(undo, of);
+
+		if (entry && strcmp(entry->group, group) == 0)
+			return entry;
+		of = of->parent > 1 ? pile_processes_find(p, of->parent) : NULL;
+	}
+	return NULL;
+}
+
 /*
- * Who was placed and is elsewhere now was moved by somebody; so was who was born inside, after its parent had been
- * placed. The operator's hand wins.
+ * Who was placed and is elsewhere now was moved by somebody; so was who was born inside, after who is above it had been
+ * placed; and who was seen inside. Children of whom somebody took out stay with it. The operator's hand wins.
  */
 static bool moved_by_hand(struct pile_processes *p, struct pile_placed *undo,
-			  const struct pile_process *of)
+			  struct pile_process *of, const char *group)
 {
-	struct pile_placed_entry *entry = entry_of(undo, of);
-	const struct pile_process *parent;
+	struct pile_placed_entry *entry = entry_above(p, undo, of, group);
+	uint32_t key = pile_processes_key(group);
+	bool own = entry && entry == entry_of(undo, of);
 
-	if (entry) {
-		/* not yet moved, or the move was cut off: no hand */
-		if (entry->placed_ticks == UINT64_MAX)
-			return false;
+	if (of->was_in == key)
+		of->hand = key;
+	/* not yet moved, or the move was cut off: no hand */
+	if (entry && entry->placed_ticks == UINT64_MAX)
+		return of->hand == key && !own;
+	if (own)
 		entry->hand = true;
-		return true;
-	}
-	parent = pile_processes_find(p, of->parent);
-	entry = parent ? entry_of(undo, parent) : NULL;
 	/* a tick more: when it began and when its parent was moved are both rounded */
-	return entry && !entry->hand && entry->placed_ticks != UINT64_MAX &&
-	       of->start_ticks > entry->placed_ticks + 1;
+	return of->hand == key ||
+	       (entry && (entry->hand || of->start_ticks > entry->placed_ticks + 1));
 }
 
 /* Most processes are no rule's program, which is told by one look instead of four. */
 static bool program_may(const struct pile_match_rule *rules, uint32_t n, uint32_t pid)
 {
+	uint64_t dev, ino;
 	char path[64];
-	struct stat st;
 
 	for (uint32_t i = 0; i < n; i++)
 		if (!rules[i].match.exe[0])
 			return true;
 	snprintf(path, sizeof(path), "/proc/%u/exe", pid);
-	if (stat(path, &st) < 0)
+	if (pile_match_file(path, &dev, &ino) < 0)
 		return false;
 	for (uint32_t i = 0; i < n; i++)
-		if (rules[i].has_exe && rules[i].exe_dev == st.st_dev &&
-		    rules[i].exe_ino == st.st_ino)
+		if (rules[i].has_exe && rules[i].exe_dev == dev && rules[i].exe_ino == ino)
 			return true;
 	return false;
 }
@@ -125,8 +159,12 @@ static void judge(struct pile_processes *p, struct pile_process *of,
 		of->rule = (int16_t)i;
 		of->inside = strcmp(seen.cgroup, own) == 0;
 		of->stay = (uint8_t)pile_match_stays(&rules[i], &seen, p->guard);
-		if (!of->inside && of->stay == PILE_MATCH_MAY_MOVE && moved_by_hand(p, undo, of))
+		/* also where something else keeps it for now: whose hand it was is seen once */
+		if (!of->inside && moved_by_hand(p, undo, of, rules[i].group) &&
+		    of->stay == PILE_MATCH_MAY_MOVE)
 			of->stay = PILE_MATCH_HAND;
+		of->was_in = of->inside ? pile_processes_key(rules[i].group) : 0;
+		of->hand = of->inside ? 0 : of->hand;
 	}
 }
 
@@ -178,8 +216,11 @@ void pile_processes_look(struct pile_processes *p, const struct pile_match_rule 
 			continue; /* gone: without a start it is nobody */
 		of->parent = seen.parent;
 		of->start_ticks = seen.start_ticks;
-		if (was && was->start_ticks == of->start_ticks)
+		if (was && was->start_ticks == of->start_ticks) {
 			of->looks = was->looks;
+			of->was_in = was->was_in;
+			of->hand = was->hand;
+		}
 		of->candidate = seen.kernel_thread ? -1 : 0; /* to be judged, below */
 	}
 	pile_processes_known(p, undo);

@@ -23,6 +23,8 @@ struct pile_process {
 	int16_t candidate; /* rule whose group it is to be placed in now; -1 = none */
 	uint8_t stay;	   /* enum pile_match_stay, where a rule is matched */
 	bool inside;	   /* it is in its group's cgroup */
+	/* groups (pile_processes_key()), 0 = none: in whose cgroup it was seen last; out of whose somebody took it */
+	uint32_t was_in, hand;
 };
 
 struct pile_processes {
@@ -50,6 +52,12 @@ struct pile_process *pile_processes_find(struct pile_processes *p, uint32_t pid)
 uint32_t pile_processes_candidates(struct pile_processes *p, const struct pile_match_rule *rules,
 				   uint32_t rule, const struct pile_trees *trees,
 				   struct pile_placed *undo);
+
+/** pile_processes_key - a number for a group's name, never 0: a rule's index is another group's after a reload. */
+uint32_t pile_processes_key(const char *group);
+
+/** pile_processes_moved - the guard itself has moved out who was in this group's cgroup: that was nobody's hand. */
+void pile_processes_moved(struct pile_processes *p, const char *group);
 
 /** pile_processes_known - mark who has an entry in the record; each look does. */
 void pile_processes_known(struct pile_processes *p, const struct pile_placed *undo);

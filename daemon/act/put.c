@@ -15,6 +15,8 @@
 /* Three seconds, for PID 1 under load: who is not moved by then is tried again. */
 #define SCOPE_PAUSE_NS (50 * 1000000L)
 #define SCOPE_PAUSES 60
+/* Whom PID 1 was asked to move, and did not refuse, does not come any more: a few times its own limits. */
+#define PENDING_NS (60 * NS_PER_SEC)
 
 void pile_put_news(struct pile_place *p, enum pile_place_news_kind kind, const char *group,
 		   uint32_t n, int error)
@@ -68,16 +70,53 @@ void pile_put_prune(struct pile_place *p)
 		record_save(p);
 }
 
-static bool entry_failed(const struct pile_placed_entry *entry, void *arg)
+static bool entry_inside(const struct pile_place *p, const struct pile_placed_entry *entry)
 {
-	(void)arg;
-	return entry->placed_ticks == UINT64_MAX;
+	char cgroup[PILE_CGROUP_MAX], where[PILE_CGROUP_MAX];
+	struct pile_match_process now;
+
+	pile_policy_placed(entry->group, cgroup, sizeof(cgroup));
+	return pile_trees_where(&p->trees.trees[0], entry->pid, where, sizeof(where)) == 0 &&
+	       strcmp(where, cgroup) == 0 && pile_match_stat(entry->pid, &now) == 0 &&
+	       now.start_ticks == entry->start_ticks;
+}
+
+/* Nobody will move it any more: it is gone, or it was asked for long ago. Without systemd each move is done at once. */
+static bool entry_void(const struct pile_placed_entry *entry, void *arg)
+{
+	const struct pile_place *p = arg;
+	struct pile_match_process now;
+
+	if (entry->placed_ticks != UINT64_MAX)
+		return false;
+	return p->direct || !entry->asked_ns || pile_match_stat(entry->pid, &now) < 0 ||
+	       now.start_ticks != entry->start_ticks ||
+	       pile_clock_ns(CLOCK_MONOTONIC) - entry->asked_ns > PENDING_NS;
+}
+
+/* PID 1 under load moves them when nobody waits any more: who is inside then was placed, and is in the record. */
+static void pending_settle(struct pile_place *p)
+{
+	uint32_t settled = 0;
+
+	for (uint32_t i = 0; i < p->undo.n; i++) {
+		struct pile_placed_entry *entry = &p->undo.entries[i];
+
+		if (entry->placed_ticks != UINT64_MAX || !entry_inside(p, entry))
+			continue;
+		entry->placed_ticks = pile_processes_ticks();
+		settled++;
+	}
+	settled += pile_placed_drop(&p->undo, entry_void, p);
+	if (settled)
+		record_save(p);
 }
 
 /* ---- moving ---- */
 
 struct batch {
 	uint32_t n;
+	bool refused; /* by the manager: nothing is under way */
 	struct pile_moving held[PILE_PLACE_ASK_MAX];
 	char from[PILE_PLACE_ASK_MAX][PILE_CGROUP_MAX];
 };
@@ -87,6 +126,7 @@ static void batch_drop(struct batch *b)
 	for (uint32_t i = 0; i < b->n; i++)
 		pile_moves_drop(&b->held[i]);
 	b->n = 0;
+	b->refused = false;
 }
 
 /* Held from here on: what is looked at below is what was found. */
@@ -97,10 +137,17 @@ static void batch_add(struct pile_place *p, struct batch *b, uint32_t rule,
 	struct pile_moving *m = &b->held[b->n];
 	enum pile_match_stay stay;
 	struct pile_match_process seen;
+	char where[PILE_CGROUP_MAX];
 
 	if (pile_moves_hold(m, of->pid, of->start_ticks) < 0)
 		return;
 	if (pile_match_read(of->pid, &seen) < 0 || seen.start_ticks != of->start_ticks) {
+		pile_moves_drop(m);
+		return;
+	}
+	/* two readers of one line, which must say the same: where it is from goes into the record */
+	if (pile_trees_where(&p->trees.trees[0], of->pid, where, sizeof(where)) < 0 ||
+	    strcmp(where, seen.cgroup) != 0) {
 		pile_moves_drop(m);
 		return;
 	}
@@ -117,18 +164,38 @@ static void batch_add(struct pile_place *p, struct batch *b, uint32_t rule,
 /* Written down before anything is moved. Returns 0 or negative errno: then nobody is moved. */
 static int batch_record(struct pile_place *p, struct batch *b, uint32_t rule)
 {
-	for (uint32_t i = 0; i < b->n; i++)
-		if (!pile_placed_find(&p->undo, b->held[i].pid, b->held[i].start_ticks) &&
-		    !pile_placed_add(&p->undo, p->rules[rule].group, b->held[i].pid,
-				     b->held[i].start_ticks, UINT64_MAX, b->from[i])) {
-			pile_put_news(p, PILE_PLACE_FULL, p->rules[rule].group, PILE_PLACED_MAX, 0);
+	const char *group = p->rules[rule].group;
+
+	for (uint32_t i = 0; i < b->n; i++) {
+		struct pile_placed_entry *entry =
+			pile_placed_find(&p->undo, b->held[i].pid, b->held[i].start_ticks);
+
+		/* of a group that had another name: it is where it is now, and was put there by nobody of ours */
+		if (entry &&
+		    (strcmp(entry->group, group) != 0 || entry->placed_ticks == UINT64_MAX)) {
+			if (!pile_placed_again(&p->undo, entry, group, b->from[i]))
+				entry = NULL;
+		} else if (!entry) {
+			entry = pile_placed_add(&p->undo, group, b->held[i].pid,
+						b->held[i].start_ticks, UINT64_MAX, b->from[i]);
+		}
+		if (!entry) {
+			pile_put_news(p,
+				      p->undo.n < PILE_PLACED_MAX ? PILE_PLACE_ORIGINS
+								  : PILE_PLACE_FULL,
+				      group, p->undo.n, 0);
 			return -ENOSPC;
 		}
+		entry->asked_ns = pile_clock_ns(CLOCK_MONOTONIC);
+	}
 	return record_save(p);
 }
 
-/* Under systemd: by the control loop, and its thread for that. Returns 0 or negative errno. */
-static int manager_ask(struct pile_place *p, const struct batch *b, const char *group)
+/*
+ * Under systemd: by the control loop, and its thread for that. Returns 0 or negative errno; where nobody has said no, it
+ * may be done yet.
+ */
+static int manager_ask(struct pile_place *p, struct batch *b, const char *group)
 {
 	struct timespec until;
 	int r = -ETIMEDOUT;
@@ -147,6 +214,7 @@ static int manager_ask(struct pile_place *p, const struct batch *b, const char *
 		;
 	if (p->ask_answered)
 		r = p->ask_error;
+	b->refused = p->ask_answered && r < 0 && r != -ETIMEDOUT;
 	p->ask_ready = p->ask_answered = false;
 	pthread_mutex_unlock(&p->lock);
 	return r;
@@ -169,14 +237,14 @@ static int scope_await(struct pile_place *p, const struct batch *b, const char *
 			return 0;
 		nanosleep(&pause, NULL);
 	}
-	return 0; /* who is not there is not placed: batch_verify() */
+	return 0; /* who is not there yet stays in the record for a while: pending_settle() */
 }
 
 static int batch_move(struct pile_place *p, struct batch *b, uint32_t rule)
 {
 	const char *group = p->rules[rule].group;
 	char cgroup[PILE_CGROUP_MAX];
-	int r, one;
+	int r, one, error = 0;
 
 	pile_policy_placed(group, cgroup, sizeof(cgroup));
 	if (!p->direct) {
@@ -186,10 +254,11 @@ static int batch_move(struct pile_place *p, struct batch *b, uint32_t rule)
 	r = pile_trees_make(&p->trees, cgroup);
 	for (uint32_t i = 0; i < b->n && r == 0; i++) {
 		one = pile_moves_put(&p->trees, &b->held[i], b->from[i], cgroup);
+		/* one that cannot be moved holds up nobody */
 		if (one < 0 && one != -ESRCH && one != -ESTALE)
-			r = one;
+			error = error ? error : one;
 	}
-	return r;
+	return r ? r : error;
 }
 
 /* Who is in it now, and was all the time the one that was meant. Returns how many. */
@@ -204,6 +273,9 @@ static uint32_t batch_verify(struct pile_place *p, struct batch *b, uint32_t rul
 		struct pile_placed_entry *entry =
 			pile_placed_find(&p->undo, b->held[i].pid, b->held[i].start_ticks);
 
+		/* its answer was no: who is not there now does not come */
+		if (entry && b->refused)
+			entry->asked_ns = 0;
 		if (!entry || !pile_moves_still(&b->held[i]) ||
 		    pile_trees_where(&p->trees.trees[0], entry->pid, where, sizeof(where)) < 0 ||
 		    strcmp(where, cgroup) != 0)
@@ -211,70 +283,109 @@ static uint32_t batch_verify(struct pile_place *p, struct batch *b, uint32_t rul
 		entry->placed_ticks = now;
 		moved++;
 	}
-	/* the others are where they were, or gone */
-	pile_placed_drop(&p->undo, entry_failed, NULL);
+	/* the others are where they were, or gone, or on their way */
+	pile_placed_drop(&p->undo, entry_void, p);
 	return moved;
 }
 
-/* Returns how many were placed, or negative errno. */
-static int batch_place(struct pile_place *p, struct batch *b, uint32_t rule)
+/* Those from @at on are another batch's: who holds them, drops them. */
+static void batch_cut(const struct batch *b, uint32_t at, uint32_t n, struct batch *ret)
 {
-	struct pile_place_status *status = pile_put_status(p, rule);
-	uint32_t moved;
-	int r = batch_record(p, b, rule);
+	*ret = (struct batch){ .n = n };
+	memcpy(ret->held, b->held + at, n * sizeof(b->held[0]));
+	memcpy(ret->from, b->from + at, n * sizeof(b->from[0]));
+}
 
-	if (r == 0)
+/* One call to the manager is one answer for all: after a no once more in halves, so that it is about fewer each time. */
+static int halves_move(struct pile_place *p, struct batch *b, uint32_t rule)
+{
+	static struct batch part;
+	uint32_t size = (b->n + 1) / 2;
+	int error = 0, r;
+
+	for (uint32_t at = 0; at < b->n && !p->stop; at += size) {
+		batch_cut(b, at, MIN(size, b->n - at), &part);
+		r = batch_move(p, &part, rule);
+		b->refused &= part.refused;
+		error = error ? error : r;
+	}
+	return error;
+}
+
+/* Returns 0 or negative errno; adds up how many were placed. */
+static int batch_place(struct pile_place *p, struct batch *b, uint32_t rule, uint32_t *moved)
+{
+	int r = batch_record(p, b, rule);
+	bool recorded = r == 0;
+	uint32_t n;
+
+	if (recorded)
 		r = batch_move(p, b, rule);
-	moved = batch_verify(p, b, rule);
-	if (moved)
+	if (b->refused && b->n > 1)
+		r = halves_move(p, b, rule);
+	b->refused |= !recorded;
+	n = batch_verify(p, b, rule);
+	/* also that somebody is not: what is dropped is nobody's any more */
+	if (n || (r < 0 && recorded))
 		record_save(p);
-	status->error = r;
-	status->moved += moved;
-	return r < 0 ? r : (int)moved;
+	*moved += n;
+	return r;
 }
 
 void pile_put_look(struct pile_place *p, bool whole)
 {
+	pending_settle(p);
 	pile_processes_look(&p->processes, p->rules, p->n_rules, &p->holders, &p->undo, whole);
+	/* who leaves a group that is not to be placed goes back: no hand, should it be wanted again */
+	for (uint32_t i = 0; i < p->n_rules; i++)
+		if (p->wants[i] == PILE_PLACE_BACK)
+			pile_processes_moved(&p->processes, p->rules[i].group);
 }
 
-/* One round: all that are candidates now. Returns how many were placed, or negative errno. */
-static int round_place(struct pile_place *p, uint32_t rule)
+/* One round: all that are candidates now, also behind some that cannot be moved. Returns 0 or the first error. */
+static int round_place(struct pile_place *p, uint32_t rule, uint32_t *moved)
 {
 	static struct batch batch; /* 32 KiB, the thread's alone */
-	int moved = 0, r = 0;
+	int error = 0, r;
 
 	pile_processes_candidates(&p->processes, p->rules, rule, &p->trees, &p->undo);
-	for (uint32_t i = 0; i < p->processes.n && r >= 0 && !p->stop; i++) {
+	for (uint32_t i = 0; i < p->processes.n && error != -ENOSPC && !p->stop; i++) {
 		const struct pile_process *of = &p->processes.table[i];
 
 		if (of->candidate == (int16_t)rule)
 			batch_add(p, &batch, rule, of);
 		if (batch.n == PILE_PLACE_ASK_MAX || (batch.n && i == p->processes.n - 1)) {
-			r = batch_place(p, &batch, rule);
-			moved += MAX(r, 0);
+			r = batch_place(p, &batch, rule, moved);
+			error = error ? error : r;
 			batch_drop(&batch);
 		}
 	}
 	batch_drop(&batch);
-	return r < 0 ? r : moved;
+	return error;
 }
 
 /* Children that were born before their parent was moved are outside: looked for again until there are none. */
 void pile_put_group(struct pile_place *p, uint32_t rule, uint64_t *failed_ns)
 {
+	struct pile_place_status *status = pile_put_status(p, rule);
 	uint64_t now_ns = pile_clock_ns(CLOCK_MONOTONIC);
-	int r = 1;
+	uint32_t moved = 1;
+	int error = 0, r;
 
 	if (*failed_ns && now_ns - *failed_ns < FAILED_NS)
 		return;
 	*failed_ns = 0;
-	for (int round = 0; round < ROUNDS_MAX && r > 0 && !p->stop; round++) {
-		r = round_place(p, rule);
-		if (r > 0)
+	for (int round = 0; round < ROUNDS_MAX && moved && !p->stop; round++) {
+		moved = 0;
+		r = round_place(p, rule, &moved);
+		error = error ? error : r;
+		status->moved += moved;
+		if (moved)
 			pile_put_look(p, true);
 	}
-	if (r < 0)
+	/* also that there is nobody to be moved: then nothing is wrong any more */
+	status->error = error;
+	if (error)
 		*failed_ns = now_ns;
 }
 
@@ -292,10 +403,13 @@ static void group_back(struct pile_place *p, const char *name)
 
 	snprintf(group, sizeof(group), "%s", name); /* the entry that it stands in goes */
 	if (!p->direct) {
+		for (uint32_t i = 0; i < p->undo.n; i++)
+			p->undo.entries[i].kept |= strcmp(p->undo.entries[i].group, group) == 0;
 		pile_put_news(p, PILE_PLACE_KEPT, group, 0, 0);
 		return;
 	}
 	r = pile_placed_back(&p->trees, &p->undo, group, p->run_path);
+	pile_processes_moved(&p->processes, group);
 	pile_put_news(p, PILE_PLACE_WENT_BACK, group, (uint32_t)MAX(r, 0), MIN(r, 0));
 	if (r < 0)
 		return;
@@ -311,11 +425,23 @@ static bool is_wanted(const struct pile_place *p, const char *group)
 	return false;
 }
 
+/* A group that was not wanted is again. Whom the operator has taken out meanwhile went back, as without systemd. */
+static bool entry_undone(const struct pile_placed_entry *entry, void *arg)
+{
+	const struct pile_place *p = arg;
+
+	return entry->kept && is_wanted(p, entry->group) && !entry_inside(p, entry);
+}
+
 /* Groups that the policy does not want placed, or does not have, any more. */
 void pile_put_others_back(struct pile_place *p)
 {
 	char last[PILE_NAME_MAX] = "";
 
+	if (pile_placed_drop(&p->undo, entry_undone, p))
+		record_save(p);
+	for (uint32_t i = 0; i < p->undo.n; i++)
+		p->undo.entries[i].kept &= !is_wanted(p, p->undo.entries[i].group);
 	for (uint32_t i = 0; i < p->undo.n; i++) {
 		const char *group = p->undo.entries[i].group;
 
@@ -341,20 +467,17 @@ void pile_put_all_back(struct pile_place *p)
 	}
 }
 
-/* Of a guard that was killed: who is where it put them was placed, who is not was not, or was moved since. */
-void pile_put_adopt(struct pile_place *p)
+/* Of a guard that was killed: who is where it put them was placed; who is not may be moved yet, by PID 1. */
+int pile_put_adopt(struct pile_place *p)
 {
-	char cgroup[PILE_CGROUP_MAX], where[PILE_CGROUP_MAX];
+	int r = pile_placed_load(p->record_path, &p->undo);
 
-	pile_placed_load(p->record_path, &p->undo);
-	for (uint32_t i = 0; i < p->undo.n; i++) {
-		struct pile_placed_entry *entry = &p->undo.entries[i];
-
-		pile_policy_placed(entry->group, cgroup, sizeof(cgroup));
-		if (entry->placed_ticks == UINT64_MAX &&
-		    pile_trees_where(&p->trees.trees[0], entry->pid, where, sizeof(where)) == 0 &&
-		    strcmp(where, cgroup) == 0)
-			entry->placed_ticks = pile_processes_ticks();
+	if (r < 0) {
+		pile_put_news(p, PILE_PLACE_RECORD, "", 0, r);
+		return r;
 	}
-	pile_placed_drop(&p->undo, entry_failed, NULL);
+	for (uint32_t i = 0; i < p->undo.n; i++)
+		p->undo.entries[i].asked_ns = pile_clock_ns(CLOCK_MONOTONIC);
+	pending_settle(p);
+	return 0;
 }

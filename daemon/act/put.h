@@ -15,7 +15,7 @@ void pile_put_news(struct pile_place *p, enum pile_place_news_kind kind, const c
 /** pile_put_status - how the group of a rule stands. */
 struct pile_place_status *pile_put_status(struct pile_place *p, uint32_t rule);
 
-/** pile_put_look - at the processes; @whole: as pile_processes_look(). */
+/** pile_put_look - at the processes, and what was asked for and has come; @whole: as pile_processes_look(). */
 void pile_put_look(struct pile_place *p, bool whole);
 
 /**
@@ -33,5 +33,8 @@ void pile_put_others_back(struct pile_place *p);
 /** pile_put_all_back - every group, at the end. */
 void pile_put_all_back(struct pile_place *p);
 
-/** pile_put_adopt - the record of a guard that was killed: who is where it put them was placed. */
-void pile_put_adopt(struct pile_place *p);
+/**
+ * pile_put_adopt - the record of a guard that was killed: who is where it put them was placed
+ * Returns 0 or negative errno: it cannot be read, and would be written over.
+ */
+int pile_put_adopt(struct pile_place *p);

@@ -224,6 +224,9 @@ int pile_trees_where(const struct pile_tree *tree, uint32_t pid, char *ret, size
 	n = pile_proc_read(path, text, sizeof(text));
 	if (n < 0)
 		return (int)n;
+	/* cut off it would read as another cgroup, above its own */
+	if (!n || text[n - 1] != '\n')
+		return n ? -ENAMETOOLONG : -ENOENT;
 	found = line_find(tree, text);
 	/* a cgroup that is gone reads "/path (deleted)" */
 	if (!found || found[0] != '/' || strstr(found, " (deleted)"))

@@ -187,10 +187,11 @@ static json_t *placement_value(const struct pile_snapshot_group *g)
 	if (!g->matched)
 		return json_null();
 	return json_pack(
-		"{s:b,s:I,s:I,s:o,s:o}", "place", g->place, "inside", BIG(g->inside), "outside",
+		"{s:b,s:I,s:I,s:o,s:o,s:I}", "place", g->place, "inside", BIG(g->inside), "outside",
 		BIG(g->outside), "outside_why", pile_json_value_text_or_null(g->outside_why),
 		"error",
-		pile_json_value_text_or_null(g->place_error ? strerror((int)g->place_error) : ""));
+		pile_json_value_text_or_null(g->place_error ? strerror((int)g->place_error) : ""),
+		"look_late_seconds", BIG(g->look_late_s));
 }
 
 static json_t *group_value(const struct pile_snapshot_half *half, uint32_t slot)

@@ -34,7 +34,8 @@ struct pile_snapshot_group {
 	uint32_t inside;       /* processes in it */
 	uint32_t outside;      /* that match and are not */
 	uint32_t place_error;  /* errno of the last try to place; 0 = fine */
-	char outside_why[96];  /* why one of them stays there, or "" */
+	char outside_why[184]; /* why one of them stays there, or "" */
+	uint32_t look_late_s;  /* nobody has looked for so long; 0 = it is as it should be */
 	uint32_t workers_kind; /* enum pile_workers */
 	/* bits of enum pile_rung that are really in force (mode and gates considered) */
 	uint32_t enforce;

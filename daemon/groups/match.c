@@ -2,10 +2,12 @@
 #include "groups/match.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <fnmatch.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 
 #include "groups/proc.h"
 
@@ -42,6 +44,7 @@ int pile_match_stat_parse(const char *text, struct pile_match_process *ret)
 int pile_match_status_parse(const char *text, struct pile_match_process *ret)
 {
 	const char *uid = strstr(text, "\nUid:\t"), *space = strstr(text, "\nNSpid:\t");
+	size_t len = strlen(text);
 	const char *end;
 
 	if (!uid)
@@ -49,8 +52,20 @@ int pile_match_status_parse(const char *text, struct pile_match_process *ret)
 	ret->uid = (uint32_t)strtoul(uid + 6, NULL, 10);
 	/* one number for each pid namespace that it lives in, ours first */
 	end = space ? strchr(space + 8, '\n') : NULL;
-	ret->namespaced = space && memchr(space + 8, '\t',
-					  end ? (size_t)(end - space - 8) : strlen(space + 8));
+	/* many supplementary groups (64 Ki are allowed) push it out of what was read: not told is not ours */
+	ret->namespaced = end ? memchr(space + 8, '\t', (size_t)(end - space - 8)) != NULL
+			      : space || !len || text[len - 1] != '\n';
+	return 0;
+}
+
+int pile_match_file(const char *path, uint64_t *ret_dev, uint64_t *ret_ino)
+{
+	struct statx stx;
+
+	if (statx(AT_FDCWD, path, AT_STATX_DONT_SYNC, STATX_INO, &stx) < 0)
+		return -errno;
+	*ret_dev = makedev(stx.stx_dev_major, stx.stx_dev_minor);
+	*ret_ino = stx.stx_ino;
 	return 0;
 }
 
@@ -68,7 +83,6 @@ int pile_match_stat(uint32_t pid, struct pile_match_process *ret)
 int pile_match_read(uint32_t pid, struct pile_match_process *ret)
 {
 	char path[64], text[4096];
-	struct stat st;
 	ssize_t n;
 	int r = pile_match_stat(pid, ret);
 
@@ -81,10 +95,7 @@ int pile_match_read(uint32_t pid, struct pile_match_process *ret)
 		return r;
 	/* the file itself: a path is what its own mount namespace makes of it */
 	snprintf(path, sizeof(path), "/proc/%u/exe", pid);
-	if (stat(path, &st) == 0) {
-		ret->exe_dev = st.st_dev;
-		ret->exe_ino = st.st_ino;
-	}
+	(void)pile_match_file(path, &ret->exe_dev, &ret->exe_ino);
 	return pile_proc_cgroup(pid, ret->cgroup, sizeof(ret->cgroup));
 }
 
@@ -133,6 +144,10 @@ enum pile_match_stay pile_match_stays(const struct pile_match_rule *rule,
 	if (p->terminal || is_login(p->comm))
 		return PILE_MATCH_SESSION;
 	/* what a container of systemd is entered with lands beside PID 1, in init.scope */
+	if (pile_proc_unit(p->cgroup, unit, sizeof(unit)) &&
+	    strncmp(unit, PILE_PLACE_PREFIX, strlen(PILE_PLACE_PREFIX)) == 0 &&
+	    strncmp(p->cgroup, "/" PILE_PLACE_SLICE "/", strlen(PILE_PLACE_SLICE) + 2) == 0)
+		return PILE_MATCH_PLACED;
 	if (pile_proc_unit(p->cgroup, unit, sizeof(unit)))
 		return strcmp(unit, "init.scope") ? PILE_MATCH_UNIT : PILE_MATCH_MAY_MOVE;
 	if (strcmp(p->cgroup, "/") != 0 &&
@@ -152,6 +167,7 @@ const char *pile_match_why(enum pile_match_stay stay)
 		[PILE_MATCH_FOREIGN] = "another manager's: observed only",
 		[PILE_MATCH_ELSEWHERE] = "it is in a cgroup that match does not name",
 		[PILE_MATCH_HAND] = "somebody has moved it out of the group",
+		[PILE_MATCH_PLACED] = "it is placed as another group",
 	};
 
 	return stay < PILE_MATCH_STAYS ? texts[stay] : "";

@@ -58,6 +58,7 @@ enum pile_match_stay {
 	PILE_MATCH_FOREIGN,   /* another manager's */
 	PILE_MATCH_ELSEWHERE, /* in a cgroup that the rule does not name */
 	PILE_MATCH_HAND,      /* somebody has moved it out of the group's cgroup */
+	PILE_MATCH_PLACED,    /* as another group, which may have been this one's name before */
 	PILE_MATCH_STAYS,
 };
 
@@ -67,13 +68,22 @@ enum pile_match_stay {
  */
 int pile_match_read(uint32_t pid, struct pile_match_process *ret);
 
+/**
+ * pile_match_file - which file a path leads to, without asking a server for it (what is known here is enough)
+ * Returns 0 or negative errno.
+ */
+int pile_match_file(const char *path, uint64_t *ret_dev, uint64_t *ret_ino);
+
 /** pile_match_stat - of it only pid, parent, start, terminal, kernel_thread and name: one short read. */
 int pile_match_stat(uint32_t pid, struct pile_match_process *ret);
 
 /** pile_match_stat_parse - @text: /proc/PID/stat. Returns 0 or -EBADMSG. */
 int pile_match_stat_parse(const char *text, struct pile_match_process *ret);
 
-/** pile_match_status_parse - @text: /proc/PID/status: real user, namespace. Returns 0 or -EBADMSG. */
+/**
+ * pile_match_status_parse - @text: /proc/PID/status: real user, namespace; cut off before that is told it is taken to
+ * have one of its own. Returns 0 or -EBADMSG.
+ */
 int pile_match_status_parse(const char *text, struct pile_match_process *ret);
 
 /**

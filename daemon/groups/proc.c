@@ -33,13 +33,18 @@ ssize_t pile_proc_read(const char *path, char *buf, size_t size)
 
 int pile_proc_cgroup(uint32_t tgid, char *ret, size_t size)
 {
-	char path[64], text[4096], *line, *end;
+	char path[64], text[4096];
 	ssize_t n;
 
 	snprintf(path, sizeof(path), "/proc/%u/cgroup", tgid);
 	n = pile_proc_read(path, text, sizeof(text));
-	if (n < 0)
-		return (int)n;
+	return n < 0 ? (int)n : pile_proc_cgroup_parse(text, ret, size);
+}
+
+int pile_proc_cgroup_parse(char *text, char *ret, size_t size)
+{
+	char *line, *end;
+
 	line = strncmp(text, "0::", 3) == 0 ? text : strstr(text, "\n0::");
 	if (!line)
 		return -ENOENT;
@@ -47,8 +52,9 @@ int pile_proc_cgroup(uint32_t tgid, char *ret, size_t size)
 	if (!line)
 		return -ENOENT;
 	end = strchr(line, '\n');
-	if (end)
-		*end = '\0';
+	if (!end)
+		return -ENAMETOOLONG;
+	*end = '\0';
 	if (strlen(line) >= size)
 		return -ENAMETOOLONG;
 	/* a cgroup that is gone reads "/path (deleted)" */

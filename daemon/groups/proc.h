@@ -28,6 +28,12 @@ ssize_t pile_proc_pread(int fd, char *buf, size_t size);
  */
 int pile_proc_cgroup(uint32_t tgid, char *ret, size_t size);
 
+/**
+ * pile_proc_cgroup_parse - the same of a text like /proc/PID/cgroup; it is cut at the line's end
+ * -ENAMETOOLONG: it was cut off before, and would read as another cgroup, above it.
+ */
+int pile_proc_cgroup_parse(char *text, char *ret, size_t size);
+
 /** pile_proc_number - a decimal number, or "max" as UINT64_MAX. Returns 0 or -EINVAL. */
 int pile_proc_number(const char *text, uint64_t *ret);
 

@@ -79,7 +79,8 @@ static int check_match(const struct pile_policy_group *g, struct fault *f)
 				      g->name, g->unit[0] ? "unit" : "cgroup");
 	}
 	if (!g->place &&
-	    (g->connect_deadline_ns || (g->enforce & (PILE_RUNG_FAIL_FAST | PILE_RUNG_EVICT)))) {
+	    (g->connect_deadline_ns ||
+	     (g->enforce & (PILE_RUNG_FAIL_FAST | PILE_RUNG_THROTTLE | PILE_RUNG_EVICT)))) {
 		f->key = g->connect_deadline_ns ? "connect_deadline" : "enforce";
 		return pile_error_set(
 			f->err, EINVAL,

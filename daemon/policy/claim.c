@@ -2,6 +2,7 @@
 #include "policy/claim.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define MOUNT "/sys/fs/cgroup"
@@ -184,9 +185,24 @@ int pile_claim_check_cgroup(const char *cgroup, struct pile_error *err)
 	return 0;
 }
 
+/* "00" is root too. Returns false where it is a name. */
+static bool is_number(const char *user, uint64_t *ret)
+{
+	if (!user[0] || user[strspn(user, "0123456789")])
+		return false;
+	errno = 0;
+	*ret = strtoull(user, NULL, 10);
+	if (errno)
+		*ret = UINT64_MAX;
+	return true;
+}
+
 int pile_claim_check_match(const struct pile_policy_match *match, const char **ret_key,
 			   struct pile_error *err)
 {
+	uint64_t uid = UINT64_MAX;
+	bool number = is_number(match->user, &uid);
+
 	*ret_key = "match.exe";
 	if (match->exe[0] && (!is_plain_path(match->exe) || !strcmp(match->exe, "/")))
 		return pile_error_set(
@@ -207,8 +223,13 @@ int pile_claim_check_match(const struct pile_policy_match *match, const char **r
 			"or cgroup: %.200s instead of match",
 			match->cgroup);
 	*ret_key = "match.user";
+	/* the last number means nobody, in each call of the kernel */
+	if (number && uid >= UINT32_MAX)
+		return pile_error_set(err, EINVAL,
+				      "user: '%s' is no user's number: write one below %u",
+				      match->user, UINT32_MAX);
 	if (!match->exe[0] && !match->port &&
-	    (!strcmp(match->user, "root") || !strcmp(match->user, "0")))
+	    (!strcmp(match->user, "root") || (number && uid == 0)))
 		return pile_error_set(
 			err, EINVAL,
 			"user: '%s' alone is most of the host: write exe or port as well",

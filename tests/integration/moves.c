@@ -27,6 +27,8 @@ static struct pile_trees trees;
 static char home[64], target[64], from[64];
 static pid_t victim, stranger;
 static bool
+	refused_at_write; /* ... and the write is refused; somebody has put the stranger there */
+static bool
 	swap_at_write; /* the victim's number becomes the stranger's right before the next write */
 static bool blind;     /* nobody asks whether the number is still its own */
 static int tests, failures;
@@ -80,6 +82,12 @@ ssize_t __wrap_write(int fd, const void *buf, size_t n)
 	if (swap_at_write) {
 		swap_at_write = false;
 		swap();
+	}
+	if (refused_at_write) {
+		refused_at_write = false;
+		__real_write(fd, buf, n);
+		errno = EPERM;
+		return -1;
 	}
 	return __real_write(fd, buf, n);
 }
@@ -166,6 +174,18 @@ static void test_reused(void)
 	all_end(&m);
 }
 
+/* Where nothing was written nothing is to be mended. */
+static void test_reused_and_refused(void)
+{
+	struct pile_moving m;
+
+	victim_begin(&m);
+	swap_at_write = refused_at_write = true;
+	check(pile_moves_put(&trees, &m, from, target) == -ESRCH && is_in(stranger, target),
+	      "refused: the other with its number is where somebody else has put it");
+	all_end(&m);
+}
+
 static void test_held(void)
 {
 	struct pile_match_process p;
@@ -217,6 +237,7 @@ int main(void)
 	test_plain();
 	test_origin_gone();
 	test_reused();
+	test_reused_and_refused();
 	test_held();
 	pile_trees_put(&trees.trees[0], "/", (uint32_t)getpid());
 	check(pile_trees_remove(&trees, target) == 0 && pile_trees_remove(&trees, from) == 0 &&

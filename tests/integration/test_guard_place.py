@@ -24,6 +24,23 @@ from guardlib import (BUILD, FIGURES, GATE_PROGRAMS, HERE, Guard, Service, World
 SLICE = "/pileguard.slice"
 HOME = f"{sys.base_prefix}:{sys.base_exec_prefix}"     # a copied interpreter would look beside itself
 
+# forks a child for each line, and says its number; of an orphan the parent is gone
+POOL = """
+import os, signal, sys
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+for line in sys.stdin:
+    r, w = os.pipe()
+    if os.fork() == 0:
+        if line.strip() != "orphan" or os.fork() == 0:
+            os.write(w, str(os.getpid()).encode())
+            os.close(w)
+            signal.pause()
+        os._exit(0)
+    print(os.read(r, 16).decode(), flush=True)
+    os.close(r)
+    os.close(w)
+"""
+
 
 def setUpModule():
     if os.path.isdir("/run/systemd/system"):
@@ -381,6 +398,16 @@ class Run(Fixture):
         self.assertEqual(p.stdout, f"0::{self.placed}\n", "without a guard the files say which groups there are")
         self.ctl(guard, "unplace")
 
+    def test_not_noted(self):
+        """What cannot be noted as started inside would be moved out at an undo: it is not started."""
+        guard = self.world.guard(policy(self.rule()))
+        os.mkdir(f"{guard.dir}/placed.run")
+        self.addCleanup(lambda: os.path.isdir(f"{guard.dir}/placed.run") and os.rmdir(f"{guard.dir}/placed.run"))
+        p = self.run_in(guard, self.name, "echo", "started")
+        self.assertEqual((p.returncode, p.stdout), (125, ""))
+        self.assertIn("cannot be noted", p.stderr)
+        self.assertEqual(members(self.world.mount + self.placed), set())
+
     def test_stays(self):
         """What was started inside, and its children, stay there when all that was placed goes back."""
         guard = self.world.guard(policy(self.rule()))
@@ -422,6 +449,94 @@ class Run(Fixture):
         self.assertEqual(self.ctl(guard, "unplace").returncode, 0)
         time.sleep(12)
         self.assertEqual(where(p.pid), "/")
+
+
+    def test_empty_slice(self):
+        """Under systemd the slice is systemd's, also when it is empty; with somebody in it, and without systemd, it is left."""
+        path = f"{self.world.mount}{SLICE}"
+        # guards of others on this machine are not seen from there
+        alone = ["unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--mount-proc", "sh", "-c"]
+        booted = "mount -t tmpfs none /run && mkdir -p /run/systemd/system && "
+
+        def left(before=""):
+            done = subprocess.run([*alone, f"{before} {BUILD}/pileguardctl --json residue"], capture_output=True, text=True, check=False)
+            return [line for line in json.loads(done.stdout)["left"] if line.startswith("cgroup") and SLICE in line]
+        os.mkdir(path)
+        try:
+            self.assertEqual(len(left()), 1)
+            self.assertEqual(left(booted), [])
+            os.mkdir(f"{path}/pileguard-x.scope")
+            self.assertEqual(len(left(booted)), 1)
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.rmdir(f"{path}/pileguard-x.scope")
+            os.rmdir(path)
+
+    def test_unclean_end(self):
+        """What the unit runs after an end that was none says what to type, where something is recorded."""
+        p = self.sleeper()
+        guard = self.world.guard(policy(self.rule()))
+        until(lambda: self.inside(p.pid), 5, "placed")
+        guard.stop(signal.SIGKILL)
+        unclean = {**os.environ, "SERVICE_RESULT": "exit-code"}
+        done = self.ctl(guard, "unplace", env=unclean)
+        self.assertEqual((done.returncode, done.stdout), (0, ""))
+        self.assertEqual(len(done.stderr.splitlines()), 1)
+        self.assertIn("sudo pileguardctl unplace", done.stderr)
+        self.assertTrue(self.inside(p.pid), "for the next guard")
+        self.assertIn(f"file {guard.dir}/placed: sudo pileguardctl unplace", self.residue(guard)["left"])
+        self.assertEqual(self.ctl(guard, "unplace").returncode, 0)
+        self.assertEqual(where(p.pid), "/")
+        self.assertEqual(self.ctl(guard, "unplace", env=unclean).stderr, "")
+        self.assertEqual(self.ctl(guard, "unplace").stdout, "nothing is recorded as placed\n")
+
+    def test_unplace_of_a_pool(self):
+        """A master, and two workers that were born inside: unplaced beside the guard none of them is taken again, nor who comes."""
+        guard = self.world.guard(policy(self.rule()))
+        p = self.start("-c", POOL)
+        until(lambda: self.inside(p.pid), 5, "placed")
+        workers = [self.fork(p) for _ in range(3)]
+        orphan = self.fork(p, "orphan")
+        self.assertTrue(self.inside(*workers, orphan), "born inside")
+        time.sleep(2)       # a look that sees them there
+        self.assertEqual(self.ctl(guard, "unplace").returncode, 0)
+        for pid in (workers[2], orphan):    # whom nobody can say an origin of stays: by hand, then
+            with open(f"{self.world.mount}/cgroup.procs", "w", encoding="ascii") as f:
+                f.write(str(pid))
+        time.sleep(12)      # one whole look
+        workers.append(self.fork(p))
+        time.sleep(3)
+        self.assertEqual([where(pid) for pid in (p.pid, *workers, orphan)], ["/"] * 6)
+
+    def fork(self, p, word="child"):
+        """The number of one more child of a pool (POOL)."""
+        p.stdin.write(f"{word}\n")
+        p.stdin.flush()
+        pid = int(p.stdout.readline())
+        self.addCleanup(lambda: where(pid) and os.kill(pid, signal.SIGKILL))
+        return pid
+
+    def test_daemons_and_guests_stay(self):
+        """What run started and is nobody's child any more, and whom the operator put in, stay: where they came from nobody knows."""
+        guard = self.world.guard(policy(self.rule()))
+        moved = self.sleeper()
+        until(lambda: self.inside(moved.pid), 5, "placed")
+        done = self.run_in(guard, self.name, "sh", "-c", "setsid sleep 60 > /dev/null 2>&1 & echo $!")
+        daemon = int(done.stdout)
+        guest = subprocess.Popen(["sleep", "60"])
+        self.addCleanup(lambda: (guest.kill(), guest.wait()))
+        for path in (self.world.cgroup("mine"), self.world.mount + self.placed):
+            with open(f"{path}/cgroup.procs", "w", encoding="ascii") as f:
+                f.write(str(guest.pid))
+        self.assertTrue(self.inside(daemon, guest.pid))
+        self.assertEqual(guard.stop(), 0)
+        self.assertEqual([where(pid) for pid in (moved.pid, daemon, guest.pid)], ["/", self.placed, self.placed])
+        self.assertIn("but for", guard.said())
+        os.kill(daemon, signal.SIGKILL)
+        guest.kill()
+        guest.wait()
+        until(lambda: not members(self.world.mount + self.placed), 5, "empty")
+        self.assertEqual(self.ctl(guard, "unplace").returncode, 0)
 
 
 class Faults(Fixture):
@@ -475,7 +590,7 @@ class Numbers(unittest.TestCase):
         """A number that becomes another process's between the look and the write (clone3, set_tid)."""
         done = subprocess.run([f"{BUILD}/tests/moves"], capture_output=True, text=True, check=False, timeout=60)
         self.assertEqual(done.returncode, 0, done.stdout)
-        self.assertIn("1..11", done.stdout)
+        self.assertIn("1..12", done.stdout)
 
 
 if __name__ == "__main__":

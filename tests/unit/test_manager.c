@@ -33,7 +33,8 @@ static struct {
 	uint32_t job; /* of somebody else */
 	int transient, masked;
 	const char *list; /* which of the unit's lists has somebody in it */
-	char slice[64], timed_unit[64];
+	char slice[64], timed_unit[64], collect[32];
+	const char *cgroup; /* of a scope */
 	unsigned int pids, attached;
 } fake;
 
@@ -122,6 +123,8 @@ static void transient_property(sd_bus_message *m)
 		assert_true(sd_bus_message_read(m, "s", &text) >= 0);
 		if (strcmp(name, "Slice") == 0)
 			snprintf(fake.slice, sizeof(fake.slice), "%s", text);
+		if (strcmp(name, "CollectMode") == 0)
+			snprintf(fake.collect, sizeof(fake.collect), "%s", text);
 	} else {
 		assert_true(sd_bus_message_skip(m, type) >= 0);
 	}
@@ -187,6 +190,13 @@ static int state_get(sd_bus *bus, const char *path, const char *interface, const
 	return sd_bus_message_append(reply, "s", fake.state);
 }
 
+static int cgroup_get(sd_bus *bus, const char *path, const char *interface, const char *property,
+		      sd_bus_message *reply, void *data, sd_bus_error *error)
+{
+	(void)bus, (void)path, (void)interface, (void)property, (void)data, (void)error;
+	return sd_bus_message_append(reply, "s", fake.cgroup);
+}
+
 static int job_get(sd_bus *bus, const char *path, const char *interface, const char *property,
 		   sd_bus_message *reply, void *data, sd_bus_error *error)
 {
@@ -244,6 +254,11 @@ static const sd_bus_vtable unit_table[] = {
 	SD_BUS_PROPERTY("TriggeredBy", "as", list_get, 0, 0),
 	SD_BUS_VTABLE_END,
 };
+static const sd_bus_vtable scope_table[] = {
+	SD_BUS_VTABLE_START(0),
+	SD_BUS_PROPERTY("ControlGroup", "s", cgroup_get, 0, 0),
+	SD_BUS_VTABLE_END,
+};
 static const sd_bus_vtable service_table[] = {
 	SD_BUS_VTABLE_START(0),
 	SD_BUS_PROPERTY("TasksMax", "t", tasks_get, 0, 0),
@@ -268,6 +283,8 @@ static void serve(int fd)
 	assert_true(sd_bus_add_object_vtable(bus, NULL, UNIT_PATH,
 					     "org.freedesktop.systemd1.Service", service_table,
 					     NULL) >= 0);
+	assert_true(sd_bus_add_object_vtable(bus, NULL, UNIT_PATH, "org.freedesktop.systemd1.Scope",
+					     scope_table, NULL) >= 0);
 	for (;;) {
 		int r = sd_bus_process(bus, NULL);
 
@@ -489,14 +506,23 @@ static void test_scope_is_made_once(void **state)
 					.slice = "pileguard.slice",
 					.n_pids = 3,
 					.pids = { 11, 12, 13 } };
+	struct pile_manager_result result;
 
 	(void)state;
 	assert_int_equal(ask(&job).error, 0);
 	assert_int_equal(fake.pids, 3);
 	assert_string_equal(fake.slice, "pileguard.slice");
 	assert_int_equal(fake.attached, 0);
+	/* of one whose last process was killed nothing is left that is in the way */
+	assert_string_equal(fake.collect, "inactive-or-failed");
 	strcpy(job.unit, UNIT); /* one that is there */
+	fake.cgroup = "/pileguard.slice/" UNIT;
 	assert_int_equal(ask(&job).error, 0);
+	assert_int_equal(fake.attached, 1);
+	fake.cgroup = "/system.slice/" UNIT; /* of the same name, and another's */
+	result = ask(&job);
+	assert_int_equal(result.error, -EEXIST);
+	assert_non_null(strstr(result.text, "another's, in /system.slice"));
 	assert_int_equal(fake.attached, 1);
 }
 

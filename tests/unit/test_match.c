@@ -84,6 +84,16 @@ static void test_status(void **state)
 			 0);
 	assert_true(p.namespaced);
 	assert_int_equal(pile_match_status_parse("Name:\tx\n", &p), -EBADMSG);
+	/* a kernel without pid namespaces tells none; a long line of groups cuts off what would have been told */
+	assert_int_equal(pile_match_status_parse("Name:\tx\nUid:\t0\t0\t0\t0\nX:\t1\n", &p), 0);
+	assert_false(p.namespaced);
+	assert_int_equal(pile_match_status_parse("Name:\tx\nUid:\t0\t0\t0\t0\nGroups:\t1 2 3", &p),
+			 0);
+	assert_true(p.namespaced);
+	assert_int_equal(
+		pile_match_status_parse("Name:\tx\nUid:\t0\t0\t0\t0\nGroups:\t1\nNSpid:\t71", &p),
+		0);
+	assert_true(p.namespaced);
 }
 
 static void test_self(void **state)
@@ -158,6 +168,7 @@ static void test_stays(void **state)
 		{ "/kubepods.slice/x", "node", PILE_MATCH_FOREIGN },
 		{ "/docker/12ab", "node", PILE_MATCH_FOREIGN },
 		{ "/workers/a", "node", PILE_MATCH_ELSEWHERE },
+		{ "/pileguard.slice/pileguard-a.scope", "node", PILE_MATCH_PLACED },
 		{ "/", "sshd", PILE_MATCH_SESSION },
 		{ "/", "agetty", PILE_MATCH_SESSION },
 		{ "/", "sudo", PILE_MATCH_SESSION },

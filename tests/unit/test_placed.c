@@ -172,6 +172,39 @@ static void test_drop(void **state)
 	assert_int_equal(record.n_origins, 0);
 }
 
+static bool is_of(const struct pile_placed_entry *entry, void *arg)
+{
+	return entry->pid == *(uint32_t *)arg;
+}
+
+/* A guard that runs for months: an origin that nobody has any more makes room for another. */
+static void test_origins(void **state)
+{
+	char path[16];
+
+	(void)state;
+	record.n = record.n_origins = 0;
+	for (uint32_t i = 0; i < 5 * PILE_PLACED_ORIGINS_MAX; i++) {
+		uint32_t pid = i + 2;
+
+		snprintf(path, sizeof(path), "/%u", i);
+		assert_non_null(pile_placed_add(&record, "www", pid, i, i, path));
+		if (i == 3)
+			continue;
+		assert_int_equal(pile_placed_drop(&record, is_of, &pid), 1);
+	}
+	assert_int_equal(record.n, 1);
+	assert_string_equal(record.origins[record.entries[0].origin], "/3");
+	/* an entry that is taken for another group's move */
+	record.entries[0].hand = true;
+	assert_true(pile_placed_again(&record, &record.entries[0], "api", "/4"));
+	assert_string_equal(record.entries[0].group, "api");
+	assert_string_equal(record.origins[record.entries[0].origin], "/4");
+	assert_false(record.entries[0].hand);
+	assert_true(record.entries[0].placed_ticks == UINT64_MAX);
+	assert_int_equal(record.entries[0].pid, 5);
+}
+
 static void test_file(void **state)
 {
 	char dir[] = "/tmp/pileguard-undo-XXXXXX", path[64];
@@ -206,7 +239,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_round_trip), cmocka_unit_test(test_odd_texts),
 		cmocka_unit_test(test_full),	   cmocka_unit_test(test_drop),
-		cmocka_unit_test(test_file),
+		cmocka_unit_test(test_origins),	   cmocka_unit_test(test_file),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -7,6 +7,8 @@
 #include <string.h>
 
 #include <cmocka.h>
+#include <errno.h>
+#include <stdio.h>
 
 #include "groups/proc.h"
 #include "util/macro.h"
@@ -51,10 +53,40 @@ static void test_unit(void **state)
 	assert_true(pile_proc_unit("/system.slice/nginx.service", unit, 14));
 }
 
+static void test_cgroup(void **state)
+{
+	static const struct {
+		const char *text, *cgroup;
+		int r;
+	} cases[] = {
+		{ "0::/a/b\n", "/a/b", 0 },
+		{ "5:pids:/x\n0::/a\n", "/a", 0 },
+		{ "0::/\n5:pids:/x", "/", 0 },
+		/* cut off: "/user.slice" would have been its child's limits, and "/" nobody's */
+		{ "5:pids:/x\n0::/user.slice/user-1000.slice", NULL, -ENAMETOOLONG },
+		{ "0::/", NULL, -ENAMETOOLONG },
+		{ "5:pids:/x\n0:", NULL, -ENOENT },
+		{ "0::/a (deleted)\n", NULL, -ENOENT },
+		{ "", NULL, -ENOENT },
+	};
+	char text[128], cgroup[64];
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		snprintf(text, sizeof(text), "%s", cases[i].text);
+		assert_int_equal(pile_proc_cgroup_parse(text, cgroup, sizeof(cgroup)), cases[i].r);
+		if (!cases[i].r)
+			assert_string_equal(cgroup, cases[i].cgroup);
+	}
+	snprintf(text, sizeof(text), "0::/abc\n");
+	assert_int_equal(pile_proc_cgroup_parse(text, cgroup, 4), -ENAMETOOLONG);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_unit),
+		cmocka_unit_test(test_cgroup),
 	};
 
 	return cmocka_run_group_tests_name("proc", tests, NULL, NULL);
