@@ -344,7 +344,8 @@ class Motd(Fixture):
     def test_many(self):
         for port in range(1, 9):
             self.assertEqual(self.guard.post("hold", group="www", endpoint=f"10.255.0.9:{port}", seconds=60)[0], 200)
-        until(lambda: (self.motd() or "").endswith("pileguard: 3 more are refused or throttled: pileguardctl status\n"), 2, "five and the rest")
+        until(lambda: (self.motd() or "").endswith("pileguard: 3 more are refused or throttled: pileguardctl status\n"), 2,
+              "five and the rest")
         self.assertEqual(self.motd().count("\n"), 6)
         self.guard.stop()
         self.assertIsNone(self.motd(), "gone when the guard stops")

@@ -459,7 +459,8 @@ class Run(Fixture):
         booted = "mount -t tmpfs none /run && mkdir -p /run/systemd/system && "
 
         def left(before=""):
-            done = subprocess.run([*alone, f"{before} {BUILD}/pileguardctl --json residue"], capture_output=True, text=True, check=False)
+            done = subprocess.run([*alone, f"{before} {BUILD}/pileguardctl --json residue"], capture_output=True, text=True,
+                                  check=False)
             return [line for line in json.loads(done.stdout)["left"] if line.startswith("cgroup") and SLICE in line]
         os.mkdir(path)
         try:

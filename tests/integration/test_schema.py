@@ -21,8 +21,8 @@ GROUP = SCHEMA["properties"]["groups"]["items"]
 # What a schema cannot say: two keys or two groups against each other, ranges of quantities, how YAML itself is written.
 BEYOND = {
     "two keys": ["baseline-over-cap", "deadline-hides-proof", "enforce-evict", "enforce-shed", "enforce-stop-cgroup",
-                 "enforce-stop-ssh", "place-deadline", "place-missing", "place-unit", "protect-inside", "protect-parent", "protect-path", "protect-throttled",
-                 "workers-max-events"],
+                 "enforce-stop-ssh", "place-deadline", "place-missing", "place-unit", "protect-inside",
+                 "protect-parent", "protect-path", "protect-throttled", "workers-max-events"],
     "two groups": ["claim-cgroup", "claim-cgroup-listen", "claim-mixed", "claim-mixed-inside", "claim-one-listen",
                    "claim-slice", "claim-unit", "enforce-stop-part", "enforce-throttle", "listen-twice", "match-placed",
                    "match-twice", "name-twice"],
