@@ -659,7 +659,7 @@ static void late_show(const struct pile_ctl *ctl, const json_t *groups)
 		return;
 	snprintf(line, sizeof(line), "! placement: no look for %.0f s", late);
 	pile_table_loud(ctl, line);
-	puts("  a file system or a lock that it waits for: what is placed stays, nobody else is");
+	puts("  it waits for a file system, a lock or systemd: what is placed stays, nobody else is");
 }
 
 static void oddities_show(const struct pile_ctl *ctl, const json_t *status)

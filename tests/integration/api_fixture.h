@@ -89,6 +89,7 @@ static inline void fixture_placed(struct pile_snapshot_half *half)
 	g->matched = g->place = true;
 	g->inside = g->outside = 1;
 	snprintf(g->outside_why, sizeof(g->outside_why), "another manager's: observed only");
+	g->look_late_s = 42;
 	g->learned_long_poll = true;
 	g->risk_milli = 100;
 	g->w99 = 230;
