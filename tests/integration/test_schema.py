@@ -21,7 +21,7 @@ GROUP = SCHEMA["properties"]["groups"]["items"]
 # What a schema cannot say: two keys or two groups against each other, ranges of quantities, how YAML itself is written.
 BEYOND = {
     "two keys": ["baseline-over-cap", "deadline-hides-proof", "enforce-evict", "enforce-shed", "enforce-stop-cgroup",
-                 "enforce-stop-ssh", "place-deadline", "place-missing", "place-unit", "protect-inside",
+                 "enforce-stop-ssh", "place-deadline", "place-missing", "place-throttle", "place-unit", "protect-inside",
                  "protect-parent", "protect-path", "protect-throttled", "workers-max-events"],
     "two groups": ["claim-cgroup", "claim-cgroup-listen", "claim-mixed", "claim-mixed-inside", "claim-one-listen",
                    "claim-slice", "claim-unit", "enforce-stop-part", "enforce-throttle", "listen-twice", "match-placed",
@@ -31,7 +31,7 @@ BEYOND = {
                "notice-short", "probe-every-long", "reserve-tiny", "shed-share-all"],
     "what an address covers": ["exempt-all", "exempt-all-v4", "shed-exempt-all", "speaks-first-all"],
     "where a path leads": ["cgroup-mount"],
-    "what a user runs": ["match-root"],
+    "what a user runs": ["match-root", "match-root-zeros", "match-user-long", "match-user-nobody"],
     "YAML": ["baseline-hex", "key-double", "key-double-top", "yaml-anchor", "yaml-tag", "yaml-multiline"],
 }
 
