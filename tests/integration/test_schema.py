@@ -21,17 +21,18 @@ GROUP = SCHEMA["properties"]["groups"]["items"]
 # What a schema cannot say: two keys or two groups against each other, ranges of quantities, how YAML itself is written.
 BEYOND = {
     "two keys": ["baseline-over-cap", "deadline-hides-proof", "enforce-evict", "enforce-shed", "enforce-stop-cgroup",
-                 "enforce-stop-ssh", "place-deadline", "place-missing", "place-unit", "protect-throttled",
-                 "workers-max-events"],
+                 "enforce-stop-ssh", "place-deadline", "place-missing", "place-throttle", "place-unit",
+                 "protect-throttled", "workers-max-events"],
     "two groups": ["claim-cgroup", "claim-cgroup-listen", "claim-mixed", "claim-mixed-inside", "claim-one-listen",
                    "claim-slice", "claim-unit", "enforce-stop-part", "enforce-throttle", "listen-twice", "match-placed",
                    "match-twice", "name-twice"],
     "two entries": ["exempt-twice", "fingerprint-twice", "shed-exempt-twice", "speaks-first-twice"],
     "ranges": ["budget-tiny", "cache-life-long", "dead-after-long", "dead-after-short", "deadline-short", "duration-huge",
+               "match-user-long", "match-user-nobody",
                "notice-short", "probe-every-long", "reserve-tiny", "shed-share-all"],
     "what an address covers": ["exempt-all", "exempt-all-v4", "shed-exempt-all", "speaks-first-all"],
     "where a path leads": ["cgroup-mount"],
-    "what a user runs": ["match-root"],
+    "what a user runs": ["match-root", "match-root-zeros"],
     "YAML": ["baseline-hex", "key-double", "key-double-top", "yaml-anchor", "yaml-tag", "yaml-multiline"],
 }
 
