@@ -296,15 +296,14 @@ static void record_find(struct pile_residue *r, const char *socket_path, const c
 			pid_t guard)
 {
 	const char *slash = strrchr(socket_path, '/');
-	char path[400];
+	char path[300], text[400];
 
-	snprintf(path, sizeof(path) - 40, "%.*s%s", slash ? (int)(slash - socket_path) + 1 : 0,
+	snprintf(path, sizeof(path), "%.*s%s", slash ? (int)(slash - socket_path) + 1 : 0,
 		 socket_path, name);
 	if (access(path, F_OK) < 0)
 		return;
-	if (!guard)
-		strcat(path, ": sudo pileguardctl unplace");
-	add_text(r, PILE_RESIDUE_FILE, path);
+	snprintf(text, sizeof(text), "%s%s", path, guard ? "" : ": sudo pileguardctl unplace");
+	add_text(r, PILE_RESIDUE_FILE, text);
 	if (guard)
 		hold(&r->things[r->n - 1], guard);
 }

@@ -273,6 +273,22 @@ class Hands(Fixture):
         self.assertEqual(again.stop(), 0)
         self.assertEqual((where(p.pid), where(late.pid)), (home, home))
 
+    def test_unreadable_record(self):
+        """While the record cannot be read nobody is placed, and it is not written over; then it goes on."""
+        guard = self.world.guard(policy(self.rule(), mode="observe"))
+        self.assertEqual(guard.stop(), 0)
+        path = f"{guard.dir}/placed"
+        with open(path, "w", encoding="ascii"):
+            os.chmod(path, 0o666)       # somebody else's, for all that is known
+        guard.write(policy(self.rule()))
+        again = self.world.guard()
+        p = self.sleeper()
+        until(lambda: "cannot be read or written" in again.said(), 5, "told")
+        time.sleep(3)
+        self.assertEqual((where(p.pid), os.stat(path).st_size), ("/", 0))
+        os.unlink(path)
+        until(lambda: self.inside(p.pid), 5, "placed")
+
     def test_not_named(self):
         """Nobody is taken out of a cgroup that the rule does not name, nor from another manager."""
         other = self.world.cgroup("limits")

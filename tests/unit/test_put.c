@@ -400,7 +400,7 @@ static void test_renamed(void **state)
 	assert_int_equal(entry->placed_ticks, 1000);
 }
 
-/* Under systemd who is not wanted any more stays until the operator undoes it: no hand when it is wanted again. */
+/* Under systemd who is not wanted any more stays until the operator undoes it: no hand, when it is wanted again. */
 static void test_wanted_again(void **state)
 {
 	(void)state;
