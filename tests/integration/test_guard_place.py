@@ -280,8 +280,9 @@ class Hands(Fixture):
         path = f"{guard.dir}/placed"
         with open(path, "w", encoding="ascii"):
             os.chmod(path, 0o666)       # somebody else's, for all that is known
-        guard.write(policy(self.rule()))
         again = self.world.guard()
+        again.write(policy(self.rule()))
+        self.assertEqual(again.post("reload")[0], 200)
         p = self.sleeper()
         until(lambda: "cannot be read or written" in again.said(), 5, "told")
         time.sleep(3)
