@@ -24,6 +24,7 @@ groups:
 """
 HANG_POLICY = POLICY.replace("enforce: [fail_fast]\n", "enforce: [fail_fast]\n    server_speaks_first: ['10.9.0.2:3306']\n")
 SHED_POLICY = POLICY.replace("enforce: [fail_fast]", "enforce: [shed]\n    connections_max: 60")
+THROTTLE_POLICY = "protect: [ssh.service, user.slice]\n" + POLICY.replace("enforce: [fail_fast]", "enforce: [throttle]")
 EVICT_POLICY = POLICY.replace("enforce: [fail_fast]", "enforce: [evict]")
 STOP_POLICY = POLICY.replace("enforce: [fail_fast]", "enforce: [stop]\n    stop_hold: 5s\n    cache_life: none")
 ASKED = ("status", "groups", "dependencies", "workers", "events")

@@ -70,6 +70,8 @@ ROWS = {
                     lambda vm: edit(vm, "/srv/app/index.php", "DATABASE_WAIT_S = 10", "DATABASE_WAIT_S = 1")),
     "fail_fast": Row("pileguard, fail_fast", "rung 1 alone", unit=PILEGUARD, policy=guard.POLICY),
     "shed": Row("pileguard, shed", "rung 2 alone, connections_max: 60", unit=PILEGUARD, policy=guard.SHED_POLICY),
+    "throttle": Row("pileguard, throttle", "rung 3 alone, protect: [ssh.service, user.slice]", unit=PILEGUARD,
+                    policy=guard.THROTTLE_POLICY),
     "evict": Row("pileguard, evict", "rung 4 alone", unit=PILEGUARD, policy=guard.EVICT_POLICY),
     "stop": Row("pileguard, stop", "rung 5 alone, stop_hold: 5s, cache_life: none", unit=PILEGUARD, policy=guard.STOP_POLICY),
     "ladder": Row("pileguard, 1, 2 and 4", "enforce: [fail_fast, shed, evict], connections_max: 60", unit=PILEGUARD,
