@@ -5,7 +5,7 @@
  *
  *   id=ID      whose entry
  *   at=N       before its step N (0 to 2; 3: before the acknowledgement) this request takes all memory that there is
- *   slow       ... not as fast as it can
+ *   slow       ... not as fast as it can, but without a pause that lasts
  *   early      the mistake that the scenario's check must find: acknowledges first, then writes
  */
 require 'take.php';
@@ -56,7 +56,7 @@ function main(): void
     }
     foreach (['write_row', 'write_file', 'tell_second', 'acknowledge'] as $number => $step) {
         if (($_GET['at'] ?? '') === (string)$number)
-            take_all(isset($_GET['slow']) ? 100000 : 0);
+            isset($_GET['slow']) ? take_all(1 << 20, 10000) : take_all();
         $step($id);
     }
 }
