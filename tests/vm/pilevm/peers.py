@@ -27,10 +27,14 @@ def start(vm, unit, socket=""):
 
 def start_oomd(vm):
     """Its kill by pressure is asked for where its manual has it asked for: of the unit, and of the slice that the unit is in."""
-    start(vm, "systemd-oomd.service", "systemd-oomd.socket")
     drop_in(vm, "php8.2-fpm.service", "[Service]", "ManagedOOMMemoryPressure=kill", "ManagedOOMMemoryPressureLimit=50%")
     drop_in(vm, "system.slice", "[Slice]", "ManagedOOMMemoryPressure=kill", "ManagedOOMMemoryPressureLimit=50%")
-    await_true(lambda: "/system.slice/php8.2-fpm.service" in out(vm, "oomctl"), 30, "systemd-oomd watches php-fpm", 1)
+    # when it asks systemd for the first time, it is told of all
+    start(vm, "systemd-oomd.service", "systemd-oomd.socket")
+    try:
+        await_true(lambda: "/system.slice/php8.2-fpm.service" in out(vm, "oomctl"), 60, "systemd-oomd watches php-fpm", 1)
+    except MachineError as error:
+        raise MachineError(f"{error}: {out(vm, 'oomctl 2>&1')}") from None
 
 
 def tune(vm):
