@@ -39,6 +39,8 @@ def victims_of(killed, units, hog_pid):
             return owner
         if owner and kill["pid"] == units[owner][0]:
             return "php-fpm's main process"
+        if kill["comm"] in ("systemd", "(sd-pam)"):     # PID 1 is never chosen
+            return f"{kill['comm'].strip('()')} of a login"
         return "php-fpm's workers" if kill["comm"].startswith("php-fpm") else kill["comm"]
     return Counter(map(name, killed))
 

@@ -13,7 +13,8 @@ SIGNALS = {9: "SIGKILL", 15: "SIGTERM"}
 TRACED = re.compile(r"^\s*(?P<sender>.+)-(?P<sender_pid>\d+)\s+\[\d+\]\s+\S+\s+(?P<at>[\d.]+): signal_generate: "
                     r"sig=(?P<signal>\d+) .*comm=(?P<comm>.+) pid=(?P<pid>\d+) grp=")
 AT = r"^\[\s*(?P<at>[\d.]+)\] \S+ "
-KERNEL = re.compile(AT + r"kernel: (?P<how>Memory cgroup out of memory|Out of memory): Killed process (?P<pid>\d+) \((?P<comm>.*?)\)")
+KERNEL = re.compile(AT + r"kernel: (?P<how>Memory cgroup out of memory|Out of memory): "
+                    r"Killed process (?P<pid>\d+) \((?P<comm>.*?)\)[, ]")
 # the daemons' own words, for when the trace is lost with its machine
 EARLYOOM = re.compile(AT + r"earlyoom\[\d+\]: sending (?P<how>SIG\w+) to process (?P<pid>\d+) uid \d+ \"(?P<comm>.*?)\"")
 OOMD = re.compile(AT + r"systemd-oomd\[\d+\]: Killed (?P<comm>/\S+) due to (?P<how>.*)")
