@@ -125,11 +125,20 @@ static void recent_note(const struct pile_growth *g, struct pile_growth_worker *
 	bool close = again && g->times[now] - g->times[before] <= PILE_GROWTH_RECENT_NS;
 
 	w->met = again ? MIN(w->met + 1, PILE_GROWTH_RECENT) : 1;
-	if (!close || bytes < w->recent[before] + RISE_STEP_BYTES) {
-		w->rising_ns = g->times[now];
+	if (close && bytes >= w->recent[before] + RISE_STEP_BYTES) {
+		w->rose_ns = g->times[now];
+	} else if (!close || bytes + RISE_STEP_BYTES <= w->recent[before] ||
+		   g->times[now] - w->rose_ns > PILE_GROWTH_PAUSE_NS) {
+		/* given back, or a pause that is none between two steps */
+		w->rising_ns = w->rose_ns = g->times[now];
 		w->risen_from = bytes;
 	}
 	w->recent[now] = bytes;
+}
+
+uint64_t pile_growth_rising(const struct pile_growth *g, const struct pile_growth_worker *w)
+{
+	return w->rose_ns == g->times[g->walk % PILE_GROWTH_RECENT] ? w->rose_ns - w->rising_ns : 0;
 }
 
 uint32_t pile_growth_recent(const struct pile_growth *g, uint64_t *ret_ns)

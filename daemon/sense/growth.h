@@ -19,6 +19,8 @@
 #define PILE_GROWTH_NOTICE_WINDOW 144 /* windows in the policy's leak_notice: 10 min of 24 h */
 #define PILE_GROWTH_INDEX 4096	      /* a power of two, twice the workers */
 #define PILE_GROWTH_RECENT 5	      /* walks that a recent rise is told from: 400 ms of ticks */
+/* who takes 8 MiB at a time and computes in between rises all the same: two walks, and what they come late by */
+#define PILE_GROWTH_PAUSE_NS (250 * NS_PER_MS)
 #define PILE_GROWTH_RECENT_NS (600 * NS_PER_MS) /* ... where they are close to each other */
 
 /** The floors of one worker, the newest last. */
@@ -41,8 +43,8 @@ struct pile_growth_worker {
 	/* what it held at the last walks, by their number; met: how many in a row */
 	uint64_t recent[PILE_GROWTH_RECENT];
 	uint32_t met;
-	uint64_t rising_ns,
-		risen_from; /* monotonic: since when it rises at each walk, and from what; 0 = not */
+	/* monotonic: since when it rises, with pauses of PILE_GROWTH_PAUSE_NS at most; from what; when it rose last */
+	uint64_t rising_ns, risen_from, rose_ns;
 	char comm[16];
 };
 
@@ -86,6 +88,9 @@ void pile_growth_policy(struct pile_growth *g, uint64_t notice_ns);
  */
 void pile_growth_sample(struct pile_growth *g, struct pile_kernel *k, uint64_t now_ns,
 			struct pile_sample *ret);
+
+/** pile_growth_rising - for how long it has risen, if it does in this walk; else 0. */
+uint64_t pile_growth_rising(const struct pile_growth *g, const struct pile_growth_worker *w);
 
 /**
  * pile_growth_recent - how many walks the recent rise can look back, at most PILE_GROWTH_RECENT - 1

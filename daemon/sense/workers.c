@@ -27,7 +27,7 @@ static void worker_fill(const struct pile_sense *s, const struct pile_growth_wor
 		.start_ns = w->start_ns,
 		.private_bytes = w->private_bytes,
 		.recent_bytes = pile_growth_risen(&s->growth, w, back),
-		.rising_ns = now_ns - MIN(now_ns, w->rising_ns),
+		.rising_ns = pile_growth_rising(&s->growth, w),
 		.rate_bytes = w->rate_bytes,
 		.home = group->cgroup_id && w->cgroup_id == group->cgroup_id &&
 			w->parent_cgroup_id == group->cgroup_id,

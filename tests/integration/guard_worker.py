@@ -79,6 +79,7 @@ def CONNECT(s, host, port):
 
 
 KEPT = []
+LEAKS = []
 OPENED = []
 
 
@@ -158,7 +159,8 @@ def answer(line):
         for _ in range(q["bytes"] >> 25):
             KEPT.append(mmap.mmap(-1, 1 << 25, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE))
         time.sleep(q["seconds"])
-    if q["op"] == "leak":           # from now on, beside whatever it is asked: so much a second, for so long
+    if q["op"] == "leak" and not (q.get("once") and LEAKS):   # from now on, beside whatever it is asked: so much a second
+        LEAKS.append(q)
         threading.Thread(target=leak, args=(q["rate"], q["seconds"], q.get("most", 1 << 40)), daemon=True).start()
     return os.getpid()
 

@@ -331,13 +331,13 @@ static void looked_at(void **state)
 	assert_int_equal(recent_ns, 400 * NS_PER_MS);
 	w = pile_growth_find(&growth, 7);
 	assert_int_equal(pile_growth_risen(&growth, w, back), 80 * MIB);
-	assert_int_equal(now_ns - PILE_TICK_NS - w->rising_ns, 700 * NS_PER_MS);
+	assert_int_equal(pile_growth_rising(&growth, w), 700 * NS_PER_MS);
 	assert_int_equal(w->private_bytes - w->risen_from, 140 * MIB);
 	assert_int_equal(pile_growth_risen(&growth, pile_growth_find(&growth, 8), back), 0);
 	/* a pause: what the kernel's counters are off by is one */
 	met[0].private_bytes += 100 * 1024;
 	tick();
-	assert_int_equal(now_ns - PILE_TICK_NS - w->rising_ns, 0);
+	assert_int_equal(pile_growth_rising(&growth, w), 0);
 	/* another process by this number: nothing is known of it */
 	met[0].start_ns++;
 	met[0].private_bytes += 500 * MIB;
@@ -346,6 +346,41 @@ static void looked_at(void **state)
 	assert_int_equal(pile_growth_risen(&growth, w, back), 0);
 	assert_int_equal(pile_growth_risen(&growth, w, 1), 0);
 	assert_int_equal(w->rising_ns, now_ns - PILE_TICK_NS);
+}
+
+/* One that takes 8 MiB at a time, and computes in between, rises; one that took its memory and works with it does not. */
+static void in_steps(void **state)
+{
+	const struct pile_growth_worker *w;
+
+	(void)state;
+	worker(7, 30 * MIB);
+	seconds(20, leaks);
+	growth.look = true;
+	tick();
+	for (int i = 0; i < 30; i++) {
+		met[0].private_bytes += i % 3 ? 0 : 8 * MIB; /* two walks of three it does not */
+		tick();
+		w = pile_growth_find(&growth, 7);
+		assert_int_equal(pile_growth_rising(&growth, w) > 0, i % 3 == 0);
+	}
+	met[0].private_bytes += 8 * MIB;
+	tick();
+	w = pile_growth_find(&growth, 7);
+	assert_int_equal(pile_growth_rising(&growth, w), 3100 * NS_PER_MS);
+	assert_int_equal(w->private_bytes - w->risen_from, 88 * MIB);
+	/* three walks without: it begins anew */
+	for (int i = 0; i < 3; i++)
+		tick();
+	met[0].private_bytes += 8 * MIB;
+	tick();
+	assert_int_equal(pile_growth_rising(&growth, w), 100 * NS_PER_MS);
+	/* what it gives back in between ends it, too */
+	met[0].private_bytes -= 8 * MIB;
+	tick();
+	met[0].private_bytes += 8 * MIB;
+	tick();
+	assert_int_equal(pile_growth_rising(&growth, w), 100 * NS_PER_MS);
 }
 
 int main(void)
@@ -361,6 +396,7 @@ int main(void)
 		cmocka_unit_test_setup(another_policy, fresh),
 		cmocka_unit_test_setup(bad_records, fresh),
 		cmocka_unit_test_setup(looked_at, fresh),
+		cmocka_unit_test_setup(in_steps, fresh),
 	};
 
 	return cmocka_run_group_tests_name("growth", tests, NULL, NULL);
