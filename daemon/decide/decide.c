@@ -278,6 +278,20 @@ static void update_rungs(struct pile_decide *state, const struct pile_decide_vie
 			  out);
 }
 
+enum pile_blocked pile_decide_switch(const struct pile_decide_view *view, uint32_t group,
+				     enum pile_rung rung)
+{
+	const struct pile_decide_group *g = &view->groups[group];
+
+	if (g->foreign)
+		return PILE_BLOCKED_FOREIGN;
+	if (view->mode != PILE_MODE_ENFORCE)
+		return pile_breaker_observing(view);
+	if (!(g->config.enforce & rung))
+		return PILE_BLOCKED_RUNG;
+	return view->disarmed ? PILE_BLOCKED_DISARMED : PILE_BLOCKED_NO;
+}
+
 void pile_decide_tick(struct pile_decide *state, const struct pile_decide_view *view,
 		      const struct pile_sample *sample, struct pile_intent *ret, uint32_t *ret_n)
 {

@@ -81,6 +81,13 @@ struct pile_decide {
 void pile_decide_init(struct pile_decide *state, uint32_t first_explain_id);
 
 /**
+ * pile_decide_switch - which of the switches that rungs 2 to 5 share stops @rung for this group: the most lasting one
+ * @rung: one of enum pile_rung
+ */
+enum pile_blocked pile_decide_switch(const struct pile_decide_view *view, uint32_t group,
+				     enum pile_rung rung);
+
+/**
  * pile_decide_tick - one tick of the law
  * @ret: at least PILE_INTENTS_MAX intents; @ret_n: how many were written
  * A sample whose now_ns is not after the last only renews leases. One that came more than 3 periods

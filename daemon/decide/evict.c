@@ -51,16 +51,10 @@ void pile_evicts_forget(struct pile_evicts *evicts, uint32_t group)
 
 enum pile_blocked pile_evict_blocked(const struct pile_decide_view *view, uint32_t group)
 {
-	const struct pile_decide_group *g = &view->groups[group];
+	enum pile_blocked blocked = pile_decide_switch(view, group, PILE_RUNG_EVICT);
 
-	if (g->foreign)
-		return PILE_BLOCKED_FOREIGN;
-	if (view->mode != PILE_MODE_ENFORCE)
-		return pile_breaker_observing(view);
-	if (!(g->config.enforce & PILE_RUNG_EVICT))
-		return PILE_BLOCKED_RUNG;
-	if (view->disarmed)
-		return PILE_BLOCKED_DISARMED;
+	if (blocked != PILE_BLOCKED_NO)
+		return blocked;
 	return view->evict_ready ? PILE_BLOCKED_NO : PILE_BLOCKED_KERNEL;
 }
 

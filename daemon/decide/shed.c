@@ -11,16 +11,10 @@ enum pile_blocked pile_shed_blocked(const struct pile_decide_view *view,
 				    const struct pile_hands *hands,
 				    const struct pile_sample_door *door, uint64_t now_ns)
 {
-	const struct pile_decide_group *group = &view->groups[door->group];
+	enum pile_blocked blocked = pile_decide_switch(view, door->group, PILE_RUNG_SHED);
 
-	if (group->foreign)
-		return PILE_BLOCKED_FOREIGN;
-	if (view->mode != PILE_MODE_ENFORCE)
-		return pile_breaker_observing(view);
-	if (!(group->config.enforce & PILE_RUNG_SHED))
-		return PILE_BLOCKED_RUNG;
-	if (view->disarmed)
-		return PILE_BLOCKED_DISARMED;
+	if (blocked != PILE_BLOCKED_NO)
+		return blocked;
 	if (door->out_of_reach)
 		return PILE_BLOCKED_NETNS;
 	if (door->ambiguous)

@@ -36,19 +36,13 @@ void pile_stops_forget(struct pile_stops *stops, uint32_t group)
 
 enum pile_blocked pile_stop_blocked(const struct pile_decide_view *view, uint32_t group)
 {
-	const struct pile_decide_group *g = &view->groups[group];
+	enum pile_blocked blocked = pile_decide_switch(view, group, PILE_RUNG_STOP);
 
-	if (g->foreign)
-		return PILE_BLOCKED_FOREIGN;
-	if (view->mode != PILE_MODE_ENFORCE)
-		return pile_breaker_observing(view);
-	if (!(g->config.enforce & PILE_RUNG_STOP))
-		return PILE_BLOCKED_RUNG;
-	if (view->disarmed)
-		return PILE_BLOCKED_DISARMED;
+	if (blocked != PILE_BLOCKED_NO)
+		return blocked;
 	if (!view->stop_ready)
 		return PILE_BLOCKED_KERNEL;
-	return g->stop_fit ? PILE_BLOCKED_NO : PILE_BLOCKED_UNFIT;
+	return view->groups[group].stop_fit ? PILE_BLOCKED_NO : PILE_BLOCKED_UNFIT;
 }
 
 /* ---- budgets ---- */

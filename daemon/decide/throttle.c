@@ -27,15 +27,10 @@ void pile_throttles_forget(struct pile_throttles *t, uint32_t group)
 enum pile_blocked pile_throttle_blocked(const struct pile_decide_view *view, uint32_t group)
 {
 	const struct pile_decide_group *g = &view->groups[group];
+	enum pile_blocked blocked = pile_decide_switch(view, group, PILE_RUNG_THROTTLE);
 
-	if (g->foreign)
-		return PILE_BLOCKED_FOREIGN;
-	if (view->mode != PILE_MODE_ENFORCE)
-		return pile_breaker_observing(view);
-	if (!(g->config.enforce & PILE_RUNG_THROTTLE))
-		return PILE_BLOCKED_RUNG;
-	if (view->disarmed)
-		return PILE_BLOCKED_DISARMED;
+	if (blocked != PILE_BLOCKED_NO)
+		return blocked;
 	if (g->shared)
 		return PILE_BLOCKED_SHARED;
 	if (g->protects)
