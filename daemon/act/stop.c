@@ -66,7 +66,10 @@ void pile_act_stops_check(struct pile_act_stops *s, struct pile_manager *manager
 		if (job_submit(manager, PILE_MANAGER_CHECK, i, group->config.unit, 0, 0, now_ns) !=
 		    0)
 			return;
-		/* of a unit that was only restarted what is known holds on */
+		/* of a unit that was only restarted what is known holds on; of another's nothing does */
+		if (strcmp(fit->unit, group->config.unit) != 0)
+			*fit = (struct pile_act_stop_fit){ 0 };
+		snprintf(fit->unit, sizeof(fit->unit), "%s", group->config.unit);
 		fit->asked = true;
 		fit->cgroup_id = group->cgroup_id;
 	}
@@ -75,7 +78,10 @@ void pile_act_stops_check(struct pile_act_stops *s, struct pile_manager *manager
 bool pile_act_stop_fit(const struct pile_act_stops *s, const struct pile_groups *groups,
 		       uint32_t group)
 {
-	return s->fit[group].known && s->fit[group].fit && groups->groups[group].config.unit[0];
+	const struct pile_act_stop_fit *fit = &s->fit[group];
+
+	return fit->known && fit->fit && fit->unit[0] &&
+	       strcmp(fit->unit, groups->groups[group].config.unit) == 0;
 }
 
 /* Returns whether it is news that it is not. */
@@ -85,6 +91,8 @@ static bool fit_take(struct pile_act_stops *s, const struct pile_manager_result 
 	bool is_fit = result->error == 0, news;
 
 	fit->asked = false;
+	if (strcmp(fit->unit, result->job.unit) != 0)
+		return false;
 	if (!is_fit && result->error != -EOPNOTSUPP) { /* nothing is known by that */
 		fit->again_ns = result->done_ns + CHECK_AGAIN_NS;
 		return false;

@@ -29,6 +29,7 @@ struct pile_act_stop_fit {
 	uint64_t cgroup_id; /* of the unit when it was asked; 0 = not yet */
 	uint64_t again_ns;
 	bool asked, known, fit;
+	char unit[PILE_UNIT_MAX]; /* that it is known of: slots are given away */
 	char why[128]; /* it is not */
 };
 
