@@ -30,7 +30,7 @@ struct pile_act_stop_fit {
 	uint64_t again_ns;
 	bool asked, known, fit;
 	char unit[PILE_UNIT_MAX]; /* that it is known of: slots are given away */
-	char why[128]; /* it is not */
+	char why[128];		  /* it is not */
 };
 
 struct pile_act_stops {
