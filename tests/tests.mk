@@ -31,6 +31,7 @@ UNIT_doors := daemon/groups/doors.c daemon/util/endpoint.c
 UNIT_growth := daemon/sense/growth.c
 UNIT_shed := $(DECIDE_SRC) tests/unit/breaker_fixture.c
 UNIT_act_evict := daemon/act/evict.c
+UNIT_act_stop := daemon/act/stop.c
 UNIT_manager := daemon/act/manager.c
 UNIT_throttle := $(DECIDE_SRC) tests/unit/breaker_fixture.c $(wildcard daemon/record/explain_*.c)
 UNIT_act_throttle := daemon/act/throttle.c daemon/act/undo.c daemon/act/knob.c daemon/groups/proc.c
