@@ -247,35 +247,18 @@ static void update_rungs(struct pile_decide *state, const struct pile_decide_vie
 			 uint64_t reserve_bytes, const struct pile_sample *sample, bool late,
 			 struct pile_intents *out)
 {
-	pile_throttles_update(&state->throttles,
-			      &(struct pile_throttle_context){
-				      .view = view,
-				      .sample = sample,
-				      .risk = state->risk,
-				      .late = late,
-				      .next_explain_id = &state->next_explain_id,
-			      },
-			      out);
-	pile_evicts_update(&state->evicts,
-			   &(struct pile_evict_context){
-				   .view = view,
-				   .sample = sample,
-				   .risk = state->risk,
-				   .reserve_bytes = reserve_bytes,
-				   .late = late,
-				   .next_explain_id = &state->next_explain_id,
-			   },
-			   out);
-	pile_stops_update(&state->stops,
-			  &(struct pile_stop_context){
-				  .view = view,
-				  .sample = sample,
-				  .risk = state->risk,
-				  .reserve_bytes = reserve_bytes,
-				  .late = late,
-				  .next_explain_id = &state->next_explain_id,
-			  },
-			  out);
+	const struct pile_rung_context ctx = {
+		.view = view,
+		.sample = sample,
+		.risk = state->risk,
+		.reserve_bytes = reserve_bytes,
+		.late = late,
+		.next_explain_id = &state->next_explain_id,
+	};
+
+	pile_throttles_update(&state->throttles, &ctx, out);
+	pile_evicts_update(&state->evicts, &ctx, out);
+	pile_stops_update(&state->stops, &ctx, out);
 }
 
 enum pile_blocked pile_decide_switch(const struct pile_decide_view *view, uint32_t group,

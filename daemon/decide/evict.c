@@ -7,6 +7,7 @@
 #include "decide/candidates.h"
 #include "decide/decide.h"
 #include "util/macro.h"
+#include "util/number.h"
 
 #define LOOKS_MIN 2
 #define RECENT_MIN_NS (150 * NS_PER_MS) /* two ticks: one allocation is no growth */
@@ -94,22 +95,12 @@ static bool within_budget(const struct pile_evicts *evicts, const char *group, u
 
 /* ---- what is left, and who takes it ---- */
 
-static uint64_t minus(uint64_t a, uint64_t b)
-{
-	return a > b ? a - b : 0;
-}
-
 static uint64_t lasts_ns(uint64_t bytes, uint64_t rate_bytes)
 {
 	if (!rate_bytes)
 		return UINT64_MAX;
 	return (uint64_t)MIN((unsigned __int128)bytes * NS_PER_SEC / rate_bytes,
 			     (unsigned __int128)UINT64_MAX - 1);
-}
-
-static uint64_t per_second(uint64_t bytes, uint64_t span_ns)
-{
-	return span_ns ? (uint64_t)((unsigned __int128)bytes * NS_PER_SEC / span_ns) : 0;
 }
 
 /* What the cgroup has, or where that is not known (cgroup v1) what its workers hold. */
@@ -150,7 +141,7 @@ static const struct pile_evict_look *look_then(const struct pile_evict_group *g,
  * The bound that these few reach first, of those that run out by them and not by something else. False: there is none
  * that is known to. @leak: by no more than what is left; what a group or a host takes in a moment says nothing there.
  */
-static bool bound_find(const struct pile_evict_group *g, const struct pile_evict_context *ctx,
+static bool bound_find(const struct pile_evict_group *g, const struct pile_rung_context *ctx,
 		       uint32_t group, bool leak, struct chosen *c)
 {
 	const struct pile_evict_look *now = &g->ring[g->head],
@@ -161,20 +152,22 @@ static bool bound_find(const struct pile_evict_group *g, const struct pile_evict
 								   config->memory_budget_permille
 							 : config->memory_budget_bytes,
 		 limit = ctx->sample->groups[group].memory_limit_bytes;
-	uint64_t group_growth = per_second(minus(now->used_bytes, then->used_bytes), span_ns);
+	uint64_t group_growth = pile_number_per_second(
+		pile_number_minus(now->used_bytes, then->used_bytes), span_ns);
 	const struct {
 		enum pile_evict_bound bound;
 		bool known;
 		uint64_t free_bytes, growth_bytes, large_bytes;
 	} bounds[] = {
 		{ PILE_EVICT_HOST, now->available_bytes >= ctx->reserve_bytes / KNOWN_SHARE,
-		  minus(now->available_bytes, ctx->reserve_bytes),
-		  per_second(minus(then->available_bytes, now->available_bytes), span_ns),
+		  pile_number_minus(now->available_bytes, ctx->reserve_bytes),
+		  pile_number_per_second(
+			  pile_number_minus(then->available_bytes, now->available_bytes), span_ns),
 		  HOST_LARGE_BYTES + ctx->sample->memory_total_bytes / HOST_LARGE_SHARE },
-		{ PILE_EVICT_BUDGET, budget > 0, minus(budget, now->used_bytes), group_growth,
-		  budget / LARGE_SHARE },
-		{ PILE_EVICT_LIMIT, limit > 0, minus(limit, now->used_bytes), group_growth,
-		  limit / LARGE_SHARE },
+		{ PILE_EVICT_BUDGET, budget > 0, pile_number_minus(budget, now->used_bytes),
+		  group_growth, budget / LARGE_SHARE },
+		{ PILE_EVICT_LIMIT, limit > 0, pile_number_minus(limit, now->used_bytes),
+		  group_growth, limit / LARGE_SHARE },
 	};
 
 	c->left_ns = UINT64_MAX;
@@ -202,7 +195,7 @@ static bool bound_find(const struct pile_evict_group *g, const struct pile_evict
 /* ---- the rules ---- */
 
 /* One worker, or few, take most of it; who takes most is @evicts->candidates' first. */
-static bool few_take_it(struct pile_evicts *evicts, const struct pile_evict_context *ctx,
+static bool few_take_it(struct pile_evicts *evicts, const struct pile_rung_context *ctx,
 			uint32_t group, struct chosen *c)
 {
 	struct pile_candidates *list = &evicts->candidates;
@@ -219,7 +212,7 @@ static bool few_take_it(struct pile_evicts *evicts, const struct pile_evict_cont
 static bool is_worth_it(const struct pile_candidate *first, struct chosen *c)
 {
 	c->after_ns = lasts_ns(c->free_bytes + first->private_bytes,
-			       minus(c->bound_growth_bytes, first->growth_bytes));
+			       pile_number_minus(c->bound_growth_bytes, first->growth_bytes));
 	return first->private_bytes >= OUTLIER * c->others_bytes &&
 	       (c->after_ns >= PILE_RISK_HORIZON_NS || c->after_ns / BUYS >= c->left_ns);
 }
@@ -237,7 +230,7 @@ static void looks_count(struct pile_evict_group *g, const struct pile_candidate 
  * Memory is gone in less than 3 s by this worker's growth; and the forecast has come true for as long as it reaches,
  * or, in the last second, for half of that.
  */
-static bool is_hog(struct pile_evicts *evicts, const struct pile_evict_context *ctx, uint32_t group,
+static bool is_hog(struct pile_evicts *evicts, const struct pile_rung_context *ctx, uint32_t group,
 		   struct chosen *c)
 {
 	struct pile_evict_group *g = &evicts->groups[group];
@@ -282,8 +275,8 @@ static bool has_fallen(struct pile_evict_group *g, const struct pile_candidate *
 	span_ns = now_ns - g->leak.at_ns;
 	if (!now->t_ns || span_ns < MIN(c->left_ns, LEAK_SEEN_NS))
 		return false;
-	fell = minus(g->leak.free_bytes, c->free_bytes);
-	took = minus(first->private_bytes, g->leak.private_bytes);
+	fell = pile_number_minus(g->leak.free_bytes, c->free_bytes);
+	took = pile_number_minus(first->private_bytes, g->leak.private_bytes);
 	return took > 0 && fell >= took / 2;
 }
 
@@ -291,8 +284,8 @@ static bool has_fallen(struct pile_evict_group *g, const struct pile_candidate *
  * Memory is gone within ten minutes by a worker that grew all the while for as long: ended when it is idle, or in the
  * last tenth of that in any case. Not while something else takes more in this second.
  */
-static bool is_leak(struct pile_evicts *evicts, const struct pile_evict_context *ctx,
-		    uint32_t group, struct chosen *c)
+static bool is_leak(struct pile_evicts *evicts, const struct pile_rung_context *ctx, uint32_t group,
+		    struct chosen *c)
 {
 	const struct pile_candidate *first = &evicts->candidates.list[0];
 	uint64_t within_ns = MIN(PILE_EVICT_LEAK_NS, ctx->sample->grown_over_ns);
@@ -337,7 +330,7 @@ static void episode_close(struct pile_evict_episode *e, enum pile_close_reason r
 		return;
 	intent->why.evict.signal = result->signal;
 	intent->why.evict.error = result->error;
-	intent->why.evict.gone_ns = minus(result->gone_ns, e->at_ns);
+	intent->why.evict.gone_ns = pile_number_minus(result->gone_ns, e->at_ns);
 	intent->why.evict.freed_bytes = result->freed_bytes;
 }
 
@@ -367,7 +360,7 @@ static bool under_way(const struct pile_evicts *evicts, uint32_t group,
 	return false;
 }
 
-static void why_fill(const struct pile_evict_context *ctx, uint32_t group, const struct chosen *c,
+static void why_fill(const struct pile_rung_context *ctx, uint32_t group, const struct chosen *c,
 		     const struct pile_candidate *first, struct pile_why *why)
 {
 	why->pid = first->pid;
@@ -404,7 +397,7 @@ static uint64_t grace_of(const struct chosen *c)
 	return CLAMP(c->left_ns / GRACE_SHARE, GRACE_MIN_NS, GRACE_MAX_NS);
 }
 
-static bool evict(struct pile_evicts *evicts, const struct pile_evict_context *ctx, uint32_t group,
+static bool evict(struct pile_evicts *evicts, const struct pile_rung_context *ctx, uint32_t group,
 		  const struct chosen *c, struct pile_intents *out)
 {
 	struct pile_candidate *first = &evicts->candidates.list[0];
@@ -496,7 +489,7 @@ static void episodes_update(struct pile_evicts *evicts, const struct pile_sample
 	}
 }
 
-static bool group_decide(struct pile_evicts *evicts, const struct pile_evict_context *ctx,
+static bool group_decide(struct pile_evicts *evicts, const struct pile_rung_context *ctx,
 			 uint32_t group, struct pile_intents *out)
 {
 	struct chosen c = { 0 };
@@ -508,7 +501,7 @@ static bool group_decide(struct pile_evicts *evicts, const struct pile_evict_con
 	return false;
 }
 
-void pile_evicts_update(struct pile_evicts *evicts, const struct pile_evict_context *ctx,
+void pile_evicts_update(struct pile_evicts *evicts, const struct pile_rung_context *ctx,
 			struct pile_intents *out)
 {
 	const struct pile_sample *sample = ctx->sample;

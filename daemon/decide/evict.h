@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 #include "decide/intent.h"
-#include "decide/risk.h"
+#include "decide/rung.h"
 #include "sense/sample.h"
 
 /* design.md, S3: growth, and memory gone in less than this */
@@ -80,15 +80,6 @@ struct pile_evicts {
 
 struct pile_decide_view;
 
-struct pile_evict_context {
-	const struct pile_decide_view *view;
-	const struct pile_sample *sample;
-	const struct pile_risk *risk; /* of all groups */
-	uint64_t reserve_bytes;
-	bool late;
-	uint32_t *next_explain_id;
-};
-
 /** pile_evicts_forget - the slot holds another group. What is under way in it ends as it would. */
 void pile_evicts_forget(struct pile_evicts *evicts, uint32_t group);
 
@@ -100,7 +91,7 @@ void pile_evicts_recall(struct pile_evicts *evicts, const char *group, uint64_t 
  * pile_evicts_update - one tick: at most one PILE_INTENT_EVICT, and the ends of earlier ones
  * @evicts->candidates are those of that intent.
  */
-void pile_evicts_update(struct pile_evicts *evicts, const struct pile_evict_context *ctx,
+void pile_evicts_update(struct pile_evicts *evicts, const struct pile_rung_context *ctx,
 			struct pile_intents *out);
 
 /** pile_evict_blocked - which switch stops rung 4 for this group: the most lasting one. */

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "util/macro.h"
+#include "util/number.h"
 
 #define GROWTH_TICKS 10		  /* 1 s */
 #define FIT_WAITING_MIN 8	  /* the regression needs W to have moved by as much */
@@ -44,23 +45,13 @@ static void push(struct pile_risk *risk, const struct pile_sample *sample,
 	};
 }
 
-static uint64_t minus(uint64_t a, uint64_t b)
-{
-	return a > b ? a - b : 0;
-}
-
-static uint64_t per_second(uint64_t amount, uint64_t span_ns)
-{
-	return (uint64_t)((unsigned __int128)amount * NS_PER_SEC / span_ns);
-}
-
 static void update_budget(struct pile_risk *risk, const struct pile_policy_group *config,
 			  uint64_t reserve_bytes, const struct pile_sample *sample,
 			  const struct pile_sample_group *g)
 {
 	uint64_t budget = config->memory_budget_bytes;
 
-	risk->free_bytes = minus(sample->memory_available_bytes, reserve_bytes);
+	risk->free_bytes = pile_number_minus(sample->memory_available_bytes, reserve_bytes);
 	if (config->memory_budget_permille) {
 		uint64_t share = sample->memory_total_bytes / 1000 * config->memory_budget_permille;
 
@@ -68,10 +59,12 @@ static void update_budget(struct pile_risk *risk, const struct pile_policy_group
 	}
 	if (g->memory_bytes) {
 		if (budget)
-			risk->free_bytes = MIN(risk->free_bytes, minus(budget, g->memory_bytes));
+			risk->free_bytes =
+				MIN(risk->free_bytes, pile_number_minus(budget, g->memory_bytes));
 		if (g->memory_limit_bytes)
-			risk->free_bytes = MIN(risk->free_bytes,
-					       minus(g->memory_limit_bytes, g->memory_bytes));
+			risk->free_bytes =
+				MIN(risk->free_bytes,
+				    pile_number_minus(g->memory_limit_bytes, g->memory_bytes));
 	}
 	risk->budget_bytes = g->memory_bytes + risk->free_bytes;
 }
@@ -86,12 +79,12 @@ static uint64_t growth(const struct pile_risk *risk, uint32_t back)
 	if (risk->n <= GROWTH_TICKS / 2 || !span_ns)
 		return 0;
 	if (now->memory_bytes && then->memory_bytes)
-		grown = minus(now->memory_bytes, then->memory_bytes);
+		grown = pile_number_minus(now->memory_bytes, then->memory_bytes);
 	else
-		grown = minus(then->available_bytes, now->available_bytes);
+		grown = pile_number_minus(then->available_bytes, now->available_bytes);
 	if (grown <= GROWTH_NOISE_BYTES || grown <= risk->budget_bytes / 200)
 		return 0;
-	return per_second(grown, span_ns);
+	return pile_number_per_second(grown, span_ns);
 }
 
 static uint64_t exhaustion_ns(const struct pile_risk *risk, uint64_t growth_bytes)
@@ -109,9 +102,10 @@ static void update_growth(struct pile_risk *risk)
 	uint64_t span_ns = now->t_ns - then->t_ns;
 
 	risk->rate_milli =
-		span_ns ? (uint32_t)MIN(
-				  per_second(minus(now->opened, then->opened) * 1000, span_ns),
-				  UINT32_MAX)
+		span_ns ? (uint32_t)MIN(pile_number_per_second(
+						pile_number_minus(now->opened, then->opened) * 1000,
+						span_ns),
+					UINT32_MAX)
 			: 0;
 	risk->growth_bytes = growth(risk, GROWTH_TICKS);
 	risk->exhaustion_ns = exhaustion_ns(risk, risk->growth_bytes);

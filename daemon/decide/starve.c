@@ -9,6 +9,7 @@
 
 #include "decide/decide.h"
 #include "util/macro.h"
+#include "util/number.h"
 
 #define RAN_MIN_NS NS_PER_MS /* what ran less is taken for that: a ratio needs something */
 /* what is learned of calm: up by an eighth of the difference, down by a sixty-fourth */
@@ -21,12 +22,7 @@ static uint32_t ratio_of(uint64_t waited_ns, uint64_t ran_ns)
 	return (uint32_t)MIN(waited_ns * 1000 / MAX(ran_ns, RAN_MIN_NS), RATIO_MAX);
 }
 
-static uint64_t minus(uint64_t a, uint64_t b)
-{
-	return a > b ? a - b : 0;
-}
-
-static void window_begin(struct pile_starves *s, const struct pile_throttle_context *ctx)
+static void window_begin(struct pile_starves *s, const struct pile_rung_context *ctx)
 {
 	const struct pile_sample *sample = ctx->sample;
 
@@ -45,7 +41,7 @@ static void window_begin(struct pile_starves *s, const struct pile_throttle_cont
 }
 
 /* Takes most of the processors in this window: anybody? */
-static bool shares_take(struct pile_starves *s, const struct pile_throttle_context *ctx,
+static bool shares_take(struct pile_starves *s, const struct pile_rung_context *ctx,
 			uint64_t span_ns)
 {
 	uint64_t all_ns = span_ns * MAX(ctx->sample->n_cpus, 1);
@@ -53,7 +49,7 @@ static bool shares_take(struct pile_starves *s, const struct pile_throttle_conte
 
 	for (uint32_t i = 0; i < ctx->view->n_groups; i++) {
 		uint64_t now = ctx->sample->groups[i].cpu_ns;
-		uint64_t used = s->cpu_ns[i] ? minus(now, s->cpu_ns[i]) : 0;
+		uint64_t used = s->cpu_ns[i] ? pile_number_minus(now, s->cpu_ns[i]) : 0;
 
 		s->last.share_permille[i] = (uint32_t)MIN(used * 1000 / MAX(all_ns, 1), 1000);
 		any |= s->last.share_permille[i] >= PILE_STARVE_SHARE_PERMILLE;
@@ -80,8 +76,8 @@ static bool suffers(struct pile_starve *p, const struct pile_sample_protected *n
 	*ret_waited_ns = *ret_ran_ns = 0;
 	if (!p->cgroup_id || !now->known || now->cgroup_id != p->cgroup_id)
 		return false;
-	*ret_waited_ns = minus(now->waited_ns, p->waited_ns);
-	*ret_ran_ns = minus(now->ran_ns, p->ran_ns);
+	*ret_waited_ns = pile_number_minus(now->waited_ns, p->waited_ns);
+	*ret_ran_ns = pile_number_minus(now->ran_ns, p->ran_ns);
 	if (now->quota_waits != p->quota_waits)
 		return false;
 	if (*ret_waited_ns < span_ns / PILE_STARVE_WAITED_SHARE)
@@ -92,7 +88,7 @@ static bool suffers(struct pile_starve *p, const struct pile_sample_protected *n
 }
 
 /* All that the processors could do was done: less is left over than a scheduler takes to find it. */
-static bool is_all_taken(const struct pile_starves *s, const struct pile_throttle_context *ctx,
+static bool is_all_taken(const struct pile_starves *s, const struct pile_rung_context *ctx,
 			 uint64_t span_ns)
 {
 	uint64_t all_ns = span_ns * MAX(ctx->sample->n_cpus, 1);
@@ -101,7 +97,7 @@ static bool is_all_taken(const struct pile_starves *s, const struct pile_throttl
 	       (ctx->sample->idle_ns - s->idle_ns) * 1000 < all_ns * PILE_STARVE_IDLE_PERMILLE;
 }
 
-static void window_end(struct pile_starves *s, const struct pile_throttle_context *ctx, bool learn)
+static void window_end(struct pile_starves *s, const struct pile_rung_context *ctx, bool learn)
 {
 	struct pile_starve_window *w = &s->last;
 	uint64_t span_ns = ctx->sample->now_ns - s->from_ns, waited_ns, ran_ns;
@@ -136,8 +132,7 @@ static void window_end(struct pile_starves *s, const struct pile_throttle_contex
 		w->run && w->ratio_milli >= PILE_STARVE_SEVERE_MILLI && 2 * w->waited_ns >= span_ns;
 }
 
-bool pile_starves_update(struct pile_starves *s, const struct pile_throttle_context *ctx,
-			 bool learn)
+bool pile_starves_update(struct pile_starves *s, const struct pile_rung_context *ctx, bool learn)
 {
 	uint64_t now_ns = ctx->sample->now_ns;
 	bool ended = false;

@@ -6,6 +6,7 @@
 
 #include "decide/decide.h"
 #include "util/macro.h"
+#include "util/number.h"
 
 /* act tells when systemd has answered, which may take it that long (manager.h: a stop is some calls and two waits) */
 #define RESULT_NS (90 * NS_PER_SEC)
@@ -20,11 +21,6 @@
 #define RISEN_SHARE 2
 /* of what the host lost meanwhile */
 #define CAUSE_PERMILLE 600
-
-static uint64_t minus(uint64_t a, uint64_t b)
-{
-	return a > b ? a - b : 0;
-}
 
 void pile_stops_forget(struct pile_stops *stops, uint32_t group)
 {
@@ -100,8 +96,8 @@ static uint64_t growth(const struct pile_stop_group *g, uint64_t free_bytes)
 	/* half a second at least: shorter spans turn one allocation into a landslide */
 	if (g->n <= PILE_STOP_POINTS / 2 || !span_ns)
 		return 0;
-	rate = (uint64_t)((unsigned __int128)minus(now->used_bytes, then->used_bytes) * NS_PER_SEC /
-			  span_ns);
+	rate = (uint64_t)((unsigned __int128)pile_number_minus(now->used_bytes, then->used_bytes) *
+			  NS_PER_SEC / span_ns);
 	return rate > MAX(NOISE_BYTES, free_bytes / NOISE_SHARE) ? rate : 0;
 }
 
@@ -110,12 +106,13 @@ static bool grows_now(const struct pile_stop_group *g, uint64_t rate)
 {
 	const struct pile_stop_point *now = point(g, 0), *then = point(g, 1);
 
-	return (unsigned __int128)minus(now->used_bytes, then->used_bytes) * NS_PER_SEC * 2 >=
+	return (unsigned __int128)pile_number_minus(now->used_bytes, then->used_bytes) *
+		       NS_PER_SEC * 2 >=
 	       (unsigned __int128)rate * (now->t_ns - then->t_ns);
 }
 
 /* Returns its growth. One that grows again, after a second without, begins anew. */
-static uint64_t growth_follow(struct pile_stop_group *g, const struct pile_stop_context *ctx,
+static uint64_t growth_follow(struct pile_stop_group *g, const struct pile_rung_context *ctx,
 			      uint32_t group)
 {
 	const struct pile_sample *sample = ctx->sample;
@@ -129,7 +126,7 @@ static uint64_t growth_follow(struct pile_stop_group *g, const struct pile_stop_
 	g->n = MIN(g->n + 1, PILE_STOP_POINTS);
 	g->ring[g->head] =
 		(struct pile_stop_point){ sample->now_ns, used, sample->memory_available_bytes };
-	rate = growth(g, minus(sample->memory_available_bytes, ctx->reserve_bytes));
+	rate = growth(g, pile_number_minus(sample->memory_available_bytes, ctx->reserve_bytes));
 	if (!rate)
 		g->began.t_ns = 0;
 	else if (!g->began.t_ns)
@@ -137,7 +134,7 @@ static uint64_t growth_follow(struct pile_stop_group *g, const struct pile_stop_
 	return rate;
 }
 
-static void why_fill(const struct pile_stop_group *g, const struct pile_stop_context *ctx,
+static void why_fill(const struct pile_stop_group *g, const struct pile_rung_context *ctx,
 		     uint32_t group, uint64_t rate, struct pile_why *why)
 {
 	const struct pile_sample *sample = ctx->sample;
@@ -147,21 +144,23 @@ static void why_fill(const struct pile_stop_group *g, const struct pile_stop_con
 	why->growth_bytes = rate;
 	/* the host's, whatever else bounds the group */
 	why->stop.swap_bytes = sample->swap_free_bytes;
-	why->free_bytes =
-		minus(sample->memory_available_bytes, ctx->reserve_bytes) + sample->swap_free_bytes;
+	why->free_bytes = pile_number_minus(sample->memory_available_bytes, ctx->reserve_bytes) +
+			  sample->swap_free_bytes;
 	why->exhaustion_ns = (uint64_t)MIN((unsigned __int128)why->free_bytes * NS_PER_SEC / rate,
 					   (unsigned __int128)PILE_RISK_NEVER - 1);
 	why->stop.used_bytes = sample->groups[group].memory_bytes;
-	why->stop.risen_bytes = minus(why->stop.used_bytes, g->began.used_bytes);
+	why->stop.risen_bytes = pile_number_minus(why->stop.used_bytes, g->began.used_bytes);
 	why->stop.rising_ns = sample->now_ns - g->began.t_ns;
-	why->stop.fell_bytes = minus(g->began.available_bytes, sample->memory_available_bytes);
-	why->stop.then_bytes = minus(g->began.available_bytes, ctx->reserve_bytes);
+	why->stop.fell_bytes =
+		pile_number_minus(g->began.available_bytes, sample->memory_available_bytes);
+	why->stop.then_bytes = pile_number_minus(g->began.available_bytes, ctx->reserve_bytes);
 }
 
 /* Where its cgroup's limit comes first the kernel ends one of its own processes, and the host lives. */
 static bool limit_comes_first(const struct pile_sample_group *g, uint64_t free_bytes)
 {
-	return g->memory_limit_bytes && minus(g->memory_limit_bytes, g->memory_bytes) < free_bytes;
+	return g->memory_limit_bytes &&
+	       pile_number_minus(g->memory_limit_bytes, g->memory_bytes) < free_bytes;
 }
 
 /*
@@ -169,7 +168,7 @@ static bool limit_comes_first(const struct pile_sample_group *g, uint64_t free_b
  * began, much beside the host, and most of what the host lost since; and the host has lost it: a forecast that has come
  * true. What was used up before is a level, whoever brought it there.
  */
-static bool is_time(const struct pile_stop_context *ctx, uint32_t group, const struct pile_why *why)
+static bool is_time(const struct pile_rung_context *ctx, uint32_t group, const struct pile_why *why)
 {
 	const struct pile_why_stop *s = &why->stop;
 	uint64_t total = ctx->sample->memory_total_bytes;
@@ -195,7 +194,7 @@ static uint32_t leader_of(const struct pile_decide_view *view, uint32_t group)
 }
 
 /* The milder rungs go first: what they have just done must be seen before anything worse is. */
-static void milder_note(struct pile_stops *stops, const struct pile_stop_context *ctx,
+static void milder_note(struct pile_stops *stops, const struct pile_rung_context *ctx,
 			const struct pile_intents *out)
 {
 	for (uint32_t i = 0; i < out->n; i++) {
@@ -276,7 +275,7 @@ static struct pile_stop_episode *episode_take(struct pile_stops *stops, uint32_t
 	return free_one;
 }
 
-static void stop(struct pile_stops *stops, const struct pile_stop_context *ctx, uint32_t group,
+static void stop(struct pile_stops *stops, const struct pile_rung_context *ctx, uint32_t group,
 		 const struct pile_why *why, struct pile_intents *out)
 {
 	const struct pile_policy_group *config = &ctx->view->groups[group].config;
@@ -337,11 +336,11 @@ static void result_take(struct pile_stop_episode *e, const struct pile_sample *s
 	if (!intent)
 		return;
 	intent->why.stop.error = result->error;
-	intent->outage_ns = minus(e->until_ns, sample->now_ns);
+	intent->outage_ns = pile_number_minus(e->until_ns, sample->now_ns);
 }
 
 /* It is down until its time, or until what lets the guard hold it is switched off. */
-static void held_follow(struct pile_stop_episode *e, const struct pile_stop_context *ctx,
+static void held_follow(struct pile_stop_episode *e, const struct pile_rung_context *ctx,
 			struct pile_intents *out)
 {
 	const struct pile_decide_group *g = &ctx->view->groups[e->group];
@@ -364,7 +363,7 @@ static void held_follow(struct pile_stop_episode *e, const struct pile_stop_cont
 }
 
 static void virtual_follow(struct pile_stop_episode *e, const struct pile_stops *stops,
-			   const struct pile_stop_context *ctx, struct pile_intents *out)
+			   const struct pile_rung_context *ctx, struct pile_intents *out)
 {
 	if (stops->groups[e->group].began.t_ns)
 		e->until_ns = ctx->sample->now_ns + QUIET_NS;
@@ -375,7 +374,7 @@ static void virtual_follow(struct pile_stop_episode *e, const struct pile_stops 
 }
 
 /* The policy does not name it any more: it is started, whatever systemd is about to answer. */
-static void orphan_end(struct pile_stop_episode *e, const struct pile_stop_context *ctx,
+static void orphan_end(struct pile_stop_episode *e, const struct pile_rung_context *ctx,
 		       struct pile_intents *out)
 {
 	e->orphan = true;
@@ -386,7 +385,7 @@ static void orphan_end(struct pile_stop_episode *e, const struct pile_stop_conte
 	episode_close(e, PILE_CLOSE_POLICY, 0, ctx->sample->now_ns, out);
 }
 
-static void episodes_update(struct pile_stops *stops, const struct pile_stop_context *ctx,
+static void episodes_update(struct pile_stops *stops, const struct pile_rung_context *ctx,
 			    struct pile_intents *out)
 {
 	for (int i = 0; i < PILE_STOPS_MAX; i++) {
@@ -405,7 +404,7 @@ static void episodes_update(struct pile_stops *stops, const struct pile_stop_con
 	}
 }
 
-static void group_update(struct pile_stops *stops, const struct pile_stop_context *ctx,
+static void group_update(struct pile_stops *stops, const struct pile_rung_context *ctx,
 			 uint32_t group, struct pile_intents *out)
 {
 	struct pile_stop_group *g = &stops->groups[group];
@@ -426,7 +425,7 @@ static void group_update(struct pile_stops *stops, const struct pile_stop_contex
 	stop(stops, ctx, group, &why, out);
 }
 
-void pile_stops_update(struct pile_stops *stops, const struct pile_stop_context *ctx,
+void pile_stops_update(struct pile_stops *stops, const struct pile_rung_context *ctx,
 		       struct pile_intents *out)
 {
 	milder_note(stops, ctx, out);

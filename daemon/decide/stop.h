@@ -13,7 +13,7 @@
 #include <stdint.h>
 
 #include "decide/intent.h"
-#include "decide/risk.h"
+#include "decide/rung.h"
 #include "sense/sample.h"
 
 /* act at the latest so long before memory is gone: a second of smoothing, half a second for the effect (risk.h) */
@@ -82,15 +82,6 @@ struct pile_stops {
 
 struct pile_decide_view;
 
-struct pile_stop_context {
-	const struct pile_decide_view *view;
-	const struct pile_sample *sample;
-	uint64_t reserve_bytes;
-	const struct pile_risk *risk; /* of all groups */
-	bool late;
-	uint32_t *next_explain_id;
-};
-
 /** pile_stops_forget - the slot holds another group: what is held down in it is started in the next tick. */
 void pile_stops_forget(struct pile_stops *stops, uint32_t group);
 
@@ -102,7 +93,7 @@ void pile_stops_recall(struct pile_stops *stops, const char *group, uint64_t ago
  * pile_stops_update - one tick: new ones, and what became of earlier ones
  * @out: holds this tick's intents of the milder rungs already
  */
-void pile_stops_update(struct pile_stops *stops, const struct pile_stop_context *ctx,
+void pile_stops_update(struct pile_stops *stops, const struct pile_rung_context *ctx,
 		       struct pile_intents *out);
 
 /** pile_stop_held - the episode that holds @group's unit down, or NULL. */

@@ -104,7 +104,7 @@ static uint64_t own_lasts_ns(uint32_t limit, uint32_t tasks, uint64_t rate)
  * The bound that is reached first by what this group forks, and nobody else. Its own limit is none, where it declares no
  * pool: whoever sets a limit lets it be reached, and nobody else loses anything there.
  */
-static uint64_t bound_find(const struct pile_storm *s, const struct pile_throttle_context *ctx,
+static uint64_t bound_find(const struct pile_storm *s, const struct pile_rung_context *ctx,
 			   uint32_t group, uint64_t rate, struct pile_why *why)
 {
 	const struct pile_storm_look *now = &s->ring[s->head], *then = look_back(s, RECENT_NS);
@@ -153,8 +153,8 @@ static bool is_far_beyond(const struct pile_storm *s, const struct pile_policy_g
 	       tasks > pile_storm_pool(config) && tasks >= s->risen_from + BEYOND_TASKS;
 }
 
-bool pile_storm_update(struct pile_storm *s, const struct pile_throttle_context *ctx,
-		       uint32_t group, bool learn, struct pile_why *why)
+bool pile_storm_update(struct pile_storm *s, const struct pile_rung_context *ctx, uint32_t group,
+		       bool learn, struct pile_why *why)
 {
 	const struct pile_sample *sample = ctx->sample;
 	uint64_t now_ns = sample->now_ns, rate, left_ns, seen_ns, span_ns;

@@ -88,7 +88,7 @@ static bool rests(const struct pile_throttle_group *g, uint32_t knob, uint64_t n
 	return now_ns < g->rest_until_ns[knob] || now_ns < g->taken_until_ns[knob];
 }
 
-static void begin(struct pile_throttles *t, const struct pile_throttle_context *ctx, uint32_t group,
+static void begin(struct pile_throttles *t, const struct pile_rung_context *ctx, uint32_t group,
 		  uint32_t knob, uint64_t value, const struct pile_why *why,
 		  struct pile_intents *out)
 {
@@ -174,7 +174,7 @@ static const struct pile_sample_throttled *result_find(const struct pile_sample 
 }
 
 /* What a switch, another hand or the clock says. */
-static enum pile_close_reason over(struct pile_throttle *e, const struct pile_throttle_context *ctx,
+static enum pile_close_reason over(struct pile_throttle *e, const struct pile_rung_context *ctx,
 				   int *ret_error)
 {
 	const struct pile_sample *sample = ctx->sample;
@@ -214,7 +214,7 @@ static enum pile_close_reason over(struct pile_throttle *e, const struct pile_th
  * much as before, or not enough to be called suffering. A weight on which a quota follows is judged with that.
  */
 static bool is_useless(struct pile_throttle *e, const struct pile_throttles *t,
-		       const struct pile_throttle_context *ctx)
+		       const struct pile_rung_context *ctx)
 {
 	const struct pile_starve_window *w = &t->starves.last;
 	uint64_t judge_ns = e->on_ns + PILE_THROTTLE_JUDGE_NS;
@@ -247,8 +247,8 @@ static void follow(struct pile_throttle *e, const struct pile_throttles *t,
 		e->ratio_least_milli = MIN(e->ratio_least_milli, t->starves.last.ratio_milli);
 }
 
-static void ends_update(struct pile_throttles *t, const struct pile_throttle_context *ctx,
-			bool window, struct pile_intents *out)
+static void ends_update(struct pile_throttles *t, const struct pile_rung_context *ctx, bool window,
+			struct pile_intents *out)
 {
 	for (uint32_t i = 0; i < ARRAY_LEN(t->table); i++) {
 		struct pile_throttle *e = &t->table[i], *weight;
@@ -275,14 +275,14 @@ static void ends_update(struct pile_throttles *t, const struct pile_throttle_con
 
 /* ---- who, and what next ---- */
 
-static bool may_be_throttled(const struct pile_throttle_context *ctx, uint32_t group)
+static bool may_be_throttled(const struct pile_rung_context *ctx, uint32_t group)
 {
 	const struct pile_decide_group *g = &ctx->view->groups[group];
 
 	return g->used && g->named && ctx->sample->groups[group].present;
 }
 
-static void storms_update(struct pile_throttles *t, const struct pile_throttle_context *ctx,
+static void storms_update(struct pile_throttles *t, const struct pile_rung_context *ctx,
 			  struct pile_intents *out)
 {
 	for (uint32_t i = 0; i < ctx->view->n_groups; i++) {
@@ -311,7 +311,7 @@ static uint64_t quota_of(const struct pile_sample *sample)
 	return (uint64_t)MAX(sample->n_cpus, 1) * 1000000 - PILE_THROTTLE_RESERVE_US;
 }
 
-static void why_fill(const struct pile_throttles *t, const struct pile_throttle_context *ctx,
+static void why_fill(const struct pile_throttles *t, const struct pile_rung_context *ctx,
 		     uint32_t group, struct pile_why *why)
 {
 	const struct pile_starve_window *w = &t->starves.last;
@@ -332,7 +332,7 @@ static void why_fill(const struct pile_throttles *t, const struct pile_throttle_
 }
 
 /* The group that takes most; at least half of all processors' time, so more than all others together. */
-static uint32_t taker_find(const struct pile_throttles *t, const struct pile_throttle_context *ctx)
+static uint32_t taker_find(const struct pile_throttles *t, const struct pile_rung_context *ctx)
 {
 	const struct pile_starve_window *w = &t->starves.last;
 	uint32_t most = PILE_NO_GROUP;
@@ -345,7 +345,7 @@ static uint32_t taker_find(const struct pile_throttles *t, const struct pile_thr
 	return most;
 }
 
-static void starves_act(struct pile_throttles *t, const struct pile_throttle_context *ctx,
+static void starves_act(struct pile_throttles *t, const struct pile_rung_context *ctx,
 			struct pile_intents *out)
 {
 	const struct pile_starve_window *w = &t->starves.last;
@@ -375,7 +375,7 @@ static bool is_free(const struct pile_throttles *t)
 	return true;
 }
 
-void pile_throttles_update(struct pile_throttles *t, const struct pile_throttle_context *ctx,
+void pile_throttles_update(struct pile_throttles *t, const struct pile_rung_context *ctx,
 			   struct pile_intents *out)
 {
 	bool window = pile_starves_update(&t->starves, ctx, is_free(t));

@@ -13,7 +13,7 @@
 #include <stdint.h>
 
 #include "decide/intent.h"
-#include "decide/risk.h"
+#include "decide/rung.h"
 #include "sense/sample.h"
 
 /* Tasks, or memory by tasks, are used up within this: as for a hog (evict.h) */
@@ -133,19 +133,11 @@ struct pile_throttles {
 
 struct pile_decide_view;
 
-struct pile_throttle_context {
-	const struct pile_decide_view *view;
-	const struct pile_sample *sample;
-	const struct pile_risk *risk; /* of all groups */
-	bool late;
-	uint32_t *next_explain_id;
-};
-
 /** pile_throttles_forget - the slot holds another group. What is turned is turned back by the next tick. */
 void pile_throttles_forget(struct pile_throttles *t, uint32_t group);
 
 /** pile_throttles_update - one tick: knobs to be turned, and back. */
-void pile_throttles_update(struct pile_throttles *t, const struct pile_throttle_context *ctx,
+void pile_throttles_update(struct pile_throttles *t, const struct pile_rung_context *ctx,
 			   struct pile_intents *out);
 
 /** pile_throttles_reloaded - a policy was taken: knobs that another hand had set may be turned again. */
@@ -170,7 +162,7 @@ enum pile_blocked pile_throttle_blocked(const struct pile_decide_view *view, uin
  * growth that was seen for as long as the forecast reaches, far beyond what the group has in calm.
  * @learn: what it has now may be what it has in calm: no storm is under way, or was stopped
  */
-bool pile_storm_update(struct pile_storm *storm, const struct pile_throttle_context *ctx,
+bool pile_storm_update(struct pile_storm *storm, const struct pile_rung_context *ctx,
 		       uint32_t group, bool learn, struct pile_why *why);
 
 /** pile_storm_pool - so many tasks the pool that the policy declares may have, with what belongs to it; 0 = none. */
@@ -184,5 +176,4 @@ uint64_t pile_storm_cap(const struct pile_storm *storm);
  * @learn: what they wait may be what they wait in calm: nobody is throttled for it
  * Returns whether a window has ended with it: then @s->last tells.
  */
-bool pile_starves_update(struct pile_starves *s, const struct pile_throttle_context *ctx,
-			 bool learn);
+bool pile_starves_update(struct pile_starves *s, const struct pile_rung_context *ctx, bool learn);

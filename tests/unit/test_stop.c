@@ -173,7 +173,7 @@ static void test_milder_first(void **state)
 	f->sample.now_ns += PILE_TICK_NS;
 	pile_stops_update(
 		&f->state.stops,
-		&(struct pile_stop_context){ .view = &f->view,
+		&(struct pile_rung_context){ .view = &f->view,
 					     .sample = &f->sample,
 					     .risk = f->state.risk,
 					     .reserve_bytes = 105 * MIB,
