@@ -247,6 +247,54 @@ static void test_forgotten_while_held(void **state)
 	assert_null(said(f, PILE_INTENT_STOP_OVER));
 }
 
+/* More than half of what it takes others give back: the host does not lose it, however near it is. */
+static void test_given_back_near_the_end(void **state)
+{
+	struct fixture *f = *state;
+
+	available = (int64_t)(370 * MIB); /* 265 are free */
+	steps(f, 15);
+	rate = 300 * (int64_t)MIB;
+	others_rate = -200 * (int64_t)MIB;
+	assert_null(stopped(f, 20));
+}
+
+/* It has taken less than half of what was free: it did not bring the host here, and may be through in this moment. */
+static void test_a_small_part(void **state)
+{
+	struct fixture *f = *state;
+
+	available = (int64_t)(375 * MIB); /* 270 are free */
+	steps(f, 15);
+	rate = 100 * (int64_t)MIB;
+	others_rate = 45 * (int64_t)MIB;
+	assert_null(stopped(f, 12));
+	rate = others_rate = 0;
+	assert_null(stopped(f, 30));
+}
+
+/* Its heap is full; what others take after that makes it no danger, though it grew in this second. */
+static void test_others_take_the_rest(void **state)
+{
+	struct fixture *f = *state;
+
+	rate = 960 * (int64_t)MIB;
+	assert_null(stopped(f, 10)); /* 135 MiB are left */
+	rate = 0;
+	others_rate = 100 * (int64_t)MIB;
+	assert_null(stopped(f, 20));
+}
+
+/* A little more than half of what the host loses is not most of it. */
+static void test_half_of_it(void **state)
+{
+	struct fixture *f = *state;
+
+	rate = 250 * (int64_t)MIB;
+	others_rate = 190 * (int64_t)MIB;
+	assert_null(stopped(f, 26)); /* nothing is available then, the reserve is gone, too */
+}
+
 /* What it takes others give back: the host does not lose it. */
 static void test_given_back(void **state)
 {
@@ -564,6 +612,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_steady_on_a_large_host, fresh, teardown),
 		cmocka_unit_test_setup_teardown(test_two_groups_of_one_unit, fresh, teardown),
 		cmocka_unit_test_setup_teardown(test_forgotten_while_held, fresh, teardown),
+		cmocka_unit_test_setup_teardown(test_given_back_near_the_end, fresh, teardown),
+		cmocka_unit_test_setup_teardown(test_a_small_part, fresh, teardown),
+		cmocka_unit_test_setup_teardown(test_others_take_the_rest, fresh, teardown),
+		cmocka_unit_test_setup_teardown(test_half_of_it, fresh, teardown),
 		cmocka_unit_test(test_apart),
 		cmocka_unit_test(test_words),
 	};
