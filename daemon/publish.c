@@ -197,6 +197,8 @@ static void placement_fill(const struct pile_guard *g, const struct pile_group *
 	to->place = to->matched && group->config.place;
 	s = to->matched ? pile_placing_status(g, group->config.name) : NULL;
 	to->look_late_s = to->matched ? pile_placing_late(g, now_ns) : 0;
+	to->looks = g->placing.told.looks;
+	to->whole_looks = g->placing.told.whole_looks;
 	if (!s)
 		return;
 	to->inside = s->inside;

@@ -36,6 +36,8 @@ static void tell(struct pile_place *p)
 	p->told.n_matched = p->next.n_matched;
 	memcpy(p->told.matched, p->next.matched, p->next.n_matched * sizeof(p->next.matched[0]));
 	p->told.cost_ns = p->next.cost_ns;
+	p->told.looks = p->next.looks;
+	p->told.whole_looks = p->next.whole_looks;
 	p->told_new = true;
 	pthread_mutex_unlock(&p->lock);
 	p->next.n_news = 0;
@@ -189,6 +191,8 @@ static void work(struct pile_place *p, bool fresh, bool whole)
 	pile_put_prune(p);
 	statuses_fill(p);
 	p->next.cost_ns = pile_clock_ns(CLOCK_MONOTONIC) - began;
+	p->next.looks++;
+	p->next.whole_looks += whole;
 	tell(p);
 }
 

@@ -80,6 +80,8 @@ struct pile_place_told {
 		uint16_t rule; /* index into what was handed over, and into statuses */
 	} matched[PILE_PLACE_MATCHED_MAX];
 	uint64_t cost_ns; /* the last look */
+	uint64_t looks,
+		whole_looks; /* since the start; whole: also at those that were known already */
 };
 
 struct pile_place {

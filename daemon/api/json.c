@@ -187,11 +187,12 @@ static json_t *placement_value(const struct pile_snapshot_group *g)
 	if (!g->matched)
 		return json_null();
 	return json_pack(
-		"{s:b,s:I,s:I,s:o,s:o,s:I}", "place", g->place, "inside", BIG(g->inside), "outside",
-		BIG(g->outside), "outside_why", pile_json_value_text_or_null(g->outside_why),
-		"error",
+		"{s:b,s:I,s:I,s:o,s:o,s:I,s:I,s:I}", "place", g->place, "inside", BIG(g->inside),
+		"outside", BIG(g->outside), "outside_why",
+		pile_json_value_text_or_null(g->outside_why), "error",
 		pile_json_value_text_or_null(g->place_error ? strerror((int)g->place_error) : ""),
-		"look_late_seconds", BIG(g->look_late_s));
+		"look_late_seconds", BIG(g->look_late_s), "looks_total", BIG(g->looks),
+		"whole_looks_total", BIG(g->whole_looks));
 }
 
 static json_t *group_value(const struct pile_snapshot_half *half, uint32_t slot)

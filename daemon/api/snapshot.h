@@ -29,14 +29,15 @@ struct pile_snapshot_group {
 	bool gate_ready;   /* rung 1 attached */
 	bool gate_missing; /* the policy wants it attached, and it is not */
 	bool learned_long_poll;
-	bool matched;	       /* found by match; the rest of these is 0 for others */
-	bool place;	       /* ... and put into a cgroup of its own, or to be */
-	uint32_t inside;       /* processes in it */
-	uint32_t outside;      /* that match and are not */
-	uint32_t place_error;  /* errno of the last try to place; 0 = fine */
-	char outside_why[184]; /* why one of them stays there, or "" */
-	uint32_t look_late_s;  /* nobody has looked for so long; 0 = it is as it should be */
-	uint32_t workers_kind; /* enum pile_workers */
+	bool matched;		     /* found by match; the rest of these is 0 for others */
+	bool place;		     /* ... and put into a cgroup of its own, or to be */
+	uint32_t inside;	     /* processes in it */
+	uint32_t outside;	     /* that match and are not */
+	uint32_t place_error;	     /* errno of the last try to place; 0 = fine */
+	char outside_why[184];	     /* why one of them stays there, or "" */
+	uint64_t looks, whole_looks; /* for processes that match, since the start */
+	uint32_t look_late_s;	     /* nobody has looked for so long; 0 = it is as it should be */
+	uint32_t workers_kind;	     /* enum pile_workers */
 	/* bits of enum pile_rung that are really in force (mode and gates considered) */
 	uint32_t enforce;
 	uint32_t stage; /* enum pile_stage */

@@ -104,6 +104,16 @@ class Fixture(unittest.TestCase):
     def rule(self, place="yes", **keys):
         return {self.name: {"match": f"{{exe: {self.program}}}", "place": place, **keys}}
 
+    def looked(self, guard, whole=False):
+        """The guard has looked again, from the beginning to the end, at all that there is now (whole: also at what it knows)."""
+        def looks():
+            placement = (guard.group(self.name) or {}).get("placement")
+            return placement["whole_looks_total" if whole else "looks_total"] if placement else None
+        if whole:
+            self.looked(guard)
+        first = until(lambda: looks() is not None and (looks(),), 10, "a look is told of")[0]
+        until(lambda: looks() >= first + (1 if whole else 2), 60, "looks that began after this")
+
     def inside(self, *pids):
         return all(where(pid) == self.placed for pid in pids)
 
@@ -161,15 +171,15 @@ class Placing(Fixture):
         for p in (theirs, ours, copied, mounted):
             self.addCleanup(lambda p=p: (p.kill(), p.wait()))
         until(lambda: os.readlink(f"/proc/{mounted.pid}/exe") == program, 5, "its program looks like the right one")
-        self.world.guard(policy({self.name: {"match": f"{{exe: {program}, user: nobody}}", "place": "yes"}}))
+        guard = self.world.guard(policy({self.name: {"match": f"{{exe: {program}, user: nobody}}", "place": "yes"}}))
         until(lambda: self.inside(theirs.pid), 5, "placed")
-        time.sleep(2)
+        self.looked(guard)
         self.assertEqual([where(p.pid) for p in (ours, copied, mounted)], ["/"] * 3)
 
     def test_observe_moves_nobody(self):
         p = self.sleeper()
         guard = self.world.guard(policy(self.rule(), mode="observe"))
-        time.sleep(3)
+        self.looked(guard)
         self.assertEqual(where(p.pid), "/")
         guard.write(policy(self.rule()))
         self.assertEqual(guard.post("reload")[0], 200)
@@ -185,7 +195,7 @@ class Placing(Fixture):
         until(lambda: self.inside(p.pid), 5, "placed")
         self.assertEqual(guard.post("disarm")[0], 200)
         late = self.sleeper()
-        time.sleep(3)
+        self.looked(guard)
         self.assertTrue(self.inside(p.pid))
         self.assertEqual(where(late.pid), "/", "nobody is moved while it is disarmed")
         self.assertEqual(guard.post("arm")[0], 200)
@@ -234,15 +244,15 @@ class Hands(Fixture):
         mine = self.world.cgroup("mine")
         with open(f"{mine}/cgroup.procs", "w", encoding="ascii") as f:
             f.write(str(p.pid))
-        time.sleep(3)
+        self.looked(guard)
         with open(f"{self.world.mount}/cgroup.procs", "w", encoding="ascii") as f:
             f.write(str(q.pid))
-        time.sleep(12)      # one whole look
+        self.looked(guard, whole=True)
         self.assertEqual((where(p.pid), where(q.pid)), (self.world.cgroup_name("mine"), "/"))
         until(lambda: "somebody has moved it" in guard.said() or "a cgroup that match" in guard.said(), 5, "told")
         guard.stop(signal.SIGKILL)
         again = self.world.guard()
-        time.sleep(3)
+        self.looked(again)
         self.assertEqual((where(p.pid), where(q.pid)), (self.world.cgroup_name("mine"), "/"))
         self.assertEqual(again.stop(), 0)
         self.assertEqual((where(p.pid), where(q.pid)), (self.world.cgroup_name("mine"), "/"), "nothing to undo")
@@ -260,7 +270,6 @@ class Hands(Fixture):
         shown = self.residue(guard)
         self.assertEqual([line for line in shown["left"] if "pileguard.slice" in line or guard.dir in line], [], "the guard's own")
         guard.stop(signal.SIGKILL)
-        time.sleep(1)
         self.assertTrue(self.inside(p.pid), "nothing happens to it")
         left = "\n".join(self.residue(guard)["left"])
         self.assertIn(f"file {guard.dir}/placed", left)
@@ -285,7 +294,7 @@ class Hands(Fixture):
         self.assertEqual(again.post("reload")[0], 200)
         p = self.sleeper()
         until(lambda: "cannot be read or written" in again.said(), 5, "told")
-        time.sleep(3)
+        self.looked(again)
         self.assertEqual((where(p.pid), os.stat(path).st_size), ("/", 0))
         os.unlink(path)
         until(lambda: self.inside(p.pid), 5, "placed")
@@ -298,7 +307,7 @@ class Hands(Fixture):
             f.write(str(p.pid))
         guard = self.world.guard(policy(self.rule()))
         until(lambda: "in a cgroup that match does not name" in guard.said(), 5, "told")
-        time.sleep(2)
+        self.looked(guard)
         self.assertEqual(where(p.pid), self.world.cgroup_name("limits"))
 
 
@@ -464,7 +473,7 @@ class Run(Fixture):
         guard = self.world.guard(policy(self.rule()))
         until(lambda: self.inside(p.pid), 5, "placed")
         self.assertEqual(self.ctl(guard, "unplace").returncode, 0)
-        time.sleep(12)
+        self.looked(guard, whole=True)
         self.assertEqual(where(p.pid), "/")
 
 
@@ -516,14 +525,14 @@ class Run(Fixture):
         workers = [self.fork(p) for _ in range(3)]
         orphan = self.fork(p, "orphan")
         self.assertTrue(self.inside(*workers, orphan), "born inside")
-        time.sleep(2)       # a look that sees them there
+        self.looked(guard)
         self.assertEqual(self.ctl(guard, "unplace").returncode, 0)
         for pid in (workers[2], orphan):    # whom nobody can say an origin of stays: by hand, then
             with open(f"{self.world.mount}/cgroup.procs", "w", encoding="ascii") as f:
                 f.write(str(pid))
-        time.sleep(12)      # one whole look
+        self.looked(guard, whole=True)
         workers.append(self.fork(p))
-        time.sleep(3)
+        self.looked(guard)
         self.assertEqual([where(pid) for pid in (p.pid, *workers, orphan)], ["/"] * 6)
 
     def fork(self, p, word="child"):
