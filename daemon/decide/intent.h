@@ -102,7 +102,7 @@ enum pile_stage {
 	PILE_STAGE_CALM = 0,
 	PILE_STAGE_SUSPECT = 1, /* S1 */
 	PILE_STAGE_RELIEVE = 2, /* S2 */
-	PILE_STAGE_EVICT = 3,	/* S3: recorded only in this version */
+	PILE_STAGE_EVICT = 3,	/* S3: recorded only */
 };
 
 enum pile_close_reason {

@@ -210,12 +210,6 @@ static int check_enforce(const struct pile_policy_group *g, struct fault *f)
 			f->err, EINVAL,
 			"enforce: evict ends single workers, which is for pools alone where each has one request at a time: "
 			"write workers: prefork, or take evict out of enforce");
-	if (g->enforce & ~(uint32_t)(PILE_RUNG_FAIL_FAST | PILE_RUNG_SHED | PILE_RUNG_THROTTLE |
-				     PILE_RUNG_EVICT | PILE_RUNG_STOP))
-		return pile_error_set(
-			f->err, EINVAL,
-			"enforce: a rung that is not in this version, which has fail_fast, shed, throttle, evict and stop: "
-			"write [fail_fast], or more of them, or []");
 	if ((g->enforce & PILE_RUNG_SHED) && !g->connections_max && !g->shed_share_permille)
 		return pile_error_set(
 			f->err, EINVAL,

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "policy/format.h"
 #include "policy/hint.h"
 #include "util/quantity.h"
 
@@ -23,17 +24,6 @@ struct text_key {
 	size_t from; /* char * in struct pile_schema_group */
 	size_t to;   /* in struct pile_policy_group */
 	converter convert;
-};
-
-struct rung {
-	const char *name;
-	uint32_t bit; /* 0: designed, not built yet */
-};
-
-static const struct rung rungs[] = {
-	{ "fail_fast", PILE_RUNG_FAIL_FAST }, { "shed", PILE_RUNG_SHED },
-	{ "throttle", PILE_RUNG_THROTTLE },   { "evict", PILE_RUNG_EVICT },
-	{ "stop", PILE_RUNG_STOP },
 };
 
 static int fail_quantity(const char *key, const char *text, int r, const char *what,
@@ -269,30 +259,23 @@ static const struct text_key match_keys[] = {
 static const char *next_rung(const void *words, size_t i)
 {
 	(void)words;
-	return i < ARRAY_LEN(rungs) ? rungs[i].name : NULL;
+	return i < PILE_FORMAT_RUNGS ? pile_format_rungs[i].name : NULL;
 }
 
 static int convert_rung(const char *text, struct pile_policy_group *group, struct pile_error *err)
 {
 	const char *near;
 
-	for (size_t i = 0; i < ARRAY_LEN(rungs); i++) {
-		if (strcmp(rungs[i].name, text))
-			continue;
-		group->enforce |= rungs[i].bit;
-		if (rungs[i].bit)
+	for (size_t i = 0; i < PILE_FORMAT_RUNGS; i++)
+		if (strcmp(pile_format_rungs[i].name, text) == 0) {
+			group->enforce |= pile_format_rungs[i].bit;
 			return 0;
-		return pile_error_set(
-			err, EINVAL,
-			"enforce: '%s' is not in this version, which has fail_fast, shed, throttle, evict and stop: "
-			"write [fail_fast], or more of them, or []",
-			text);
-	}
+		}
 	near = pile_hint_nearest(text, next_rung, NULL);
 	return pile_error_set(
 		err, EINVAL,
-		"enforce: '%.64s' is not a rung%s%s: write [fail_fast], [evict], both or []", text,
-		near ? ", did you mean " : "", near ? near : "");
+		"enforce: '%.64s' is not a rung%s%s: write any of [fail_fast, shed, throttle, evict, stop], or []",
+		text, near ? ", did you mean " : "", near ? near : "");
 }
 
 /* Port 0 is every port. A unix path is never refused anyway: what is written must mean something.
