@@ -113,3 +113,11 @@ int pile_manager_submit(struct pile_manager *m, const struct pile_manager_job *j
 
 /** pile_manager_take - one result. Returns whether there was one; results of one caller's jobs come in their order. */
 bool pile_manager_take(struct pile_manager *m, struct pile_manager_result *ret);
+
+/* parts, of the thread's */
+
+/** pile_manager_bus_fd - what the call under way waits on, so that the guard's end need not; -1: none is */
+void pile_manager_bus_fd(struct pile_manager *m, int fd);
+
+/** pile_manager_is_stopping - the guard ends: what was not begun is not. */
+bool pile_manager_is_stopping(struct pile_manager *m);
