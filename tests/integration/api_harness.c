@@ -13,7 +13,7 @@
  *   api_harness --api | --api-keep    the api itself (--keep: with its privileges)
  *   api_harness --sandbox             drops its privileges and tries what must not work
  *
- * --torn: the snapshot is rewritten without a pause, each time with one number everywhere.
+ * --torn: the snapshot is rewritten five thousand times between pauses of 1 ms, each time with one number everywhere.
  * --big: as many groups, destinations, workers, events as fit.
  */
 #include <fcntl.h>
@@ -227,7 +227,8 @@ static void serve(struct harness *h)
 
 	setvbuf(stdin, NULL, _IONBF, 0);
 	for (;;) {
-		if (poll(pfds, 2, h->torn ? 0 : -1) < 0)
+		/* pauses, or whoever reads never has a chance: each is lapped */
+		if (poll(pfds, 2, h->torn ? 1 : -1) < 0)
 			die("poll");
 		if (pfds[1].revents & POLLHUP)
 			return;
@@ -238,7 +239,7 @@ static void serve(struct harness *h)
 		if (pfds[0].revents)
 			line_obey(h, line);
 		if (h->torn)
-			for (int i = 0; i < 100; i++)
+			for (int i = 0; i < 5000; i++)
 				publish_torn(h);
 	}
 }

@@ -480,7 +480,7 @@ class Torn(Api):
     options = ("--torn", "--big")
 
     def test_every_answer_is_of_one_piece(self):
-        """The writer never pauses (the guard does, for 100 ms): old or 503, never a mix."""
+        """The writer hardly ever pauses (the guard does, for 100 ms): old or 503, never a mix."""
         answers = {200: 0, 503: 0}
         seen = set()
         lock = threading.Lock()
