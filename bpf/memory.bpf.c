@@ -13,6 +13,7 @@ char LICENSE[] SEC("license") = "GPL";
 /* enum of the kernel's since 4.x: what mm->rss_stat counts, in pages */
 #define MM_FILEPAGES 0
 #define MM_ANONPAGES 1
+#define MM_SWAPENTS 2
 #define MM_SHMEMPAGES 3
 
 /* Before 6.2. */
@@ -67,9 +68,11 @@ int walk_workers(struct bpf_iter__task *ctx)
 	parent = task->real_parent;
 	rec.parent = parent->tgid;
 	rec.parent_cgroup_id = cgroup_of(parent);
-	rec.private_bytes = bytes_of(PAGES_OF(mm, MM_ANONPAGES), ctl);
-	rec.resident_bytes = rec.private_bytes + bytes_of(PAGES_OF(mm, MM_FILEPAGES), ctl) +
-			     bytes_of(PAGES_OF(mm, MM_SHMEMPAGES), ctl);
+	rec.resident_bytes = bytes_of(PAGES_OF(mm, MM_ANONPAGES), ctl);
+	/* what is swapped out is its own all the same: who comes back from there does not grow */
+	rec.private_bytes = rec.resident_bytes + bytes_of(PAGES_OF(mm, MM_SWAPENTS), ctl);
+	rec.resident_bytes += bytes_of(PAGES_OF(mm, MM_FILEPAGES), ctl) +
+			      bytes_of(PAGES_OF(mm, MM_SHMEMPAGES), ctl);
 	__builtin_memcpy(rec.comm, task->comm, sizeof(rec.comm));
 	bpf_seq_write(ctx->meta->seq, &rec, sizeof(rec));
 	return 0;

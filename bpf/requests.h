@@ -369,12 +369,32 @@ static __always_inline void on_arrival(struct sock *sk)
 		request_open(st, sent);
 }
 
+/*
+ * Room for one more worker of this group? Those that the policy names may use it all; whoever has a login can start
+ * what serves something. (A few more, by several CPUs at once.)
+ */
+static __always_inline bool worker_allowed(__u32 group)
+{
+	struct pile_bpf_control *ctl = control_get();
+	struct pile_bpf_totals *t = totals_get();
+
+	if (!ctl || !t)
+		return false;
+	if (group_bit(ctl->named, group))
+		return true;
+	if (t->unnamed_workers >= ctl->unnamed_workers_max)
+		return false;
+	__sync_fetch_and_add(&t->unnamed_workers, 1);
+	return true;
+}
+
 /* The first read of a worker on this socket: it owns the connection now. */
 static __always_inline void worker_claim(struct pile_bpf_socket *st)
 {
 	__u32 tgid = bpf_get_current_pid_tgid() >> 32;
 	struct pile_bpf_worker fresh = {}, *worker;
 	struct pile_bpf_cgroup *home;
+	struct pile_bpf_totals *t;
 	__u64 id;
 
 	if (st->worker == tgid)
@@ -392,12 +412,10 @@ static __always_inline void worker_claim(struct pile_bpf_socket *st)
 		return;
 	}
 	fresh.group = st->group;
-	if (bpf_map_update_elem(&workers, &tgid, &fresh, BPF_NOEXIST) < 0) {
-		struct pile_bpf_totals *t = totals_get();
-
-		if (t)
-			__sync_fetch_and_add(&t->workers_lost, 1);
-	}
+	if ((!worker_allowed(st->group) ||
+	     bpf_map_update_elem(&workers, &tgid, &fresh, BPF_NOEXIST) < 0) &&
+	    (t = totals_get()))
+		__sync_fetch_and_add(&t->workers_lost, 1);
 }
 
 /*

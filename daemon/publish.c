@@ -523,22 +523,36 @@ static void worker_fill(struct pile_guard *g, struct pile_snapshot_half *half, u
 	memcpy(to->comm, held->comm, sizeof(to->comm));
 }
 
-/* Once a second, after a sweep: a microsecond a worker. */
+static void worker_publish(struct pile_guard *g, struct pile_snapshot_half *half, uint32_t pid,
+			   const uint32_t *index)
+{
+	struct pile_bpf_worker counts;
+
+	if (pile_kernel_worker_get(&g->kernel, pid, &counts) == 0 &&
+	    counts.group < PILE_GROUPS_MAX && index[counts.group] != PILE_NO_GROUP)
+		worker_fill(g, half, pid, &counts, index[counts.group]);
+}
+
+/* Once a second, after a sweep: a microsecond a worker. Those of groups that the policy names come first. */
 static void workers_fill(struct pile_guard *g, struct pile_snapshot_half *half,
 			 const uint32_t *index)
 {
-	struct pile_bpf_worker counts;
+	const struct pile_growth *growth = &g->sense.growth;
 	uint32_t pid, *prev = NULL;
 
 	half->n_workers = 0;
+	for (uint32_t i = 0; i < growth->n; i++)
+		if (pile_growth_first(growth, &growth->workers[i]))
+			worker_publish(g, half, growth->workers[i].pid, index);
 	for (int i = 0; i < PILE_WORKERS_MAX && half->n_workers < PILE_SNAPSHOT_WORKERS; i++) {
+		const struct pile_growth_worker *held;
+
 		if (pile_kernel_worker_next(&g->kernel, prev, &pid) < 0)
 			return;
 		prev = &pid;
-		if (pile_kernel_worker_get(&g->kernel, pid, &counts) < 0 ||
-		    counts.group >= PILE_GROUPS_MAX || index[counts.group] == PILE_NO_GROUP)
-			continue;
-		worker_fill(g, half, pid, &counts, index[counts.group]);
+		held = pile_growth_find(&g->sense.growth, pid);
+		if (!held || !pile_growth_first(growth, held))
+			worker_publish(g, half, pid, index);
 	}
 }
 

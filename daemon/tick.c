@@ -399,7 +399,8 @@ static void losses_say(struct pile_guard *g)
 {
 	const struct pile_bpf_totals *t = g->kernel.totals;
 	uint64_t lost = t->storage_lost + t->workers_lost + g->groups.listeners_lost +
-			g->groups.doors_lost + g->kernel.tables_passed + g->sense.growth.lost_most;
+			g->groups.doors_lost + g->kernel.tables_passed + g->sense.growth.lost_most +
+			g->sense.growth.others_lost_most;
 
 	pile_kernel_cost(&g->kernel, &g->cost);
 	if (lost > g->losses_said)
@@ -407,12 +408,13 @@ static void losses_say(struct pile_guard *g)
 			g, PILE_EVENT_TROUBLE, PILE_NO_GROUP,
 			"not followed, for want of room: %llu sockets, %llu workers, %llu listeners in all; %llu listeners without "
 			"their limit; tables of descriptors too large to look for listeners in: %llu; workers whose memory is not "
-			"seen, so that nobody is evicted: %llu",
+			"seen, so that nobody is evicted: %llu (and %llu of services that the policy does not name)",
 			(unsigned long long)t->storage_lost, (unsigned long long)t->workers_lost,
 			(unsigned long long)g->groups.listeners_lost,
 			(unsigned long long)g->groups.doors_lost,
 			(unsigned long long)g->kernel.tables_passed,
-			(unsigned long long)g->sense.growth.lost_most);
+			(unsigned long long)g->sense.growth.lost_most,
+			(unsigned long long)g->sense.growth.others_lost_most);
 	g->losses_said = MAX(lost, g->losses_said);
 }
 

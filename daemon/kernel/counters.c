@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "kernel/kernel.h"
+#include "util/macro.h"
 
 static struct pile_bpf_shard *shards_of(const struct pile_kernel *k, uint32_t group)
 {
@@ -86,6 +87,18 @@ void pile_kernel_named_set(struct pile_kernel *k, const bool named[PILE_GROUPS_M
 void pile_kernel_unnamed_allow(struct pile_kernel *k, uint64_t added_max)
 {
 	__atomic_store_n(&k->control->unnamed_added_max, added_max, __ATOMIC_RELAXED);
+}
+
+uint64_t pile_kernel_unnamed_workers(const struct pile_kernel *k)
+{
+	return __atomic_load_n(&k->totals->unnamed_workers, __ATOMIC_RELAXED);
+}
+
+void pile_kernel_unnamed_workers_allow(struct pile_kernel *k, uint64_t before, uint32_t met)
+{
+	uint64_t room = PILE_WORKERS_UNNAMED_MAX - MIN(met, PILE_WORKERS_UNNAMED_MAX);
+
+	__atomic_store_n(&k->control->unnamed_workers_max, before + room, __ATOMIC_RELAXED);
 }
 
 void pile_kernel_group_reset(struct pile_kernel *k, uint32_t group)

@@ -225,6 +225,13 @@ void pile_kernel_follow_allow(struct pile_kernel *k, enum pile_bpf_followed kind
 void pile_kernel_followed(const struct pile_kernel *k, enum pile_bpf_followed kind,
 			  uint64_t ret[2]);
 
+/**
+ * pile_kernel_unnamed_workers_allow - how many more workers may be followed of groups that the policy does not name
+ * @before: pile_kernel_unnamed_workers() before the walk; @met: of these groups, by the walk
+ */
+void pile_kernel_unnamed_workers_allow(struct pile_kernel *k, uint64_t before, uint32_t met);
+uint64_t pile_kernel_unnamed_workers(const struct pile_kernel *k);
+
 /** pile_kernel_unnamed_allow - up to which value totals->unnamed_added may grow. */
 void pile_kernel_unnamed_allow(struct pile_kernel *k, uint64_t added_max);
 

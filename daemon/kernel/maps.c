@@ -49,6 +49,7 @@ int pile_maps_open(struct pile_kernel *k, const struct bpf_object *maps)
 	k->control->n_shards = k->n_shards;
 	k->control->guard_tgid = (uint32_t)getpid();
 	k->control->unnamed_added_max = PILE_DESTINATIONS_UNNAMED_MAX;
+	k->control->unnamed_workers_max = PILE_WORKERS_UNNAMED_MAX;
 	if (getrandom(&k->control->secret, sizeof(k->control->secret), GRND_NONBLOCK) < 0)
 		k->control->secret =
 			k->control->guard_tgid; /* before the pool is filled: at boot */

@@ -16,6 +16,8 @@
 #define HURRY_NS NS_PER_SEC
 /* Of a rise without a pause, between two walks: what the kernel's own counters are off by comes in such lots. */
 #define RISE_STEP_BYTES (256ULL << 10)
+/* With no room for all: so long nobody looks whether there is again for those that the policy does not name. */
+#define CROWDED_NS (60 * NS_PER_SEC)
 #define LOOK_SHARE 10 /* of the time, at most, that walks each tick may take */
 
 /* ---- one track ---- */
@@ -94,8 +96,13 @@ const struct pile_growth_worker *pile_growth_find(struct pile_growth *g, uint32_
 {
 	const struct pile_growth_worker *w = find(g, pid);
 
-	g->hurry |= !w;
+	g->hurry |= !w && !g->crowded_ns;
 	return w;
+}
+
+bool pile_growth_first(const struct pile_growth *g, const struct pile_growth_worker *w)
+{
+	return g->named && g->named[w->group];
 }
 
 static struct pile_growth_worker *take(struct pile_growth *g, uint32_t pid)
@@ -104,11 +111,8 @@ static struct pile_growth_worker *take(struct pile_growth *g, uint32_t pid)
 
 	if (w)
 		return w;
-	if (g->n == ARRAY_LEN(g->workers)) {
-		g->lost++;
-		g->lost_most = MAX(g->lost_most, g->lost);
+	if (g->n == ARRAY_LEN(g->workers))
 		return NULL;
-	}
 	w = &g->workers[g->n];
 	memset(w, 0, sizeof(*w));
 	w->pid = pid;
@@ -166,17 +170,31 @@ uint64_t pile_growth_risen(const struct pile_growth *g, const struct pile_growth
 	return back && back < w->met && now > then ? now - then : 0;
 }
 
+/* Counts one that has no place: whoever has a login can start what serves something, and must not crowd others out. */
+static void lose(struct pile_growth *g, bool named)
+{
+	g->lost += named;
+	g->lost_most = MAX(g->lost_most, g->lost);
+	g->others_lost += !named;
+	g->others_lost_most = MAX(g->others_lost_most, g->others_lost);
+}
+
 static void worker_see(const struct pile_bpf_record *record, void *arg)
 {
 	const struct pile_bpf_record_worker *rec = (const void *)record;
 	struct pile_growth *g = arg;
 	struct pile_growth_worker *w;
+	bool named;
 
 	if (record->type != PILE_RECORD_WORKER || !rec->tgid || rec->group >= PILE_GROUPS_MAX)
 		return;
-	w = take(g, rec->tgid);
-	if (!w)
+	named = g->named[rec->group];
+	g->others += !named;
+	w = named || !g->crowded_ns ? take(g, rec->tgid) : NULL;
+	if (!w) {
+		lose(g, named);
 		return;
+	}
 	if (w->start_ns != rec->start_ns || w->group != rec->group) {
 		w->start_ns = rec->start_ns;
 		w->group = rec->group;
@@ -195,13 +213,14 @@ static void worker_see(const struct pile_bpf_record *record, void *arg)
 	pile_growth_note(&w->track, rec->private_bytes);
 }
 
-/* Whom this walk has not met serves no more. */
+/* Whom this walk has not met serves no more; and where there is no room for all, the others make some. */
 static void forget(struct pile_growth *g)
 {
 	uint32_t kept = 0;
 
 	for (uint32_t i = 0; i < g->n; i++) {
-		if (g->workers[i].walk != g->walk)
+		if (g->workers[i].walk != g->walk ||
+		    (g->crowded_ns && !g->named[g->workers[i].group]))
 			continue;
 		if (kept != i)
 			g->workers[kept] = g->workers[i];
@@ -299,10 +318,10 @@ static void fill(const struct pile_growth *g, struct pile_sample *ret)
 	}
 }
 
-void pile_growth_sample(struct pile_growth *g, struct pile_kernel *k, uint64_t now_ns,
-			struct pile_sample *ret)
+void pile_growth_sample(struct pile_growth *g, struct pile_kernel *k,
+			const bool named[PILE_GROUPS_MAX], uint64_t now_ns, struct pile_sample *ret)
 {
-	uint64_t from_ns = pile_clock_ns(CLOCK_MONOTONIC);
+	uint64_t from_ns = pile_clock_ns(CLOCK_MONOTONIC), followed;
 
 	if (!is_time(g, now_ns))
 		return;
@@ -310,11 +329,19 @@ void pile_growth_sample(struct pile_growth *g, struct pile_kernel *k, uint64_t n
 	g->hurry = false;
 	g->walk++;
 	g->times[g->walk % PILE_GROWTH_RECENT] = now_ns;
-	g->lost = 0;
+	g->lost = g->others_lost = g->others = 0;
+	g->named = named;
+	if (g->crowded_ns && now_ns - g->crowded_ns >= CROWDED_NS)
+		g->crowded_ns = 0;
+	followed = pile_kernel_unnamed_workers(k);
 	g->whole = pile_kernel_workers_walk(k, worker_see, g) == 0;
 	g->cost_ns = pile_clock_ns(CLOCK_MONOTONIC) - from_ns;
-	if (g->whole)
+	if (g->lost && !g->crowded_ns)
+		g->crowded_ns = now_ns;
+	if (g->whole) {
 		forget(g);
+		pile_kernel_unnamed_workers_allow(k, followed, g->others);
+	}
 	spans_turn(g, now_ns);
 	fill(g, ret);
 }

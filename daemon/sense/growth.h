@@ -58,9 +58,15 @@ struct pile_growth {
 	bool look;			    /* of look.c: walk each tick */
 	bool whole;			    /* the last walk came to its end */
 	uint32_t n;
-	uint64_t lost;	    /* workers that did not fit, in the last walk */
-	uint64_t lost_most; /* the most at once */
-	bool hurry;	    /* somebody asked for a worker that no walk has met yet */
+	uint64_t
+		lost; /* workers of groups that the policy names that did not fit, in the last walk */
+	uint64_t lost_most;			/* the most at once */
+	uint64_t others_lost, others_lost_most; /* those of all other groups */
+	uint32_t others;			/* met in the last walk */
+	uint64_t
+		crowded_ns; /* there was no room for all: for a while the others have none; 0 = for all */
+	const bool *named; /* by group: the policy names it */
+	bool hurry;	   /* somebody asked for a worker that no walk has met yet */
 	struct pile_growth_worker workers[PILE_SNAPSHOT_WORKERS];
 	uint16_t index[PILE_GROWTH_INDEX]; /* by pid: place in workers + 1; 0 = free */
 };
@@ -84,9 +90,11 @@ void pile_growth_policy(struct pile_growth *g, uint64_t notice_ns);
 
 /**
  * pile_growth_sample - walk when it is time; fill @ret's growers and its groups' growth
+ * @named: by group: the policy names it; where there is no room for all, these come first
  * @now_ns: CLOCK_MONOTONIC
  */
-void pile_growth_sample(struct pile_growth *g, struct pile_kernel *k, uint64_t now_ns,
+void pile_growth_sample(struct pile_growth *g, struct pile_kernel *k,
+			const bool named[PILE_GROUPS_MAX], uint64_t now_ns,
 			struct pile_sample *ret);
 
 /** pile_growth_rising - for how long it has risen, if it does in this walk; else 0. */
@@ -101,6 +109,9 @@ uint32_t pile_growth_recent(const struct pile_growth *g, uint64_t *ret_ns);
 /** pile_growth_risen - by how much a worker rose in the last @back walks (1..); 0: it did not, or is newer than that. */
 uint64_t pile_growth_risen(const struct pile_growth *g, const struct pile_growth_worker *w,
 			   uint32_t back);
+
+/** pile_growth_first - whether its group is one that the policy names. */
+bool pile_growth_first(const struct pile_growth *g, const struct pile_growth_worker *w);
 
 /** pile_growth_find - what the last walk saw of a worker; NULL: nothing yet, and the next comes soon. */
 const struct pile_growth_worker *pile_growth_find(struct pile_growth *g, uint32_t pid);

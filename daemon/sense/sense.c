@@ -125,7 +125,7 @@ void pile_sense_tick(struct pile_sense *s, struct pile_kernel *k, struct pile_gr
 	pile_memory_sample(s, g, now_ns, ret);
 	s->growth.look = pile_look_sample(&s->look, g, now_ns, ret);
 	s->growth.hurry |= s->look.blind;
-	pile_growth_sample(&s->growth, k, now_ns, ret);
+	pile_growth_sample(&s->growth, k, s->named, now_ns, ret);
 	pile_load_sample(&s->load, g, now_ns, ret);
 	if (!s->settled_ns)
 		s->settled_ns = now_ns;

@@ -146,6 +146,7 @@ struct pile_bpf_control {
 	pile_u32 named[PILE_GROUPS_MAX / 32]; /* bit set: the policy names this group */
 	/* totals.unnamed_added may grow to this: the others' share of "destinations" */
 	pile_u64 unnamed_added_max;
+	pile_u64 unnamed_workers_max;	      /* totals.unnamed_workers may grow to this */
 	pile_u64 followed_max[PILE_FOLLOWED]; /* totals.followed may grow to this */
 	pile_u32
 		walk_left; /* descriptors that the walk may look at in this read; the kernel counts down */
@@ -174,6 +175,8 @@ struct pile_bpf_totals {
 	pile_u64 followed[PILE_FOLLOWED]; /* sockets that were given a state */
 	pile_u64 storage_lost;		  /* no memory, or no room, for a socket's state */
 	pile_u64 workers_lost;
+	pile_u64
+		unnamed_workers; /* begun to be followed, of groups that the policy does not name */
 	struct pile_bpf_used used[PILE_GROUPS_MAX];
 	/* the loop in the kernel: its ticks, the longest time between two, gates it shut, places it lacked */
 	pile_u64 loop_ticks;

@@ -29,6 +29,8 @@
 #define PILE_DOORS_MAX \
 	64 /* listeners whose connections are counted, index 0 = none: bits of one word */
 #define PILE_WORKERS_MAX 16384 /* workers followed in the kernel */
+/* of those, as many as groups that the policy does not name may hold: anybody can start what serves something */
+#define PILE_WORKERS_UNNAMED_MAX 8192
 /*
  * Sockets that carry a state of ours: accepted ones, and as many that connect. What such a state takes is charged
  * to the guard's cgroup, 320 bytes a socket: 42 MB in all (MemoryMax= of the unit is sized for it).

@@ -224,6 +224,34 @@ ctypes.CDLL(None).syscall(60, 0)
         self.assertNotIn(pid, self.known())
 
 
+class Crowd(Fixture):
+    """More processes that serve something than are followed: what the policy names has its place all the same."""
+    PROCESSES = int(17_000 / SLOW)      # 16,384 are followed in the kernel, half of them of services that nobody named
+
+    def test_a_named_services_workers_are_followed(self):
+        self.named()
+        crowd = subprocess.Popen([f"{BUILD}/tests/servers", str(self.PROCESSES), self.world.cgroup("crowd")], start_new_session=True,
+                                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.addCleanup(crowd.stdout.close)
+        self.addCleanup(crowd.wait)
+        self.addCleanup(crowd.stdin.close)
+        self.assertEqual(crowd.stdout.readline(), "listening\n")
+        name = self.world.cgroup_name("crowd")[1:]
+        until(lambda: self.guard.group(name), 10, "the crowd's listener is found")
+        crowd.stdin.write("go\n")
+        crowd.stdin.flush()
+        self.assertEqual(crowd.stdout.readline(), f"served {self.PROCESSES}\n")
+        fresh = Service(self.world, "www", 2, port=free_port(), cgroup=self.www.cgroup)
+        self.world.ends.append(fresh)
+
+        def seen():
+            pids = {fresh.ask(op="pid", tcp=True) for _ in range(20)}
+            return pids <= {w["pid"] for w in self.guard.get("workers") if w["private_bytes"]}
+        until(seen, 60, "those that serve since then are followed, and what they hold is known")
+        FIGURES["longest time between two ticks beside the crowd, s"] = self.guard.get("status")["guard"]["worst_gap_seconds"]
+        until(lambda: "not followed, for want of room" in self.guard.said(), 20, "told")
+
+
 class Names(Fixture):
     """A cgroup below somebody else's that has a unit's name is not that unit."""
 

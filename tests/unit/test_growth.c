@@ -16,6 +16,7 @@
 #define NOTICE_NS (24 * 3600 * NS_PER_SEC)
 #define SPAN_NS (60 * NS_PER_SEC) /* of 24 h */
 #define GROUP 3
+#define OTHERS 5 /* a group that the policy does not name */
 
 static struct pile_growth growth;
 static struct pile_sample sample;
@@ -25,6 +26,22 @@ static uint64_t now_ns;
 static struct pile_bpf_record_worker met[PILE_SNAPSHOT_WORKERS + 100];
 static uint32_t n_met, n_walks;
 static int walk_fails;
+static const bool named[PILE_GROUPS_MAX] = { [GROUP] = true };
+static uint64_t followed_before;
+static uint32_t others_met;
+
+uint64_t pile_kernel_unnamed_workers(const struct pile_kernel *k)
+{
+	(void)k;
+	return 70;
+}
+
+void pile_kernel_unnamed_workers_allow(struct pile_kernel *k, uint64_t before, uint32_t number)
+{
+	(void)k;
+	followed_before = before;
+	others_met = number;
+}
 
 int pile_kernel_workers_walk(struct pile_kernel *k, pile_kernel_record_fn fn, void *arg)
 {
@@ -65,7 +82,7 @@ static int fresh(void **state)
 
 static void tick(void)
 {
-	pile_growth_sample(&growth, NULL, now_ns, &sample);
+	pile_growth_sample(&growth, NULL, named, now_ns, &sample);
 	now_ns += PILE_TICK_NS;
 }
 
@@ -231,6 +248,36 @@ static void more_than_fit(void **state)
 		assert_int_equal(pile_growth_find(&growth, met[i].tgid)->start_ns, met[i].start_ns);
 }
 
+/* Somebody starts more servers than are followed, before the service that the policy names has its workers. */
+static void named_ones_come_first(void **state)
+{
+	(void)state;
+	for (uint32_t i = 0; i < PILE_SNAPSHOT_WORKERS + 50; i++)
+		worker(100 + i, MIB)->group = i % 2 ? OTHERS : OTHERS + 1;
+	for (uint32_t i = 0; i < 20; i++)
+		worker(50000 + i, MIB);
+	tick();
+	assert_int_equal(growth.lost, 20);
+	assert_int_equal(growth.others_lost, 50);
+	assert_int_equal(others_met, PILE_SNAPSHOT_WORKERS + 50);
+	assert_int_equal(followed_before, 70);
+	for (int i = 0; i < 110; i++)
+		tick();
+	assert_int_equal(growth.lost, 0);
+	assert_int_equal(growth.others_lost, PILE_SNAPSHOT_WORKERS + 50);
+	assert_int_equal(growth.n, 20);
+	for (uint32_t i = 0; i < 20; i++)
+		assert_non_null(pile_growth_find(&growth, 50000 + i));
+	/* the others go: after a while those that are left are seen, too */
+	memmove(met, met + PILE_SNAPSHOT_WORKERS,
+		sizeof(met) - PILE_SNAPSHOT_WORKERS * sizeof(met[0]));
+	n_met -= PILE_SNAPSHOT_WORKERS;
+	for (int i = 0; i < 750; i++)
+		tick();
+	assert_int_equal(growth.lost + growth.others_lost, 0);
+	assert_int_equal(growth.n, 70);
+}
+
 static void an_unfinished_walk_forgets_nobody(void **state)
 {
 	(void)state;
@@ -391,6 +438,7 @@ int main(void)
 		cmocka_unit_test_setup(a_blurred_one_is, fresh),
 		cmocka_unit_test_setup(a_number_that_is_used_again, fresh),
 		cmocka_unit_test_setup(more_than_fit, fresh),
+		cmocka_unit_test_setup(named_ones_come_first, fresh),
 		cmocka_unit_test_setup(an_unfinished_walk_forgets_nobody, fresh),
 		cmocka_unit_test_setup(asked_for, fresh),
 		cmocka_unit_test_setup(another_policy, fresh),

@@ -98,11 +98,12 @@ void pile_workers_sample(struct pile_sense *s, const struct pile_groups *g, uint
 	(void)ret;
 }
 
-void pile_growth_sample(struct pile_growth *g, struct pile_kernel *k, uint64_t now,
-			struct pile_sample *ret)
+void pile_growth_sample(struct pile_growth *g, struct pile_kernel *k,
+			const bool named[PILE_GROUPS_MAX], uint64_t now, struct pile_sample *ret)
 {
 	(void)g;
 	(void)k;
+	(void)named;
 	(void)now;
 	(void)ret;
 }
