@@ -3,15 +3,14 @@
 
 #include <string.h>
 
+#include "decide/breaker_inner.h"
 #include "decide/decide.h"
 #include "decide/halfopen.h"
 #include "util/macro.h"
+#include "util/number.h"
 
 #define PROBE_MIN_NS (200 * NS_PER_MS) /* policy.h: probe_every 200 ms .. 2 s */
 #define JITTER_PERMILLE 200	       /* product.md: +-20 % */
-/* the 64 episodes kept are ten minutes of these */
-#define FOREIGN_EVERY_NS (10 * NS_PER_SEC)
-
 /* when something was heard is known by the kernel's ticks (10 ms at most), and by when a sweep looked */
 #define HEARD_SLACK_NS (50 * NS_PER_MS)
 
@@ -20,11 +19,6 @@ static const struct pile_sample_dependency nothing_seen;
 void pile_breakers_init(struct pile_breakers *breakers)
 {
 	memset(breakers, 0, sizeof(*breakers));
-}
-
-static uint64_t since(uint64_t now_ns, uint64_t then_ns)
-{
-	return now_ns > then_ns ? now_ns - then_ns : 0;
 }
 
 uint64_t pile_breaker_probe_period(uint64_t every_ns, uint32_t host_seed, uint32_t key,
@@ -49,8 +43,8 @@ static bool is_exempt(const struct pile_policy_group *config, const struct pile_
 	return false;
 }
 
-static bool speaks_first(const struct pile_policy_group *config,
-			 const struct pile_endpoint *endpoint)
+bool pile_breaker_speaks_first(const struct pile_policy_group *config,
+			       const struct pile_endpoint *endpoint)
 {
 	return pile_endpoint_listed(config->server_speaks_first,
 				    MIN(config->n_server_speaks_first, PILE_SPEAKS_FIRST_MAX),
@@ -102,8 +96,8 @@ static const struct pile_sample_dependency *seen(const struct pile_sample *sampl
 	return NULL;
 }
 
-static struct pile_breaker *find(struct pile_breakers *breakers, uint32_t group,
-				 const struct pile_endpoint *endpoint)
+struct pile_breaker *pile_breaker_get(struct pile_breakers *breakers, uint32_t group,
+				      const struct pile_endpoint *endpoint)
 {
 	for (uint32_t i = 0; i < breakers->n_places; i++) {
 		struct pile_breaker *b = &breakers->table[i];
@@ -118,7 +112,7 @@ static struct pile_breaker *find(struct pile_breakers *breakers, uint32_t group,
 const struct pile_breaker *pile_breakers_find(const struct pile_breakers *breakers, uint32_t group,
 					      const struct pile_endpoint *endpoint)
 {
-	return find((struct pile_breakers *)breakers, group, endpoint);
+	return pile_breaker_get((struct pile_breakers *)breakers, group, endpoint);
 }
 
 bool pile_breakers_open_in(const struct pile_breakers *breakers, uint32_t group)
@@ -130,8 +124,8 @@ bool pile_breakers_open_in(const struct pile_breakers *breakers, uint32_t group)
 	return false;
 }
 
-static struct pile_intent *say(const struct pile_breaker *b, enum pile_intent_kind kind,
-			       struct pile_intents *out)
+struct pile_intent *pile_breaker_say(const struct pile_breaker *b, enum pile_intent_kind kind,
+				     struct pile_intents *out)
 {
 	struct pile_intent *intent = pile_intents_add(out, kind, b->group);
 
@@ -174,7 +168,7 @@ static uint32_t count_flap(struct pile_breakers *breakers, uint32_t key, uint64_
 		const struct pile_breaker_memory *memory = &breakers->closed[i];
 
 		if (memory->closed_ns && memory->key == key &&
-		    since(now_ns, memory->closed_ns) < PILE_BREAKER_FLAP_NS) {
+		    pile_number_minus(now_ns, memory->closed_ns) < PILE_BREAKER_FLAP_NS) {
 			breakers->flaps++;
 			return memory->flaps + 1;
 		}
@@ -182,18 +176,18 @@ static uint32_t count_flap(struct pile_breakers *breakers, uint32_t key, uint64_
 	return 0;
 }
 
-static void finish(struct pile_breakers *breakers, struct pile_breaker *b, uint64_t now_ns,
-		   enum pile_close_reason reason, struct pile_intents *out)
+void pile_breaker_finish(struct pile_breakers *breakers, struct pile_breaker *b, uint64_t now_ns,
+			 enum pile_close_reason reason, struct pile_intents *out)
 {
 	struct pile_proof *proof = pile_proofs_find(&breakers->proofs, b->group, &b->endpoint);
 	struct pile_mute *mute = pile_mutes_find(&breakers->mutes, b->group, &b->endpoint);
-	struct pile_intent *intent = say(b, PILE_INTENT_BREAKER_CLOSE, out);
+	struct pile_intent *intent = pile_breaker_say(b, PILE_INTENT_BREAKER_CLOSE, out);
 
 	if (!intent)
 		return; /* no room this tick: the next one says it */
 	intent->allow = 0;
 	intent->close_reason = reason;
-	intent->outage_ns = since(now_ns, b->opened_ns);
+	intent->outage_ns = pile_number_minus(now_ns, b->opened_ns);
 	if (!b->blocked) {
 		breakers->closed_total++;
 		remember(breakers, b, now_ns);
@@ -237,7 +231,7 @@ static bool is_gone(struct pile_breaker *b, const struct pile_breaker_context *c
 	}
 	if (!b->absent_ns)
 		b->absent_ns = context->now_ns;
-	return since(context->now_ns, b->absent_ns) > PILE_BREAKER_ABSENT_NS;
+	return pile_number_minus(context->now_ns, b->absent_ns) > PILE_BREAKER_ABSENT_NS;
 }
 
 static void move_real(struct pile_breakers *breakers, struct pile_breaker *b,
@@ -256,7 +250,8 @@ static void move_real(struct pile_breakers *breakers, struct pile_breaker *b,
 	if (b->by_hand) {
 		if (!pile_hands_find(&breakers->hands, b->group, &b->endpoint, true,
 				     context->now_ns)) {
-			finish(breakers, b, context->now_ns, PILE_CLOSE_HOLD_OVER, out);
+			pile_breaker_finish(breakers, b, context->now_ns, PILE_CLOSE_HOLD_OVER,
+					    out);
 			return;
 		}
 	} else if (b->state == PILE_BREAKER_HALF) {
@@ -266,11 +261,11 @@ static void move_real(struct pile_breakers *breakers, struct pile_breaker *b,
 		step = PILE_HALFOPEN_STEP;
 	}
 	if (step == PILE_HALFOPEN_STEP)
-		say(b, PILE_INTENT_BREAKER_ALLOW, out);
+		pile_breaker_say(b, PILE_INTENT_BREAKER_ALLOW, out);
 	if (step == PILE_HALFOPEN_DONE)
-		finish(breakers, b, context->now_ns, PILE_CLOSE_ANSWERED, out);
+		pile_breaker_finish(breakers, b, context->now_ns, PILE_CLOSE_ANSWERED, out);
 	else
-		say(b, PILE_INTENT_BREAKER_RENEW, out);
+		pile_breaker_say(b, PILE_INTENT_BREAKER_RENEW, out);
 }
 
 static void move_virtual(struct pile_breakers *breakers, struct pile_breaker *b,
@@ -284,11 +279,11 @@ static void move_virtual(struct pile_breakers *breakers, struct pile_breaker *b,
 	bool dead = (proof && proof->dead) || (mute && mute->proved);
 
 	if (succeeded)
-		finish(breakers, b, now_ns, PILE_CLOSE_ANSWERED, out);
-	else if (since(now_ns, b->pending_ns) > PILE_BREAKER_QUIET_NS)
-		finish(breakers, b, now_ns, PILE_CLOSE_QUIET, out);
+		pile_breaker_finish(breakers, b, now_ns, PILE_CLOSE_ANSWERED, out);
+	else if (pile_number_minus(now_ns, b->pending_ns) > PILE_BREAKER_QUIET_NS)
+		pile_breaker_finish(breakers, b, now_ns, PILE_CLOSE_QUIET, out);
 	else if (blocked == PILE_BLOCKED_NO && dead && !context->late)
-		finish(breakers, b, now_ns, PILE_CLOSE_SWITCHED, out);
+		pile_breaker_finish(breakers, b, now_ns, PILE_CLOSE_SWITCHED, out);
 }
 
 static enum pile_close_reason close_reason(enum pile_blocked blocked)
@@ -332,11 +327,11 @@ static void move(struct pile_breakers *breakers, struct pile_breaker *b,
 	bool succeeded;
 
 	if (is_gone(b, context, blocked)) {
-		finish(breakers, b, context->now_ns, PILE_CLOSE_GONE, out);
+		pile_breaker_finish(breakers, b, context->now_ns, PILE_CLOSE_GONE, out);
 		return;
 	}
-	if (b->why.mute && !b->by_hand && !speaks_first(config, &b->endpoint)) {
-		finish(breakers, b, context->now_ns, PILE_CLOSE_POLICY, out);
+	if (b->why.mute && !b->by_hand && !pile_breaker_speaks_first(config, &b->endpoint)) {
+		pile_breaker_finish(breakers, b, context->now_ns, PILE_CLOSE_POLICY, out);
 		return;
 	}
 	if (!dep)
@@ -354,7 +349,7 @@ static void move(struct pile_breakers *breakers, struct pile_breaker *b,
 	if (b->blocked)
 		move_virtual(breakers, b, context, blocked, succeeded, out);
 	else if (blocked != PILE_BLOCKED_NO && blocked != PILE_BLOCKED_KERNEL)
-		finish(breakers, b, context->now_ns, close_reason(blocked), out);
+		pile_breaker_finish(breakers, b, context->now_ns, close_reason(blocked), out);
 	else
 		move_real(breakers, b, context, dep, succeeded, out);
 }
@@ -382,13 +377,13 @@ static struct pile_breaker *make_room(struct pile_breakers *breakers, uint32_t s
 		}
 	}
 	if (least)
-		finish(breakers, least, now_ns, PILE_CLOSE_ROOM, out);
+		pile_breaker_finish(breakers, least, now_ns, PILE_CLOSE_ROOM, out);
 	return least && least->state == PILE_BREAKER_FREE ? least : NULL;
 }
 
-static void say_open(const struct pile_breaker *b, bool over, struct pile_intents *out)
+void pile_breaker_say_open(const struct pile_breaker *b, bool over, struct pile_intents *out)
 {
-	struct pile_intent *intent = say(b, PILE_INTENT_BREAKER_OPEN, out);
+	struct pile_intent *intent = pile_breaker_say(b, PILE_INTENT_BREAKER_OPEN, out);
 
 	if (!intent)
 		return;
@@ -396,10 +391,10 @@ static void say_open(const struct pile_breaker *b, bool over, struct pile_intent
 	intent->over = over;
 }
 
-static void open_episode(struct pile_breakers *breakers, const struct pile_breaker_context *context,
-			 uint32_t group, const struct pile_endpoint *endpoint,
-			 enum pile_blocked blocked, const struct pile_why *why, uint64_t opened_ns,
-			 struct pile_intents *out)
+void pile_breaker_open(struct pile_breakers *breakers, const struct pile_breaker_context *context,
+		       uint32_t group, const struct pile_endpoint *endpoint,
+		       enum pile_blocked blocked, const struct pile_why *why, uint64_t opened_ns,
+		       struct pile_intents *out)
 {
 	const struct pile_policy_group *config = &context->view->groups[group].config;
 	struct pile_breaker *b =
@@ -422,7 +417,7 @@ static void open_episode(struct pile_breakers *breakers, const struct pile_break
 	};
 	breakers->n_places = MAX(breakers->n_places, (uint32_t)(b - breakers->table) + 1);
 	dep = seen(context->sample, b);
-	b->speaks_first = speaks_first(config, endpoint);
+	b->speaks_first = pile_breaker_speaks_first(config, endpoint);
 	b->heard_ns = context->now_ns;
 	b->established = dep && !b->speaks_first ? dep->established : 0;
 	b->refused_by_peer = dep ? dep->refused_by_peer : 0;
@@ -435,311 +430,9 @@ static void open_episode(struct pile_breakers *breakers, const struct pile_break
 		breakers->opened++;
 		b->flaps = count_flap(breakers, b->key, context->now_ns);
 	}
-	say_open(b, false, out);
+	pile_breaker_say_open(b, false, out);
 	if (!blocked)
-		say(b, PILE_INTENT_BREAKER_RENEW, out);
-}
-
-static void follow_hands(struct pile_breakers *breakers, const struct pile_breaker_context *context,
-			 struct pile_intents *out)
-{
-	for (unsigned int i = 0; i < PILE_HANDS_MAX; i++) {
-		const struct pile_hand *hand = &breakers->hands.table[i];
-		struct pile_why why = { .by_hand = true, .share_permille = 1000 };
-		struct pile_breaker *b;
-
-		if (!hand->used || !hand->hold || !context->view->groups[hand->group].used ||
-		    !context->sample->groups[hand->group].present ||
-		    pile_breaker_blocked(breakers, context->view, NULL, hand->group,
-					 &hand->endpoint, context->now_ns))
-			continue;
-		b = find(breakers, hand->group, &hand->endpoint);
-		if (b && !b->blocked) {
-			if (b->state == PILE_BREAKER_HALF)
-				pile_halfopen_fail(b);
-			b->by_hand = b->why.by_hand = true;
-			continue;
-		}
-		if (b)
-			finish(breakers, b, context->now_ns, PILE_CLOSE_SWITCHED, out);
-		pile_risk_explain(&context->risk[hand->group],
-				  context->sample->groups[hand->group].waiting, &why);
-		open_episode(breakers, context, hand->group, &hand->endpoint, PILE_BLOCKED_NO, &why,
-			     context->now_ns, out);
-	}
-}
-
-static void explain_loop(const struct pile_sample_loop *loop,
-			 const struct pile_breaker_context *context, struct pile_why *why)
-{
-	*why = (struct pile_why){
-		.connecting = loop->connecting,
-		.stuck = loop->stuck,
-		.no_success_ns = loop->no_success_ns,
-		.share_permille = loop->waiting > loop->connecting
-					  ? (uint32_t)(loop->connecting * 1000ULL / loop->waiting)
-					  : 1000,
-		.always = context->view->groups[loop->group].config.fail_fast ==
-			  PILE_FAIL_FAST_ALWAYS,
-		.in_kernel = true,
-	};
-	pile_risk_explain(&context->risk[loop->group], loop->waiting, why);
-}
-
-/* What the loop in the kernel opened and closed again: nothing is left of it but its record. */
-static void tell_loop(struct pile_breakers *breakers, const struct pile_breaker_context *context,
-		      const struct pile_sample_loop *loop, const struct pile_why *why,
-		      struct pile_intents *out)
-{
-	struct pile_breaker b = {
-		.group = loop->group,
-		.endpoint = loop->endpoint,
-		.opened_ns = loop->opened_ns,
-		.refuse_errno = context->view->groups[loop->group].config.refuse_errno,
-		.explain_id = pile_explain_id_take(context->next_explain_id),
-		.why = *why,
-	};
-	struct pile_intent *intent;
-
-	breakers->opened++;
-	breakers->closed_total++;
-	say_open(&b, true, out);
-	intent = say(&b, PILE_INTENT_BREAKER_CLOSE, out);
-	if (!intent)
-		return;
-	intent->close_reason = PILE_CLOSE_ANSWERED;
-	intent->at_ns = loop->closed_ns;
-	intent->outage_ns = since(loop->closed_ns, loop->opened_ns);
-	intent->over = true;
-}
-
-/*
- * The guard is back. What the loop in the kernel holds shut goes on as an episode of the guard's, unless a switch forbids
- * it by now; what it has opened again is over, also for the guard's own gate.
- */
-static void follow_loops(struct pile_breakers *breakers, const struct pile_breaker_context *context,
-			 struct pile_intents *out)
-{
-	for (uint32_t i = 0; i < MIN(context->sample->n_loops, PILE_LOOP_MAX); i++) {
-		const struct pile_sample_loop *loop = &context->sample->loops[i];
-		struct pile_breaker *b = find(breakers, loop->group, &loop->endpoint);
-		bool ours = b && !b->blocked;
-		struct pile_why why;
-
-		/* what the loop takes for an answer, an established connection, is none of a mute one */
-		if (!context->view->groups[loop->group].used ||
-		    (ours && (b->by_hand || b->why.mute)) || (ours && loop->open))
-			continue;
-		if (ours) {
-			finish(breakers, b, context->now_ns, PILE_CLOSE_ANSWERED, out);
-			continue;
-		}
-		explain_loop(loop, context, &why);
-		if (!loop->open)
-			tell_loop(breakers, context, loop, &why, out);
-		else if (!pile_breaker_blocked(breakers, context->view, NULL, loop->group,
-					       &loop->endpoint, context->now_ns)) {
-			if (b)
-				finish(breakers, b, context->now_ns, PILE_CLOSE_SWITCHED, out);
-			open_episode(breakers, context, loop->group, &loop->endpoint,
-				     PILE_BLOCKED_NO, &why, loop->opened_ns, out);
-		}
-	}
-}
-
-static void explain_proof(const struct pile_proof *p, const struct pile_breaker_context *context,
-			  struct pile_why *why)
-{
-	*why = (struct pile_why){
-		.connecting = p->connecting,
-		.stuck = p->stuck,
-		.oldest_ns = p->oldest_ns,
-		.no_success_ns = since(context->now_ns, p->onset_ns),
-		.share_permille = p->share_permille,
-		.always = context->view->groups[p->group].config.fail_fast == PILE_FAIL_FAST_ALWAYS,
-		.own_probe = p->own_probe,
-	};
-	pile_risk_explain(&context->risk[p->group], context->sample->groups[p->group].waiting, why);
-}
-
-static struct pile_intent *say_probe(const struct pile_proof *p, enum pile_intent_kind kind,
-				     struct pile_intents *out)
-{
-	struct pile_intent *intent = pile_intents_add(out, kind, p->group);
-
-	if (!intent)
-		return NULL;
-	intent->endpoint = p->endpoint;
-	intent->why.connecting = p->connecting;
-	return intent;
-}
-
-static struct pile_intent *say_greeting(const struct pile_mute *m, enum pile_intent_kind kind,
-					struct pile_intents *out)
-{
-	struct pile_intent *intent = pile_intents_add(out, kind, m->group);
-
-	if (!intent)
-		return NULL;
-	intent->endpoint = m->endpoint;
-	intent->speaks_first = true;
-	intent->why.mute = true;
-	intent->why.ungreeted = m->ungreeted;
-	return intent;
-}
-
-/* Where nothing would be opened, nobody is asked. */
-static void ask(const struct pile_breakers *breakers, const struct pile_breaker_context *context,
-		struct pile_proof *p, uint32_t *asked, struct pile_intents *out)
-{
-	struct pile_intent *intent;
-
-	if (*asked >= PILE_SCOUTS_MAX || pile_breakers_find(breakers, p->group, &p->endpoint) ||
-	    pile_breaker_blocked(breakers, context->view, context->network, p->group, &p->endpoint,
-				 context->now_ns))
-		return;
-	intent = say_probe(p, PILE_INTENT_PROBE, out);
-	if (!intent)
-		return;
-	intent->speaks_first = speaks_first(&context->view->groups[p->group].config, &p->endpoint);
-	intent->first = !p->asked;
-	p->asked = true;
-	++*asked;
-}
-
-/* What was asked is over: opened, alive, or nobody is stuck any more. */
-static void ask_end(struct pile_proof *p, struct pile_intents *out)
-{
-	if (p->told && !say_probe(p, PILE_INTENT_PROBE_ANSWERED, out))
-		return; /* no room this tick: the next one says it */
-	p->asked = false;
-}
-
-/*
- * Nothing is ever done for another manager's groups, and whoever has a login can stage an outage in
- * one: their episodes must not push the others' out of the records.
- */
-static bool may_record(struct pile_breakers *breakers, enum pile_blocked blocked, uint64_t now_ns)
-{
-	if (blocked != PILE_BLOCKED_FOREIGN)
-		return true;
-	if (breakers->foreign_ns && since(now_ns, breakers->foreign_ns) < FOREIGN_EVERY_NS)
-		return false;
-	breakers->foreign_ns = now_ns;
-	return true;
-}
-
-static void follow_proofs(struct pile_breakers *breakers,
-			  const struct pile_breaker_context *context, uint32_t *asked,
-			  struct pile_intents *out)
-{
-	for (unsigned int i = 0; i < breakers->proofs.n_places; i++) {
-		struct pile_proof *p = &breakers->proofs.table[i];
-		const struct pile_policy_group *config = &context->view->groups[p->group].config;
-		enum pile_blocked blocked;
-		struct pile_why why;
-
-		if (p->used && p->asked && !p->lacks_syn)
-			ask_end(p, out);
-		if (!p->used || !(p->dead || p->lacks_syn) ||
-		    !context->sample->groups[p->group].present ||
-		    (config->fail_fast != PILE_FAIL_FAST_ALWAYS &&
-		     !pile_risk_at_risk(&context->risk[p->group])))
-			continue;
-		if (p->lacks_syn)
-			ask(breakers, context, p, asked, out);
-		if (!p->dead)
-			continue;
-		/* others look dead too: their proofs are due, and then it is our own network */
-		if (context->network->forming && !context->network->suspect &&
-		    p->elapsed_ns < config->dead_after_ns + PILE_NETWORK_FORMING_NS)
-			continue;
-		if (find(breakers, p->group, &p->endpoint))
-			continue;
-		blocked = pile_breaker_blocked(breakers, context->view, context->network, p->group,
-					       &p->endpoint, context->now_ns);
-		if (!may_record(breakers, blocked, context->now_ns))
-			continue;
-		explain_proof(p, context, &why);
-		open_episode(breakers, context, p->group, &p->endpoint, blocked, &why,
-			     context->now_ns, out);
-	}
-}
-
-static void explain_mute(const struct pile_mute *m, const struct pile_breaker_context *context,
-			 struct pile_why *why)
-{
-	*why = (struct pile_why){
-		.mute = true,
-		.ungreeted = m->ungreeted,
-		.silent = m->silent,
-		.unacked = m->unacked,
-		.oldest_ns = m->quiet_ns,
-		.no_success_ns = m->unheard_ns,
-		.share_permille = m->share_permille,
-		.always = context->view->groups[m->group].config.fail_fast == PILE_FAIL_FAST_ALWAYS,
-		.own_probe = m->proved,
-	};
-	pile_risk_explain(&context->risk[m->group], context->sample->groups[m->group].waiting, why);
-}
-
-static void ask_greeting(struct pile_mute *m, uint32_t *asked, struct pile_intents *out)
-{
-	struct pile_intent *intent;
-
-	if (*asked >= PILE_SCOUTS_MAX)
-		return;
-	intent = say_greeting(m, PILE_INTENT_PROBE, out);
-	if (!intent)
-		return;
-	intent->first = !m->asked;
-	m->asked = true;
-	++*asked;
-}
-
-/*
- * Where nothing may be done nobody is asked, and what would have been done is not known for sure: it is recorded when
- * asking would have taken no longer.
- */
-static void follow_mute(struct pile_breakers *breakers, const struct pile_breaker_context *context,
-			struct pile_mute *m, uint32_t *asked, struct pile_intents *out)
-{
-	struct pile_breaker *b = find(breakers, m->group, &m->endpoint);
-	enum pile_blocked blocked = pile_breaker_blocked(breakers, context->view, context->network,
-							 m->group, &m->endpoint, context->now_ns);
-	struct pile_why why;
-
-	if (b && !b->blocked) {
-		/* dead as far as connects could tell; now its connections are known to wait in vain as well */
-		if (m->proved && !b->by_hand && !b->why.mute && b->state == PILE_BREAKER_OPEN)
-			explain_mute(m, context, &b->why);
-		return;
-	}
-	if (blocked == PILE_BLOCKED_NO && m->doubt)
-		ask_greeting(m, asked, out);
-	if (b || !(blocked == PILE_BLOCKED_NO ? m->proved : m->unasked) ||
-	    !may_record(breakers, blocked, context->now_ns))
-		return;
-	explain_mute(m, context, &why);
-	open_episode(breakers, context, m->group, &m->endpoint, blocked, &why, context->now_ns,
-		     out);
-}
-
-static void follow_mutes(struct pile_breakers *breakers, const struct pile_breaker_context *context,
-			 uint32_t *asked, struct pile_intents *out)
-{
-	for (uint32_t i = 0; i < breakers->mutes.n_places; i++) {
-		struct pile_mute *m = &breakers->mutes.table[i];
-		const struct pile_policy_group *config = &context->view->groups[m->group].config;
-
-		if (m->used && m->asked && !m->doubt &&
-		    (!m->told || say_greeting(m, PILE_INTENT_PROBE_ANSWERED, out)))
-			m->asked = false;
-		if (m->used && m->doubt && context->sample->groups[m->group].present &&
-		    (config->fail_fast == PILE_FAIL_FAST_ALWAYS ||
-		     pile_risk_at_risk(&context->risk[m->group])))
-			follow_mute(breakers, context, m, asked, out);
-	}
+		pile_breaker_say(b, PILE_INTENT_BREAKER_RENEW, out);
 }
 
 void pile_breakers_update(struct pile_breakers *breakers,
@@ -753,22 +446,22 @@ void pile_breakers_update(struct pile_breakers *breakers,
 	while (breakers->n_places &&
 	       breakers->table[breakers->n_places - 1].state == PILE_BREAKER_FREE)
 		breakers->n_places--;
-	follow_loops(breakers, context, out);
+	pile_breakers_follow_loops(breakers, context, out);
 	for (uint32_t i = 0; i < breakers->n_places; i++)
 		if (breakers->table[i].state != PILE_BREAKER_FREE)
 			move(breakers, &breakers->table[i], context, out);
 	if (context->late)
 		return;
-	follow_hands(breakers, context, out);
-	follow_proofs(breakers, context, &asked, out);
-	follow_mutes(breakers, context, &asked, out);
+	pile_breakers_follow_hands(breakers, context, out);
+	pile_breakers_follow_proofs(breakers, context, &asked, out);
+	pile_breakers_follow_mutes(breakers, context, &asked, out);
 }
 
 void pile_breakers_renew(const struct pile_breakers *breakers, struct pile_intents *out)
 {
 	for (uint32_t i = 0; i < breakers->n_places; i++)
 		if (breakers->table[i].state != PILE_BREAKER_FREE && !breakers->table[i].blocked)
-			say(&breakers->table[i], PILE_INTENT_BREAKER_RENEW, out);
+			pile_breaker_say(&breakers->table[i], PILE_INTENT_BREAKER_RENEW, out);
 }
 
 void pile_breakers_close_all(struct pile_breakers *breakers, uint64_t now_ns,
@@ -776,5 +469,5 @@ void pile_breakers_close_all(struct pile_breakers *breakers, uint64_t now_ns,
 {
 	for (uint32_t i = 0; i < breakers->n_places; i++)
 		if (breakers->table[i].state != PILE_BREAKER_FREE)
-			finish(breakers, &breakers->table[i], now_ns, reason, out);
+			pile_breaker_finish(breakers, &breakers->table[i], now_ns, reason, out);
 }
