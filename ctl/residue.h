@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * residue.h: what of pileguard is on this host, as found by looking at the host, not by asking the daemon.
- * residue.c collects, tells apart what belongs to a guard that runs, prints; residue_bpf.c asks the kernel for
- * programs, maps and links. Owned by the command; blocks, allocates; prints only through residue.c.
+ * residue_find.c collects, and tells apart what belongs to a guard that runs; residue_bpf.c asks the kernel for
+ * programs, maps and links; residue.c prints. Owned by the command; blocks, allocates; prints only through residue.c.
  */
 #pragma once
 
@@ -46,3 +46,6 @@ struct pile_residue_thing *pile_residue_add(struct pile_residue *r, enum pile_re
  * Returns 0, or negative errno: -EPERM when the kernel does not let us look.
  */
 int pile_residue_bpf_find(struct pile_residue *r);
+
+/** pile_residue_find - all that there is, into @r, anew. Returns 0 or negative errno. */
+int pile_residue_find(struct pile_residue *r, const char *socket_path);

@@ -174,12 +174,28 @@ struct pile_guard {
  */
 int pile_guard_run(const struct pile_options *options);
 
+/* tell.c: each is told once for as long as it is so; once a tick, but where another time is said */
 /**
  * pile_guard_say - an event that is not an intent: recorded and sent to the journal. @group may be
  * PILE_NO_GROUP.
  */
 void pile_guard_say(struct pile_guard *g, enum pile_event_kind kind, uint32_t group,
 		    const char *fmt, ...) _printf_(4, 5);
+/** pile_tell_event - sends what is recorded to the journal; NULL = nothing. */
+void pile_tell_event(struct pile_guard *g, const struct pile_event *event);
+void pile_tell_appeared(struct pile_guard *g, uint32_t slot);
+void pile_tell_followed(struct pile_guard *g, uint64_t now_ns);
+void pile_tell_attached(struct pile_guard *g, uint32_t slot);
+/** pile_tell_attach_error - returns whether there is one. */
+bool pile_tell_attach_error(struct pile_guard *g, uint32_t slot);
+/** pile_tell_doors - before the view has it: where rung 2 can refuse from here on, or a negative errno. */
+void pile_tell_doors(struct pile_guard *g, int error, bool tcp, bool of_unix);
+/** pile_tell_losses - every ten seconds. */
+void pile_tell_losses(struct pile_guard *g);
+/** pile_tell_store - every two seconds. */
+void pile_tell_store(struct pile_guard *g);
+void pile_tell_dropped(struct pile_guard *g, uint64_t now_ns);
+void pile_tell_walk(struct pile_guard *g, uint64_t now_ns);
 
 /* reload.c */
 /**
@@ -269,6 +285,14 @@ void pile_motd_tick(struct pile_guard *g);
 /** pile_publish - what there is to know now, into the snapshot; twice a second where nothing happens. */
 void pile_publish(struct pile_guard *g, uint64_t now_ns);
 int pile_publish_open(struct pile_guard *g);
+
+/* publish_groups.c */
+/** pile_publish_groups - @index: PILE_GROUPS_MAX, by slot: the place in @half, or PILE_NO_GROUP. */
+void pile_publish_groups(const struct pile_guard *g, struct pile_snapshot_half *half,
+			 uint32_t *index);
+/** pile_publish_listeners - those of groups that the policy names come first. */
+void pile_publish_listeners(const struct pile_guard *g, struct pile_snapshot_half *half,
+			    const uint32_t *index);
 
 /* child.c */
 int pile_child_listen(struct pile_guard *g, struct pile_error *err);

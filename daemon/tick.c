@@ -3,7 +3,6 @@
  * tick.c: what one tick does, from the groups to the snapshot, and what it tells on the way.
  */
 #include <errno.h>
-#include <stdarg.h>
 #include <string.h>
 #include <systemd/sd-daemon.h>
 
@@ -14,15 +13,11 @@
 #include "util/quantity.h"
 
 #define DISCOVER_EVERY_NS (500 * NS_PER_MS) /* a new listener is followed within half a second */
-#define WALK_LONG_PARTS 5		    /* of a walk over all descriptors: five seconds */
-#define WALK_AGAIN_NS (600 * NS_PER_SEC)
 #define LOSSES_EVERY_TICKS 100
 #define WATCH_EVERY_TICKS \
 	50 /* files on disk: a change is told 5 to 10 s after it has come to rest */
 #define STORE_EVERY_TICKS 20
 #define POSTURE_AGAIN_NS (2 * NS_PER_SEC)
-#define DROPPED_EVERY_NS (10 * NS_PER_SEC)
-#define FOLLOWED_NS (2 * NS_PER_SEC) /* after the start: some rounds of discovery */
 #define LEARNED_EVERY_NS (300 * NS_PER_SEC)
 
 /* When a moment of the monotonic clock was: a tick that ends many waits takes a while, and clients see them end. */
@@ -31,27 +26,6 @@ static uint64_t realtime_of(uint64_t monotonic_ns)
 	uint64_t now_ns = pile_clock_ns(CLOCK_MONOTONIC);
 
 	return pile_clock_ns(CLOCK_REALTIME) - (now_ns - MIN(now_ns, monotonic_ns));
-}
-
-static void event_say(struct pile_guard *g, const struct pile_event *event)
-{
-	if (event)
-		pile_slow_say(&g->slow, event);
-}
-
-void pile_guard_say(struct pile_guard *g, enum pile_event_kind kind, uint32_t group,
-		    const char *fmt, ...)
-{
-	const struct pile_group *of = group < PILE_GROUPS_MAX ? &g->groups.groups[group] : NULL;
-	char text[256];
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(text, sizeof(text), fmt, ap);
-	va_end(ap);
-	event_say(g, pile_record_event(&g->record, kind, 0, of ? of->config.name : "",
-				       of ? of->config.unit : "", pile_clock_ns(CLOCK_MONOTONIC),
-				       pile_clock_ns(CLOCK_REALTIME), "%s", text));
 }
 
 /* ---- learned state ---- */
@@ -80,48 +54,6 @@ void pile_learned_save(struct pile_guard *g, uint64_t now_ns)
 
 /* ---- groups ---- */
 
-/* At the start all that is there appears at once: each is an event, the journal has one line for all of them. */
-static void appeared_say(struct pile_guard *g, uint32_t slot)
-{
-	const struct pile_group *group = &g->groups.groups[slot];
-	const char *how = group->foreign      ? " (another manager's: observed only)"
-			  : group->configured ? ""
-					      : " (found listening: observed)";
-
-	if (g->followed_said) {
-		pile_guard_say(g, PILE_EVENT_GROUP, slot, "%s: followed%s", group->config.name,
-			       how);
-		return;
-	}
-	pile_record_event(&g->record, PILE_EVENT_GROUP, 0, group->config.name, group->config.unit,
-			  pile_clock_ns(CLOCK_MONOTONIC), pile_clock_ns(CLOCK_REALTIME),
-			  "%s: followed%s", group->config.name, how);
-}
-
-static void followed_say(struct pile_guard *g, uint64_t now_ns)
-{
-	char names[160] = "";
-	unsigned int n = 0;
-	size_t len = 0;
-
-	if (g->followed_said || now_ns - g->started_ns < FOLLOWED_NS)
-		return;
-	g->followed_said = true;
-	for (uint32_t i = 0; i < g->groups.n_groups; i++) {
-		const struct pile_group *group = &g->groups.groups[i];
-
-		if (!group->used || !group->present)
-			continue;
-		if (len < sizeof(names))
-			len += (size_t)snprintf(names + len, sizeof(names) - len, "%s%s",
-						n ? ", " : "", group->config.name);
-		n++;
-	}
-	pile_guard_say(g, PILE_EVENT_START, PILE_NO_GROUP, "%u service%s followed%s%s%s", n,
-		       n == 1 ? " is" : "s are", n ? ": " : "", names,
-		       len < sizeof(names) ? "" : "...");
-}
-
 void pile_tick_group(enum pile_groups_event event, uint32_t slot, void *arg)
 {
 	struct pile_guard *g = arg;
@@ -137,7 +69,7 @@ void pile_tick_group(enum pile_groups_event event, uint32_t slot, void *arg)
 		learned_recall(g, slot);
 		break;
 	case PILE_GROUPS_APPEARED:
-		appeared_say(g, slot);
+		pile_tell_appeared(g, slot);
 		break;
 	case PILE_GROUPS_RESTARTED:
 		pile_guard_say(g, PILE_EVENT_GROUP, slot, "%s: restarted, followed again",
@@ -202,33 +134,6 @@ void pile_tick_view(struct pile_guard *g, bool whole)
 	}
 }
 
-/* From here on connects of this group can be refused, or end at the deadline: said before any of them does. */
-static void attached_say(struct pile_guard *g, uint32_t slot)
-{
-	const struct pile_policy_group *config = &g->groups.groups[slot].config;
-	const struct pile_kernel_attachment *at = &g->act.attachments[slot];
-	char deadline[32];
-
-	pile_quantity_format_duration(config->connect_deadline_ns, deadline, sizeof(deadline));
-	pile_guard_say(g, PILE_EVENT_GROUP, slot, "%s: attached to its cgroup:%s%s%s", config->name,
-		       at->connect_v4 ? " fail_fast" : "", at->deadline ? " connect_deadline " : "",
-		       at->deadline ? deadline : "");
-}
-
-/* It is tried again every two seconds, and told when it is another one. Returns whether there is any. */
-static bool attach_error_say(struct pile_guard *g, uint32_t slot)
-{
-	int error = g->groups.groups[slot].used ? g->act.attach_error[slot] : 0;
-
-	if (error && error != g->attach_error_said[slot])
-		pile_guard_say(g, PILE_EVENT_TROUBLE, slot, "%s: rung 1 cannot be attached (%s)%s",
-			       g->groups.groups[slot].config.name, strerror(-error),
-			       error == -EPERM ? ": another program on a parent cgroup forbids it"
-					       : "");
-	g->attach_error_said[slot] = error;
-	return error != 0;
-}
-
 static void posture_take(struct pile_guard *g, uint64_t now_ns)
 {
 	bool enforce = g->view.mode == PILE_MODE_ENFORCE && !g->view.disarmed, again;
@@ -248,9 +153,9 @@ static void posture_take(struct pile_guard *g, uint64_t now_ns)
 	for (uint32_t i = 0; i < PILE_GROUPS_MAX; i++) {
 		if (g->act.attached_id[i] && g->act.attached_id[i] != before[i]) {
 			g->attached_ns[i] = now_ns;
-			attached_say(g, i);
+			pile_tell_attached(g, i);
 		}
-		again |= attach_error_say(g, i);
+		again |= pile_tell_attach_error(g, i);
 	}
 	g->posture_due = false;
 	g->posture_again_ns = again ? now_ns + POSTURE_AGAIN_NS : 0;
@@ -308,25 +213,6 @@ static void loop_effects(struct pile_guard *g, const struct pile_intent *intent)
 	}
 }
 
-/* Where rung 2 can refuse from here on, or why not: told when it is another answer. */
-static void doors_say(struct pile_guard *g, int error, bool tcp, bool of_unix)
-{
-	if (error && error != g->doors_error_said)
-		pile_guard_say(
-			g, PILE_EVENT_TROUBLE, PILE_NO_GROUP,
-			"rung 2 cannot be attached for %s (%s): connections are not refused there",
-			tcp	  ? "unix sockets"
-			: of_unix ? "TCP"
-				  : "any listener",
-			strerror(-error));
-	else if ((tcp && !g->view.shed_tcp_ready) || (of_unix && !g->view.shed_unix_ready))
-		pile_guard_say(g, PILE_EVENT_GROUP, PILE_NO_GROUP,
-			       "rung 2 is attached: connections can be refused (%s%s%s)",
-			       tcp ? "TCP" : "", tcp && of_unix ? ", " : "",
-			       of_unix ? "unix sockets" : "");
-	g->doors_error_said = error;
-}
-
 /* Doors for new listeners, and rung 2's programs. */
 static void doors_take(struct pile_guard *g, uint64_t now_ns)
 {
@@ -338,7 +224,7 @@ static void doors_take(struct pile_guard *g, uint64_t now_ns)
 	error = pile_act_doors_attach(&g->act, &g->kernel, &g->groups, enforce, now_ns);
 	tcp = pile_kernel_doors_ready(&g->kernel, false);
 	of_unix = pile_kernel_doors_ready(&g->kernel, true);
-	doors_say(g, error, tcp, of_unix);
+	pile_tell_doors(g, error, tcp, of_unix);
 	g->view.shed_tcp_ready = tcp;
 	g->view.shed_unix_ready = of_unix;
 }
@@ -380,7 +266,8 @@ void pile_tick_record(struct pile_guard *g, uint64_t now_ns)
 			    intent->kind == PILE_INTENT_NETWORK_OVER;
 		const char *name = host ? "" : config->name, *unit = host ? "" : config->unit;
 
-		event_say(g, pile_record_intent(&g->record, intent, name, unit, now_ns, real));
+		pile_tell_event(g,
+				pile_record_intent(&g->record, intent, name, unit, now_ns, real));
 		if (intent->kind == PILE_INTENT_EVICT)
 			pile_record_candidates(&g->record, intent->explain_id,
 					       &g->decide.evicts.candidates);
@@ -390,77 +277,9 @@ void pile_tick_record(struct pile_guard *g, uint64_t now_ns)
 			loop_effects(g, intent);
 			continue;
 		}
-		event_say(g, pile_record_probing(&g->record, intent, name, unit, now_ns, real));
+		pile_tell_event(g,
+				pile_record_probing(&g->record, intent, name, unit, now_ns, real));
 	}
-}
-
-/* What could not be followed or kept: told once each time there is more of it. */
-static void losses_say(struct pile_guard *g)
-{
-	const struct pile_bpf_totals *t = g->kernel.totals;
-	uint64_t lost = t->storage_lost + t->workers_lost + g->groups.listeners_lost +
-			g->groups.doors_lost + g->kernel.tables_passed + g->sense.growth.lost_most +
-			g->sense.growth.others_lost_most;
-
-	pile_kernel_cost(&g->kernel, &g->cost);
-	if (lost > g->losses_said)
-		pile_guard_say(
-			g, PILE_EVENT_TROUBLE, PILE_NO_GROUP,
-			"not followed, for want of room: %llu sockets, %llu workers, %llu listeners in all; %llu listeners without "
-			"their limit; tables of descriptors too large to look for listeners in: %llu; workers whose memory is not "
-			"seen, so that nobody is evicted: %llu (and %llu of services that the policy does not name)",
-			(unsigned long long)t->storage_lost, (unsigned long long)t->workers_lost,
-			(unsigned long long)g->groups.listeners_lost,
-			(unsigned long long)g->groups.doors_lost,
-			(unsigned long long)g->kernel.tables_passed,
-			(unsigned long long)g->sense.growth.lost_most,
-			(unsigned long long)g->sense.growth.others_lost_most);
-	g->losses_said = MAX(lost, g->losses_said);
-}
-
-/* It is tried again, and told when it is another error, or none any more. */
-static void store_say(struct pile_guard *g)
-{
-	int error = pile_slow_trouble(&g->slow);
-
-	if (error && error != g->store_error_said)
-		pile_guard_say(
-			g, PILE_EVENT_TROUBLE, PILE_NO_GROUP,
-			"%s cannot be written (%s): a restart would not know the policy in force, what was "
-			"learned, nor that it is disarmed",
-			g->options.state_dir, strerror(-error));
-	if (!error && g->store_error_said)
-		pile_guard_say(g, PILE_EVENT_TROUBLE, PILE_NO_GROUP,
-			       "%s can be written again: all is kept", g->options.state_dir);
-	g->store_error_said = error;
-	pile_slow_again(&g->slow);
-	if (g->slow.motd_error && g->slow.motd_error != g->motd_error_said)
-		pile_guard_say(
-			g, PILE_EVENT_TROUBLE, PILE_NO_GROUP,
-			"%s cannot be written (%s): whoever logs in is not told what is refused",
-			g->options.motd_path, strerror(-g->slow.motd_error));
-	g->motd_error_said = g->slow.motd_error;
-}
-
-/* Told once it is quiet again, or every ten seconds while it is not. */
-static void dropped_say(struct pile_guard *g, uint64_t now_ns)
-{
-	uint64_t n = g->slow.lines_dropped - g->lines_dropped_said;
-
-	if (!n) {
-		g->lines_dropped_ns = now_ns;
-		return;
-	}
-	if (now_ns - g->slow.dropped_ns < NS_PER_SEC &&
-	    now_ns - g->lines_dropped_ns < DROPPED_EVERY_NS)
-		return;
-	g->lines_dropped_said = g->slow.lines_dropped;
-	g->lines_dropped_ns = now_ns;
-	pile_guard_say(
-		g, PILE_EVENT_DROPPED, PILE_NO_GROUP,
-		"%llu line%s not written, more than %u a second: pileguardctl events has the last %u",
-		(unsigned long long)n, n == 1 ? "" : "s", PILE_SLOW_LINES_PER_SECOND,
-		PILE_RECORD_EVENTS);
 }
 
 static void explain_next_keep(struct pile_guard *g)
@@ -485,18 +304,6 @@ static void gap_count(struct pile_guard *g, uint64_t gap_ns)
 	g->ticks_late += gap_ns > 2 * PILE_TICK_NS;
 }
 
-static void walk_say(struct pile_guard *g, uint64_t now_ns)
-{
-	if (g->groups.walk_parts != WALK_LONG_PARTS ||
-	    (g->walk_said_ns && now_ns - g->walk_said_ns < WALK_AGAIN_NS))
-		return;
-	g->walk_said_ns = now_ns;
-	pile_guard_say(
-		g, PILE_EVENT_TROUBLE, PILE_NO_GROUP,
-		"there are so many descriptors that looking through all of them takes long: new "
-		"services are found late");
-}
-
 /* A part of a walk that is under way, or a new one: a tenth of the time at most. */
 static void discover(struct pile_guard *g, uint64_t now_ns)
 {
@@ -507,7 +314,7 @@ static void discover(struct pile_guard *g, uint64_t now_ns)
 	g->discovered_ns = now_ns;
 	pile_groups_discover(&g->groups, &g->kernel, now_ns, pile_tick_group, g);
 	g->discover_cost_ns = pile_clock_ns(CLOCK_MONOTONIC) - now_ns;
-	walk_say(g, now_ns);
+	pile_tell_walk(g, now_ns);
 }
 
 /* What systemd answered, to whoever asked; what went wrong is told here. */
@@ -586,13 +393,13 @@ void pile_tick(struct pile_guard *g)
 	loop_rules_write(g);
 	pile_tick_record(g, now_ns);
 	pile_motd_tick(g);
-	followed_say(g, now_ns);
+	pile_tell_followed(g, now_ns);
 	pile_child_check(g, now_ns);
-	dropped_say(g, now_ns);
+	pile_tell_dropped(g, now_ns);
 	if (g->ticks % LOSSES_EVERY_TICKS == LOSSES_EVERY_TICKS - 1)
-		losses_say(g);
+		pile_tell_losses(g);
 	if (g->ticks % STORE_EVERY_TICKS == STORE_EVERY_TICKS - 1)
-		store_say(g);
+		pile_tell_store(g);
 	if (g->ticks % WATCH_EVERY_TICKS == WATCH_EVERY_TICKS - 1)
 		pile_slow_watch(&g->slow, &g->policy);
 	if (now_ns - g->learned_saved_ns > LEARNED_EVERY_NS)
