@@ -60,6 +60,7 @@ enum {
 	TCP_LISTEN = 10,
 	EPIPE = 32,
 	ECONNRESET = 104,
+	EAGAIN = 11,
 	ECONNREFUSED = 111,
 };
 
@@ -189,8 +190,16 @@ struct cgroup {
 	struct kernfs_node *kn;
 } PRESERVE;
 
+struct cgroup_subsys_state {
+	struct cgroup_subsys_state *parent;
+} PRESERVE;
+
+/* indexes differ by what a kernel was built with: relocated */
+enum cgroup_subsys_id { pids_cgrp_id = 11 };
+
 struct css_set {
 	struct cgroup *dfl_cgrp;
+	struct cgroup_subsys_state *subsys[16];
 } PRESERVE;
 
 typedef struct {
@@ -200,6 +209,12 @@ typedef struct {
 typedef struct {
 	__s64 counter;
 } atomic_long_t;
+
+struct pids_cgroup {
+	struct cgroup_subsys_state css;
+	atomic_long_t counter; /* atomic64_t */
+	atomic_long_t limit;
+} PRESERVE;
 
 struct page_counter {
 	atomic_long_t usage;

@@ -142,7 +142,11 @@ struct pile_guard {
 	uint32_t n_learned;
 	bool posture_due;	   /* attachments may differ from what is wanted */
 	uint64_t posture_again_ns; /* some of it failed: tried again then; 0 = all is as wanted */
-	int posture_error_said, doors_error_said, attach_error_said[PILE_GROUPS_MAX];
+	int posture_error_said, doors_error_said, forks_error_said,
+		attach_error_said[PILE_GROUPS_MAX];
+	struct {
+		uint64_t refused, told_ns;
+	} forks_said[PILE_GROUPS_MAX]; /* refused early, when that was told last */
 	uint64_t started_ns, started_realtime_ns;
 	uint64_t ticks, ticks_late, worst_gap_ns, tick_cost_ns, last_tick_ns;
 	uint64_t gaps[PILE_GAP_BUCKETS], gaps_sum_ns; /* by pile_snapshot_gap_ns */
@@ -174,7 +178,7 @@ struct pile_guard {
  */
 int pile_guard_run(const struct pile_options *options);
 
-/* tell.c: each is told once for as long as it is so; once a tick, but where another time is said */
+/* tell.c: each is told once for as long as it is so */
 /**
  * pile_guard_say - an event that is not an intent: recorded and sent to the journal. @group may be
  * PILE_NO_GROUP.
@@ -184,18 +188,16 @@ void pile_guard_say(struct pile_guard *g, enum pile_event_kind kind, uint32_t gr
 /** pile_tell_event - sends what is recorded to the journal; NULL = nothing. */
 void pile_tell_event(struct pile_guard *g, const struct pile_event *event);
 void pile_tell_appeared(struct pile_guard *g, uint32_t slot);
-void pile_tell_followed(struct pile_guard *g, uint64_t now_ns);
 void pile_tell_attached(struct pile_guard *g, uint32_t slot);
 /** pile_tell_attach_error - returns whether there is one. */
 bool pile_tell_attach_error(struct pile_guard *g, uint32_t slot);
 /** pile_tell_doors - before the view has it: where rung 2 can refuse from here on, or a negative errno. */
 void pile_tell_doors(struct pile_guard *g, int error, bool tcp, bool of_unix);
-/** pile_tell_losses - every ten seconds. */
-void pile_tell_losses(struct pile_guard *g);
-/** pile_tell_store - every two seconds. */
-void pile_tell_store(struct pile_guard *g);
-void pile_tell_dropped(struct pile_guard *g, uint64_t now_ns);
+/** pile_tell_forks - @error: negative errno of what cannot be attached. */
+void pile_tell_forks(struct pile_guard *g, int error, uint64_t now_ns);
 void pile_tell_walk(struct pile_guard *g, uint64_t now_ns);
+/** pile_tell_tick - once a tick: what is lost, dropped, cannot be kept; what is followed, after the start. */
+void pile_tell_tick(struct pile_guard *g, uint64_t now_ns);
 
 /* reload.c */
 /**

@@ -121,6 +121,7 @@ static void throttle_fill(const struct pile_guard *g, uint32_t slot,
 		to->throttle_over |= e->over;
 		half->host.throttles++;
 	}
+	to->forks_refused = pile_kernel_forks_refused(&g->kernel, slot);
 	to->cpu_permille = g->decide.throttles.starves.last.share_permille[slot];
 }
 

@@ -12,6 +12,9 @@
 #define WALK_LONG_PARTS 5 /* of a walk over all descriptors: five seconds */
 #define WALK_AGAIN_NS (600 * NS_PER_SEC)
 #define DROPPED_EVERY_NS (10 * NS_PER_SEC)
+#define LOSSES_EVERY_TICKS 100
+#define STORE_EVERY_TICKS 20
+#define FORKS_AGAIN_NS (60 * NS_PER_SEC)
 #define FOLLOWED_NS (2 * NS_PER_SEC) /* after the start: some rounds of discovery */
 
 void pile_tell_event(struct pile_guard *g, const struct pile_event *event)
@@ -54,7 +57,7 @@ void pile_tell_appeared(struct pile_guard *g, uint32_t slot)
 			  "%s: followed%s", group->config.name, how);
 }
 
-void pile_tell_followed(struct pile_guard *g, uint64_t now_ns)
+static void followed_say(struct pile_guard *g, uint64_t now_ns)
 {
 	char names[160] = "";
 	unsigned int n = 0;
@@ -124,8 +127,39 @@ void pile_tell_doors(struct pile_guard *g, int error, bool tcp, bool of_unix)
 	g->doors_error_said = error;
 }
 
+/* At a limit of tasks, whoever has set it: once, and again when it was over for a minute. */
+static void group_forks(struct pile_guard *g, uint32_t slot, uint64_t now_ns)
+{
+	uint64_t refused = pile_kernel_forks_refused(&g->kernel, slot);
+	uint64_t before = g->forks_said[slot].refused, told_ns = g->forks_said[slot].told_ns;
+
+	g->forks_said[slot].refused = refused;
+	if (refused <= before)
+		return;
+	g->forks_said[slot].told_ns = now_ns;
+	if (!told_ns || now_ns - told_ns >= FORKS_AGAIN_NS)
+		pile_guard_say(
+			g, PILE_EVENT_THROTTLE, slot,
+			"%s: at a limit of tasks (%u of %u): forks that it refuses are refused before they copy memory (rung 3)",
+			g->groups.groups[slot].config.name, g->sample.groups[slot].tasks,
+			g->sample.groups[slot].tasks_limit);
+}
+
+void pile_tell_forks(struct pile_guard *g, int error, uint64_t now_ns)
+{
+	if (error && error != g->forks_error_said)
+		pile_guard_say(
+			g, PILE_EVENT_TROUBLE, PILE_NO_GROUP,
+			"forks at a limit of tasks cannot be refused early (%s): the kernel refuses them late",
+			strerror(-error));
+	g->forks_error_said = error;
+	for (uint32_t i = 0; i < g->groups.n_groups && g->kernel.fork_link; i++)
+		if (g->groups.groups[i].used)
+			group_forks(g, i, now_ns);
+}
+
 /* What could not be followed or kept: told once each time there is more of it. */
-void pile_tell_losses(struct pile_guard *g)
+static void losses_say(struct pile_guard *g)
 {
 	const struct pile_bpf_totals *t = g->kernel.totals;
 	uint64_t lost = t->storage_lost + t->workers_lost + g->groups.listeners_lost +
@@ -149,7 +183,7 @@ void pile_tell_losses(struct pile_guard *g)
 }
 
 /* It is tried again, and told when it is another error, or none any more. */
-void pile_tell_store(struct pile_guard *g)
+static void store_say(struct pile_guard *g)
 {
 	int error = pile_slow_trouble(&g->slow);
 
@@ -173,7 +207,7 @@ void pile_tell_store(struct pile_guard *g)
 }
 
 /* Told once it is quiet again, or every ten seconds while it is not. */
-void pile_tell_dropped(struct pile_guard *g, uint64_t now_ns)
+static void dropped_say(struct pile_guard *g, uint64_t now_ns)
 {
 	uint64_t n = g->slow.lines_dropped - g->lines_dropped_said;
 
@@ -203,4 +237,14 @@ void pile_tell_walk(struct pile_guard *g, uint64_t now_ns)
 		g, PILE_EVENT_TROUBLE, PILE_NO_GROUP,
 		"there are so many descriptors that looking through all of them takes long: new "
 		"services are found late");
+}
+
+void pile_tell_tick(struct pile_guard *g, uint64_t now_ns)
+{
+	followed_say(g, now_ns);
+	dropped_say(g, now_ns);
+	if (g->ticks % LOSSES_EVERY_TICKS == LOSSES_EVERY_TICKS - 1)
+		losses_say(g);
+	if (g->ticks % STORE_EVERY_TICKS == STORE_EVERY_TICKS - 1)
+		store_say(g);
 }

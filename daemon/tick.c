@@ -13,10 +13,8 @@
 #include "util/quantity.h"
 
 #define DISCOVER_EVERY_NS (500 * NS_PER_MS) /* a new listener is followed within half a second */
-#define LOSSES_EVERY_TICKS 100
 #define WATCH_EVERY_TICKS \
 	50 /* files on disk: a change is told 5 to 10 s after it has come to rest */
-#define STORE_EVERY_TICKS 20
 #define POSTURE_AGAIN_NS (2 * NS_PER_SEC)
 #define LEARNED_EVERY_NS (300 * NS_PER_SEC)
 
@@ -229,6 +227,14 @@ static void doors_take(struct pile_guard *g, uint64_t now_ns)
 	g->view.shed_unix_ready = of_unix;
 }
 
+static void forks_take(struct pile_guard *g, uint64_t now_ns)
+{
+	bool enforce = g->view.mode == PILE_MODE_ENFORCE && !g->view.disarmed;
+
+	pile_tell_forks(g, pile_act_forks(&g->act, &g->kernel, &g->groups, enforce, now_ns),
+			now_ns);
+}
+
 static void doors_write(struct pile_guard *g, uint64_t now_ns)
 {
 	struct pile_shed_rule rules[PILE_DOORS_MAX] = { 0 };
@@ -364,6 +370,7 @@ void pile_tick(struct pile_guard *g)
 	if (g->posture_due || (g->posture_again_ns && now_ns >= g->posture_again_ns))
 		posture_take(g, now_ns);
 	doors_take(g, now_ns);
+	forks_take(g, now_ns);
 	pile_sense_tick(&g->sense, &g->kernel, &g->groups, now_ns, &g->sample);
 	pile_act_sample(&g->act, &g->kernel, &g->sample);
 	pile_act_probe_tick(&g->act, now_ns, &g->sample);
@@ -393,13 +400,8 @@ void pile_tick(struct pile_guard *g)
 	loop_rules_write(g);
 	pile_tick_record(g, now_ns);
 	pile_motd_tick(g);
-	pile_tell_followed(g, now_ns);
 	pile_child_check(g, now_ns);
-	pile_tell_dropped(g, now_ns);
-	if (g->ticks % LOSSES_EVERY_TICKS == LOSSES_EVERY_TICKS - 1)
-		pile_tell_losses(g);
-	if (g->ticks % STORE_EVERY_TICKS == STORE_EVERY_TICKS - 1)
-		pile_tell_store(g);
+	pile_tell_tick(g, now_ns);
 	if (g->ticks % WATCH_EVERY_TICKS == WATCH_EVERY_TICKS - 1)
 		pile_slow_watch(&g->slow, &g->policy);
 	if (now_ns - g->learned_saved_ns > LEARNED_EVERY_NS)

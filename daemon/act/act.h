@@ -122,6 +122,8 @@ struct pile_act {
 	uint64_t ended, out_of_reach;
 	uint64_t ends_failed;
 	int doors_error; /* of the last try to attach rung 2's programs */
+	int forks_error; /* negative errno, or 0 */
+	uint64_t forks_again_ns;
 	uint64_t doors_again_ns;
 	uint64_t doors_exempt_key; /* of what was told; 0 = nothing */
 	uint64_t loop_taken; /* of the kernel's total of loop_opened: those taken over or told */
@@ -150,6 +152,14 @@ int pile_act_posture(struct pile_act *a, struct pile_kernel *k, const struct pil
 /** pile_act_attach - the part of it that attaches and detaches: for what could not be attached before. */
 int pile_act_attach(struct pile_act *a, struct pile_kernel *k, const struct pile_groups *g,
 		    bool enforce);
+
+/**
+ * pile_act_forks - forks of groups that may be throttled, and are at a limit of tasks, are refused early
+ * @enforce: something may be done at all
+ * Returns 0, or negative errno of what cannot be attached: tried again every two seconds.
+ */
+int pile_act_forks(struct pile_act *a, struct pile_kernel *k, const struct pile_groups *g,
+		   bool enforce, uint64_t now_ns);
 
 /**
  * pile_act_doors_attach - rung 2's programs, while doors want them; what fails is tried again every two seconds

@@ -218,6 +218,8 @@ static json_t *group_value(const struct pile_snapshot_half *half, uint32_t slot)
 	json_object_set_new(value, "listeners", listeners_value(half, slot));
 	json_object_set_new(value, "load", load_value(g));
 	json_object_set_new(value, "throttle", throttle_value(g));
+	json_object_set_new(value, "forks_refused_early_total",
+			    json_integer(BIG(g->forks_refused)));
 	return value;
 }
 

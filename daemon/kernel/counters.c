@@ -105,6 +105,7 @@ void pile_kernel_group_reset(struct pile_kernel *k, uint32_t group)
 {
 	memset(shards_of(k, group), 0, sizeof(struct pile_bpf_shard) * k->n_shards);
 	k->totals->used[group] = (struct pile_bpf_used){ 0 };
+	k->totals->forks[group] = (struct pile_bpf_forks){ 0 };
 }
 
 void pile_kernel_followed(const struct pile_kernel *k, enum pile_bpf_followed kind, uint64_t ret[2])

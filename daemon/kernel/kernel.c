@@ -16,6 +16,7 @@
 #include "discover.skel.h"
 #include "door.skel.h"
 #include "door_unix.skel.h"
+#include "forks.skel.h"
 #include "loop.skel.h"
 #include "maps.skel.h"
 #include "memory.skel.h"
@@ -39,10 +40,11 @@ enum object_id {
 	MEMORY,
 	DOOR,
 	DOOR_UNIX,
-	TABLES
+	TABLES,
+	FORKS
 };
 
-_Static_assert(TABLES + 1 == PILE_KERNEL_OBJECTS, "one slot an object");
+_Static_assert(FORKS + 1 == PILE_KERNEL_OBJECTS, "one slot an object");
 
 struct object_def {
 	const char *name;
@@ -81,6 +83,9 @@ static const struct object_def object_defs[PILE_KERNEL_OBJECTS] = {
 		     "how large tables of descriptors are is not seen: whoever makes thousands of large ones keeps "
 		     "the guard waiting",
 		     false },
+	[FORKS] = { "forks", forks_bpf__elf_bytes,
+		    "forks beyond a limit of tasks are refused late: whoever looks at a fork bomb's processes waits",
+		    false },
 };
 
 /* What libbpf said last: the cause of a failure is in its log, not in its error code. */
@@ -518,6 +523,7 @@ int pile_kernel_open(struct pile_kernel *k, struct pile_error *err)
 	k->door_tcp_gone = program_of(k->objects[DOOR], "door_tcp_gone");
 	k->door_unix = program_of(k->objects[DOOR_UNIX], "door_unix");
 	k->door_unix_enter = program_of(k->objects[DOOR_UNIX], "door_unix_enter");
+	k->fork_refuse = program_of(k->objects[FORKS], "fork_refuse");
 	k->buffer = malloc(PILE_KERNEL_READ_BYTES);
 	if (!k->buffer) {
 		r = pile_error_set(err, -ENOMEM, "out of memory");
@@ -562,6 +568,7 @@ void pile_kernel_close(struct pile_kernel *k)
 	bpf_link__destroy(k->iter_hidden);
 	bpf_link__destroy(k->iter_workers);
 	pile_kernel_doors_detach(k);
+	bpf_link__destroy(k->fork_link);
 	sweep_detach(k);
 	while (k->n_links > 0)
 		bpf_link__destroy(k->links[--k->n_links]);

@@ -16,7 +16,7 @@
 #include "util/endpoint.h"
 #include "util/error.h"
 
-#define PILE_KERNEL_OBJECTS 13
+#define PILE_KERNEL_OBJECTS 14
 #define PILE_KERNEL_WALKS_MAX 2 /* of one sweep, besides that over descriptors */
 #define PILE_KERNEL_LINKS_MAX 16
 #define PILE_KERNEL_READ_BYTES 65536 /* one read of an iterator */
@@ -61,6 +61,9 @@ struct pile_kernel {
 	/* rung 2: the gates, and what counts for them; attached while a door wants them; NULL = refused */
 	const struct bpf_program *door_tcp, *door_tcp_gone, *door_unix, *door_unix_enter;
 	struct bpf_link *door_links[4]; /* in that order */
+	/* rung 3: attached while a group may be throttled; NULL = refused, and not attached */
+	const struct bpf_program *fork_refuse;
+	struct bpf_link *fork_link;
 	int map_workers, map_cgroups, map_listeners, map_listener_ports, map_unix_addresses;
 	int map_destinations, map_gates, map_gate_counts, map_deadlines, map_exempts, map_loops;
 	int map_door_ports, map_door_exempts;
@@ -283,6 +286,16 @@ int pile_kernel_exempt_add(struct pile_kernel *k, uint32_t group, const struct p
 /* ---- doors (door.c) ---- */
 
 /** What is to be attached. */
+/**
+ * pile_kernel_forks_set - whose forks are refused early where a limit of tasks would refuse them
+ * @bits: by group; attached while there is one, and for as long as the guard ticks
+ * Returns 0; -ENOSYS where this kernel refused the program, or another negative errno of attaching it.
+ */
+int pile_kernel_forks_set(struct pile_kernel *k, const uint32_t bits[PILE_GROUPS_MAX / 32]);
+
+/** pile_kernel_forks_refused - how many of this group's, in all. */
+uint64_t pile_kernel_forks_refused(const struct pile_kernel *k, uint32_t group);
+
 struct pile_kernel_doors {
 	bool count_tcp, count_unix;   /* there are doors of this kind */
 	bool refuse_tcp, refuse_unix; /* ... that may refuse */

@@ -155,6 +155,7 @@ struct pile_bpf_control {
 		tick_ns; /* monotonic: the control loop's last tick; late means: the kernel's loop decides */
 	pile_u64 doors_gone; /* bit by index: the next sweeps forget these doors */
 	pile_u32 doored[PILE_GROUPS_MAX / 32]; /* bit set: a listener of this group has a door */
+	pile_u32 forks[PILE_GROUPS_MAX / 32];  /* bit set: at a limit of tasks they fail early */
 	pile_u32 own_netns;
 	pile_u32 secret; /* nobody can choose the connections that a share refuses */
 };
@@ -163,6 +164,12 @@ struct pile_bpf_control {
 struct pile_bpf_used {
 	pile_u64 bytes; /* 0 = not known: cgroup v1, or none has begun one */
 	pile_u64 at_ns;
+};
+
+/** Forks of a group at a limit of tasks. */
+struct pile_bpf_forks {
+	pile_u64 refused;   /* before they copied anything */
+	pile_u64 passed_ns; /* the last one that was left to the kernel to refuse */
 };
 
 /** ARRAY "totals" [0], mmapable. Kernel adds. */
@@ -178,6 +185,7 @@ struct pile_bpf_totals {
 	pile_u64
 		unnamed_workers; /* begun to be followed, of groups that the policy does not name */
 	struct pile_bpf_used used[PILE_GROUPS_MAX];
+	struct pile_bpf_forks forks[PILE_GROUPS_MAX];
 	/* the loop in the kernel: its ticks, the longest time between two, gates it shut, places it lacked */
 	pile_u64 loop_ticks;
 	pile_u64 loop_worst_gap_ns;

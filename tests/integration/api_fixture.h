@@ -153,6 +153,7 @@ static inline void fixture_groups(struct pile_snapshot_half *half)
 	g->throttle_weight = 10;
 	g->throttle_quota_us = 1500000;
 	g->throttle_explain_id = 20;
+	g->forks_refused = 4321;
 	g->cpu_permille = 940;
 	fixture_placed(half);
 }

@@ -29,6 +29,7 @@
 #include "discover.skel.h"
 #include "door.skel.h"
 #include "door_unix.skel.h"
+#include "forks.skel.h"
 #include "kernel/kernel.h"
 #include "loop.skel.h"
 #include "maps.skel.h"
@@ -66,6 +67,7 @@ static const struct source sources[] = {
 	{ "door", door_bpf__elf_bytes },
 	{ "door_unix", door_unix_bpf__elf_bytes },
 	{ "tables", tables_bpf__elf_bytes },
+	{ "forks", forks_bpf__elf_bytes },
 };
 
 /* What the daemon's own load of an object gave, program by program, in the order of the object. */

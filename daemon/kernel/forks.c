@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* forks.c: forks at a limit of tasks: the program while it is wanted, and what it counts. */
+#include <bpf/libbpf.h>
+#include <errno.h>
+
+#include "kernel/kernel.h"
+
+int pile_kernel_forks_set(struct pile_kernel *k, const uint32_t bits[PILE_GROUPS_MAX / 32])
+{
+	bool wanted = false;
+
+	for (int i = 0; i < PILE_GROUPS_MAX / 32; i++) {
+		__atomic_store_n(&k->control->forks[i], bits[i], __ATOMIC_RELAXED);
+		wanted |= bits[i] != 0;
+	}
+	if (!wanted) {
+		bpf_link__destroy(k->fork_link);
+		k->fork_link = NULL;
+		return 0;
+	}
+	if (k->fork_link)
+		return 0;
+	if (!k->fork_refuse)
+		return -ENOSYS;
+	k->fork_link = bpf_program__attach(k->fork_refuse);
+	return k->fork_link ? 0 : -errno;
+}
+
+uint64_t pile_kernel_forks_refused(const struct pile_kernel *k, uint32_t group)
+{
+	return __atomic_load_n(&k->totals->forks[group].refused, __ATOMIC_RELAXED);
+}
