@@ -71,7 +71,9 @@ int BPF_PROG(fork_refuse, struct task_struct *task, __u64 clone_flags, int ret)
 	if (ret || !ctl || !t || clone_flags & CLONE_INTO_CGROUP)
 		return ret;
 	home = bpf_map_lookup_elem(&cgroups, &id);
-	if (!home || home->group >= PILE_GROUPS_MAX || !group_bit(ctl->forks, home->group))
+	/* no comparison with PILE_GROUPS_MAX: clang drops the mask below then, and 6.1's verifier needs it */
+	if (!home || home->group == PILE_NO_GROUP || home->group == PILE_SELF_GROUP ||
+	    !group_bit(ctl->forks, home->group))
 		return 0;
 	forks = &t->forks[home->group & (PILE_GROUPS_MAX - 1)];
 	now_ns = bpf_ktime_get_ns();

@@ -91,7 +91,7 @@ class Early(Fixture):
         self.assertGreater(counted, 0, "one a minute goes the kernel's own way")
         whole, worst = self.looked_at()
         until(lambda: self.refused() > at + 1000, 60, "the others do not")
-        self.assertLessEqual(self.counted() - counted, 2)
+        self.assertLess(self.counted() - counted, 50, "but for those that were under way")
         FIGURES[f"{LIMIT} processes of a bomb at its limit looked at, s, and the slowest of them"] = round(whole, 2), round(worst, 2)
         self.assertLessEqual(self.box.tasks(), LIMIT)
         until(lambda: any(e["kind"] == "throttle" and "at a limit of tasks" in e["text"] for e in self.guard.get("events")), 10, "told")
