@@ -3,7 +3,7 @@
  * forks.bpf.c: a fork that a limit of tasks refuses is refused before it has copied anything. The kernel asks the limit
  * last of all, after the parent's memory was copied under its lock; and whoever reads that process's /proc/PID/cmdline
  * (ps, `systemctl status`, PID 1) waits for this lock. With hundreds of processes whose forks fail, each waiting for a
- * processor with its lock held, that takes half a minute. Here nothing is refused that would not be refused anyway.
+ * processor with its lock held, that takes half a minute. Refused is only what would be refused at that moment anyway.
  */
 #include "maps.h"
 
@@ -16,6 +16,7 @@ char LICENSE[] SEC("license") = "GPL";
 	0x200000000ULL /* uapi/linux/sched.h: the child's limits are another cgroup's */
 #define DEPTH_MAX 16
 #define PASS_EVERY_NS 60000000000ULL
+#define LASTING_NS 100000000ULL
 
 /* The pids controller's state of the cgroup that this task is in, of v1 or v2. */
 static __always_inline struct cgroup_subsys_state *pids_of(struct task_struct *task)
@@ -30,21 +31,36 @@ static __always_inline struct cgroup_subsys_state *pids_of(struct task_struct *t
 	return css;
 }
 
-/* As pids_can_fork() has it, but for the root, which has no limit. */
-static __always_inline bool is_full(struct cgroup_subsys_state *css)
+/* As pids_can_fork() has it, but for the root, which has no limit. Notes which limit that is. */
+static __always_inline bool is_full(struct cgroup_subsys_state *css, struct pile_bpf_forks *forks)
 {
 	for (int i = 0; i < DEPTH_MAX && css; i++) {
 		struct cgroup_subsys_state *parent = BPF_CORE_READ(css, parent);
 		struct pids_cgroup *pids =
 			(void *)css - bpf_core_field_offset(struct pids_cgroup, css);
+		__u64 limit = BPF_CORE_READ(pids, limit.counter);
 
 		if (!parent)
 			return false;
-		if (BPF_CORE_READ(pids, counter.counter) >= BPF_CORE_READ(pids, limit.counter))
+		if ((__u64)BPF_CORE_READ(pids, counter.counter) >= limit) {
+			forks->limit = limit;
+			forks->above = i;
 			return true;
+		}
 		css = parent;
 	}
 	return false;
+}
+
+/*
+ * For a while now: the kernel looks some milliseconds later, and a task that ends in between would have made room. What
+ * is full each time that anybody looks is full then, too.
+ */
+static __always_inline bool is_lasting(struct pile_bpf_forks *forks, __u64 now_ns)
+{
+	if (!forks->full_ns)
+		forks->full_ns = now_ns;
+	return now_ns - forks->full_ns >= LASTING_NS;
 }
 
 /*
@@ -53,10 +69,10 @@ static __always_inline bool is_full(struct cgroup_subsys_state *css)
  */
 static __always_inline bool passes(struct pile_bpf_forks *forks, __u64 now_ns)
 {
-	if (now_ns - forks->passed_ns < PASS_EVERY_NS)
-		return false;
-	forks->passed_ns = now_ns;
-	return true;
+	__u64 before = forks->passed_ns;
+
+	return (!before || now_ns - before >= PASS_EVERY_NS) &&
+	       __sync_val_compare_and_swap(&forks->passed_ns, before, now_ns) == before;
 }
 
 SEC("fmod_ret/security_task_alloc")
@@ -77,8 +93,13 @@ int BPF_PROG(fork_refuse, struct task_struct *task, __u64 clone_flags, int ret)
 		return 0;
 	forks = &t->forks[home->group & (PILE_GROUPS_MAX - 1)];
 	now_ns = bpf_ktime_get_ns();
-	if (now_ns - ctl->tick_ns > PILE_LOOP_LEASE_NS ||
-	    !is_full(pids_of(bpf_get_current_task_btf())) || passes(forks, now_ns))
+	if (now_ns - ctl->tick_ns > PILE_LOOP_LEASE_NS)
+		return 0;
+	if (!is_full(pids_of(bpf_get_current_task_btf()), forks)) {
+		forks->full_ns = 0;
+		return 0;
+	}
+	if (!is_lasting(forks, now_ns) || passes(forks, now_ns))
 		return 0;
 	__sync_fetch_and_add(&forks->refused, 1);
 	return -EAGAIN;

@@ -68,11 +68,10 @@ int walk_workers(struct bpf_iter__task *ctx)
 	parent = task->real_parent;
 	rec.parent = parent->tgid;
 	rec.parent_cgroup_id = cgroup_of(parent);
-	rec.resident_bytes = bytes_of(PAGES_OF(mm, MM_ANONPAGES), ctl);
-	/* what is swapped out is its own all the same: who comes back from there does not grow */
-	rec.private_bytes = rec.resident_bytes + bytes_of(PAGES_OF(mm, MM_SWAPENTS), ctl);
-	rec.resident_bytes += bytes_of(PAGES_OF(mm, MM_FILEPAGES), ctl) +
-			      bytes_of(PAGES_OF(mm, MM_SHMEMPAGES), ctl);
+	rec.private_bytes = bytes_of(PAGES_OF(mm, MM_ANONPAGES), ctl);
+	rec.swapped_bytes = bytes_of(PAGES_OF(mm, MM_SWAPENTS), ctl);
+	rec.resident_bytes = rec.private_bytes + bytes_of(PAGES_OF(mm, MM_FILEPAGES), ctl) +
+			     bytes_of(PAGES_OF(mm, MM_SHMEMPAGES), ctl);
 	__builtin_memcpy(rec.comm, task->comm, sizeof(rec.comm));
 	bpf_seq_write(ctx->meta->seq, &rec, sizeof(rec));
 	return 0;

@@ -382,7 +382,9 @@ static __always_inline bool worker_allowed(__u32 group)
 		return false;
 	if (group_bit(ctl->named, group))
 		return true;
-	if (t->unnamed_workers >= ctl->unnamed_workers_max)
+	/* a guard that does not run says nothing */
+	if (t->unnamed_workers >= ctl->unnamed_workers_max &&
+	    bpf_ktime_get_ns() - ctl->tick_ns < PILE_LOOP_LATE_NS)
 		return false;
 	__sync_fetch_and_add(&t->unnamed_workers, 1);
 	return true;

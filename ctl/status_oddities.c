@@ -260,6 +260,22 @@ static void throttle_show(const struct pile_ctl *ctl, const json_t *g)
 	pile_table_loud(ctl, line);
 }
 
+/** At a limit of tasks: whoever sees "Resource temporarily unavailable" looks here. */
+static void forks_show(const struct pile_ctl *ctl, const json_t *g)
+{
+	char name[80], line[280];
+
+	if (!pile_value_is(g, "forks.fail"))
+		return;
+	snprintf(
+		line, sizeof(line),
+		"! %s: its forks fail: it has as many tasks as it may (%.0f; TasksMax, pids.max). %.0f failed early so far",
+		pile_value_format_text(g, "name", name, sizeof(name)),
+		pile_value_number(g, "forks.limit"),
+		pile_value_number(g, "forks.refused_early_total"));
+	pile_table_loud(ctl, line);
+}
+
 /** What the guard itself has lost since its start. */
 static void losses_show(const struct pile_ctl *ctl, const json_t *status)
 {
@@ -331,6 +347,8 @@ void pile_status_oddities(const struct pile_ctl *ctl, const json_t *status)
 		leak_show(ctl, one);
 	json_array_foreach(pile_value_get(status, "groups"), index, one)
 		throttle_show(ctl, one);
+	json_array_foreach(pile_value_get(status, "groups"), index, one)
+		forks_show(ctl, one);
 	losses_show(ctl, status);
 	if (pile_value_is(status, "network_suspect"))
 		pile_table_loud(ctl, "! many destinations are dead at once: our own network, not "

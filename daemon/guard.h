@@ -99,6 +99,9 @@ struct pile_selftesting {
 	uint64_t next_ns;
 };
 
+/** Forks of a group fail early: it is the same storm until none did for so long. */
+#define PILE_FORKS_AGAIN_NS (60 * NS_PER_SEC)
+
 struct pile_guard {
 	struct pile_options options;
 	sd_event *event;

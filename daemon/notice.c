@@ -49,6 +49,7 @@ static const struct {
 	[PILE_NOTICE_THROTTLE_OVER] = { "df0fc18b74104b1fb58de82c03741fb9", LOG_NOTICE },
 	[PILE_NOTICE_WOULD_THROTTLE] = { "a5e0dea94e834eaf911ccca58acb0b93", LOG_WARNING },
 	[PILE_NOTICE_WOULD_THROTTLE_OVER] = { "7d94a21e29bf46f08119b29a74faa3d5", LOG_NOTICE },
+	[PILE_NOTICE_FORKS] = { "f971a12e25dc4af9b4191a3038cd0e1c", LOG_WARNING },
 };
 
 const char *pile_notice_undo(const struct pile_event *e, char *buf, size_t size)
@@ -64,6 +65,7 @@ const char *pile_notice_undo(const struct pile_event *e, char *buf, size_t size)
 		snprintf(buf, size, "systemctl start %s", e->unit);
 		break;
 	case PILE_NOTICE_THROTTLE:
+	case PILE_NOTICE_FORKS:
 		snprintf(buf, size, "pileguardctl disarm");
 		break;
 	case PILE_NOTICE_DISARMED:

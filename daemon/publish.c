@@ -300,13 +300,18 @@ static void worker_fill(struct pile_guard *g, struct pile_snapshot_half *half, u
 	memcpy(to->comm, held->comm, sizeof(to->comm));
 }
 
+/* Of a group that is shown. @others: only of those that the walk has not told as one that comes first. */
 static void worker_publish(struct pile_guard *g, struct pile_snapshot_half *half, uint32_t pid,
-			   const uint32_t *index)
+			   const uint32_t *index, bool others)
 {
+	const struct pile_growth_worker *held;
 	struct pile_bpf_worker counts;
 
-	if (pile_kernel_worker_get(&g->kernel, pid, &counts) == 0 &&
-	    counts.group < PILE_GROUPS_MAX && index[counts.group] != PILE_NO_GROUP)
+	if (pile_kernel_worker_get(&g->kernel, pid, &counts) < 0 ||
+	    counts.group >= PILE_GROUPS_MAX || index[counts.group] == PILE_NO_GROUP)
+		return;
+	held = pile_growth_find(&g->sense.growth, pid);
+	if (!others || !held || !pile_growth_first(&g->sense.growth, held))
 		worker_fill(g, half, pid, &counts, index[counts.group]);
 }
 
@@ -320,16 +325,12 @@ static void workers_fill(struct pile_guard *g, struct pile_snapshot_half *half,
 	half->n_workers = 0;
 	for (uint32_t i = 0; i < growth->n; i++)
 		if (pile_growth_first(growth, &growth->workers[i]))
-			worker_publish(g, half, growth->workers[i].pid, index);
+			worker_publish(g, half, growth->workers[i].pid, index, false);
 	for (int i = 0; i < PILE_WORKERS_MAX && half->n_workers < PILE_SNAPSHOT_WORKERS; i++) {
-		const struct pile_growth_worker *held;
-
 		if (pile_kernel_worker_next(&g->kernel, prev, &pid) < 0)
 			return;
 		prev = &pid;
-		held = pile_growth_find(&g->sense.growth, pid);
-		if (!held || !pile_growth_first(growth, held))
-			worker_publish(g, half, pid, index);
+		worker_publish(g, half, pid, index, true);
 	}
 }
 

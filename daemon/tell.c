@@ -14,7 +14,6 @@
 #define DROPPED_EVERY_NS (10 * NS_PER_SEC)
 #define LOSSES_EVERY_TICKS 100
 #define STORE_EVERY_TICKS 20
-#define FORKS_AGAIN_NS (60 * NS_PER_SEC)
 #define FOLLOWED_NS (2 * NS_PER_SEC) /* after the start: some rounds of discovery */
 
 void pile_tell_event(struct pile_guard *g, const struct pile_event *event)
@@ -130,19 +129,20 @@ void pile_tell_doors(struct pile_guard *g, int error, bool tcp, bool of_unix)
 /* At a limit of tasks, whoever has set it: once, and again when it was over for a minute. */
 static void group_forks(struct pile_guard *g, uint32_t slot, uint64_t now_ns)
 {
-	uint64_t refused = pile_kernel_forks_refused(&g->kernel, slot);
-	uint64_t before = g->forks_said[slot].refused, told_ns = g->forks_said[slot].told_ns;
+	const struct pile_bpf_forks *forks = pile_kernel_forks(&g->kernel, slot);
+	uint64_t refused = forks->refused, before = g->forks_said[slot].refused,
+		 told_ns = g->forks_said[slot].told_ns;
 
 	g->forks_said[slot].refused = refused;
 	if (refused <= before)
 		return;
 	g->forks_said[slot].told_ns = now_ns;
-	if (!told_ns || now_ns - told_ns >= FORKS_AGAIN_NS)
+	if (!told_ns || now_ns - told_ns >= PILE_FORKS_AGAIN_NS)
 		pile_guard_say(
-			g, PILE_EVENT_THROTTLE, slot,
-			"%s: at a limit of tasks (%u of %u): forks that it refuses are refused before they copy memory (rung 3)",
-			g->groups.groups[slot].config.name, g->sample.groups[slot].tasks,
-			g->sample.groups[slot].tasks_limit);
+			g, PILE_EVENT_FORKS, slot,
+			"%s: at a limit of %llu tasks (%s): forks fail before they copy memory, no longer after that",
+			g->groups.groups[slot].config.name, (unsigned long long)forks->limit,
+			forks->above ? "of a cgroup above its own" : "its own cgroup's");
 }
 
 void pile_tell_forks(struct pile_guard *g, int error, uint64_t now_ns)

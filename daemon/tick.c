@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * tick.c: what one tick does, from the groups to the snapshot, and what it tells on the way.
+ * tick.c: what one tick does, from the groups to the snapshot.
  */
 #include <errno.h>
 #include <string.h>
@@ -10,7 +10,6 @@
 #include "guard.h"
 #include "policy/claim.h"
 #include "util/clock.h"
-#include "util/quantity.h"
 
 #define DISCOVER_EVERY_NS (500 * NS_PER_MS) /* a new listener is followed within half a second */
 #define WATCH_EVERY_TICKS \
@@ -64,6 +63,7 @@ void pile_tick_group(enum pile_groups_event event, uint32_t slot, void *arg)
 		pile_sense_group_reset(&g->sense, slot);
 		pile_act_group_reset(&g->act, slot);
 		memset(&g->sample.groups[slot], 0, sizeof(g->sample.groups[slot]));
+		memset(&g->forks_said[slot], 0, sizeof(g->forks_said[slot]));
 		learned_recall(g, slot);
 		break;
 	case PILE_GROUPS_APPEARED:

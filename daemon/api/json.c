@@ -218,8 +218,10 @@ static json_t *group_value(const struct pile_snapshot_half *half, uint32_t slot)
 	json_object_set_new(value, "listeners", listeners_value(half, slot));
 	json_object_set_new(value, "load", load_value(g));
 	json_object_set_new(value, "throttle", throttle_value(g));
-	json_object_set_new(value, "forks_refused_early_total",
-			    json_integer(BIG(g->forks_refused)));
+	json_object_set_new(value, "forks",
+			    json_pack("{s:b,s:I,s:o}", "fail", g->forks_fail, "refused_early_total",
+				      BIG(g->forks_refused), "limit",
+				      pile_json_value_known(g->forks_limit)));
 	return value;
 }
 

@@ -28,7 +28,7 @@ static const char *event_kind_name(uint32_t kind)
 		[PILE_EVENT_DROPPED] = "dropped",     [PILE_EVENT_FILES] = "files",
 		[PILE_EVENT_LEAK] = "leak",	      [PILE_EVENT_SHED] = "shed",
 		[PILE_EVENT_EVICT] = "evict",	      [PILE_EVENT_STOPPED] = "stop_service",
-		[PILE_EVENT_THROTTLE] = "throttle",
+		[PILE_EVENT_THROTTLE] = "throttle",   [PILE_EVENT_FORKS] = "forks",
 	};
 
 	return kind < ARRAY_LEN(names) && names[kind] ? names[kind] : "unknown";

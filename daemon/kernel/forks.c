@@ -13,12 +13,8 @@ int pile_kernel_forks_set(struct pile_kernel *k, const uint32_t bits[PILE_GROUPS
 		__atomic_store_n(&k->control->forks[i], bits[i], __ATOMIC_RELAXED);
 		wanted |= bits[i] != 0;
 	}
-	if (!wanted) {
-		bpf_link__destroy(k->fork_link);
-		k->fork_link = NULL;
-		return 0;
-	}
-	if (k->fork_link)
+	/* once attached it stays, and returns at once: to take it off waits for each task to run, in a storm for long */
+	if (k->fork_link || !wanted)
 		return 0;
 	if (!k->fork_refuse)
 		return -ENOSYS;
@@ -26,7 +22,7 @@ int pile_kernel_forks_set(struct pile_kernel *k, const uint32_t bits[PILE_GROUPS
 	return k->fork_link ? 0 : -errno;
 }
 
-uint64_t pile_kernel_forks_refused(const struct pile_kernel *k, uint32_t group)
+const struct pile_bpf_forks *pile_kernel_forks(const struct pile_kernel *k, uint32_t group)
 {
-	return __atomic_load_n(&k->totals->forks[group].refused, __ATOMIC_RELAXED);
+	return &k->totals->forks[group];
 }

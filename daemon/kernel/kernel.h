@@ -61,7 +61,7 @@ struct pile_kernel {
 	/* rung 2: the gates, and what counts for them; attached while a door wants them; NULL = refused */
 	const struct bpf_program *door_tcp, *door_tcp_gone, *door_unix, *door_unix_enter;
 	struct bpf_link *door_links[4]; /* in that order */
-	/* rung 3: attached while a group may be throttled; NULL = refused, and not attached */
+	/* rung 3: attached once a group may be throttled; NULL = refused, and not attached */
 	const struct bpf_program *fork_refuse;
 	struct bpf_link *fork_link;
 	int map_workers, map_cgroups, map_listeners, map_listener_ports, map_unix_addresses;
@@ -283,19 +283,21 @@ int pile_kernel_deadline_set(struct pile_kernel *k, uint32_t group, uint64_t dea
 void pile_kernel_exempts_clear(struct pile_kernel *k);
 int pile_kernel_exempt_add(struct pile_kernel *k, uint32_t group, const struct pile_endpoint *ep);
 
-/* ---- doors (door.c) ---- */
+/* ---- forks (forks.c) ---- */
 
-/** What is to be attached. */
 /**
  * pile_kernel_forks_set - whose forks are refused early where a limit of tasks would refuse them
- * @bits: by group; attached while there is one, and for as long as the guard ticks
+ * @bits: by group; attached from the first on, in force for as long as the guard ticks
  * Returns 0; -ENOSYS where this kernel refused the program, or another negative errno of attaching it.
  */
 int pile_kernel_forks_set(struct pile_kernel *k, const uint32_t bits[PILE_GROUPS_MAX / 32]);
 
-/** pile_kernel_forks_refused - how many of this group's, in all. */
-uint64_t pile_kernel_forks_refused(const struct pile_kernel *k, uint32_t group);
+/** pile_kernel_forks - what was refused of this group, and by which limit; borrowed, the kernel writes. */
+const struct pile_bpf_forks *pile_kernel_forks(const struct pile_kernel *k, uint32_t group);
 
+/* ---- doors (door.c) ---- */
+
+/** What is to be attached. */
 struct pile_kernel_doors {
 	bool count_tcp, count_unix;   /* there are doors of this kind */
 	bool refuse_tcp, refuse_unix; /* ... that may refuse */

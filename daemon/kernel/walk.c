@@ -146,33 +146,28 @@ static bool bit_get(const uint32_t *bits, uint32_t group)
 static void workers_forget(struct pile_kernel *k, const uint32_t *bits)
 {
 	struct pile_bpf_worker worker;
-	uint32_t next, pid, *prev = NULL;
+	uint32_t next, pid;
+	bool more = pile_kernel_worker_next(k, NULL, &next) == 0;
 
-	for (int i = 0; i < 2 * PILE_WORKERS_MAX; i++) {
-		if (pile_kernel_worker_next(k, prev, &next) < 0)
-			return;
+	/* the one after it is asked for first: an entry that is gone leads back to the beginning */
+	for (int i = 0; more && i < 2 * PILE_WORKERS_MAX; i++) {
 		pid = next;
-		prev = &pid;
-		if (pile_kernel_worker_get(k, pid, &worker) == 0 && bit_get(bits, worker.group)) {
+		more = pile_kernel_worker_next(k, &pid, &next) == 0;
+		if (pile_kernel_worker_get(k, pid, &worker) == 0 && bit_get(bits, worker.group))
 			bpf_map_delete_elem(k->map_workers, &pid);
-			prev = NULL;
-		}
 	}
 }
 
 static void destinations_forget(struct pile_kernel *k, const uint32_t *bits)
 {
-	struct pile_bpf_destination key, next, *prev = NULL;
+	struct pile_bpf_destination key, next;
+	bool more = pile_kernel_destination_next(k, NULL, &next) == 0;
 
-	for (int i = 0; i < 2 * PILE_DESTINATIONS_MAX; i++) {
-		if (pile_kernel_destination_next(k, prev, &next) < 0)
-			return;
+	for (int i = 0; more && i < 2 * PILE_DESTINATIONS_MAX; i++) {
 		key = next;
-		prev = &key;
-		if (bit_get(bits, key.group)) {
+		more = pile_kernel_destination_next(k, &key, &next) == 0;
+		if (bit_get(bits, key.group))
 			pile_kernel_destination_remove(k, &key);
-			prev = NULL;
-		}
 	}
 }
 

@@ -32,6 +32,7 @@ static enum pile_notice notice_of(enum pile_event_kind kind)
 		[PILE_EVENT_ARM] = PILE_NOTICE_ARMED,
 		[PILE_EVENT_DROPPED] = PILE_NOTICE_DROPPED,
 		[PILE_EVENT_FILES] = PILE_NOTICE_FILES,
+		[PILE_EVENT_FORKS] = PILE_NOTICE_FORKS,
 	};
 
 	return (size_t)kind < ARRAY_LEN(notices) ? notices[kind] : PILE_NOTICE_NONE;

@@ -34,6 +34,7 @@ enum pile_event_kind {
 	PILE_EVENT_THROTTLE, /* rung 3: a knob is turned, or would be; turned back */
 	PILE_EVENT_EVICT,    /* rung 4: a worker is ended, or would be; it is gone */
 	PILE_EVENT_STOPPED,  /* rung 5: a service is stopped, or would be; it is down, runs again */
+	PILE_EVENT_FORKS,    /* a group is at a limit of tasks, and its forks fail early */
 };
 
 /** What the event means, for the journal's message catalog; the ids are in daemon/notice.c. */
@@ -75,6 +76,7 @@ enum pile_notice {
 	PILE_NOTICE_THROTTLE_OVER,
 	PILE_NOTICE_WOULD_THROTTLE,
 	PILE_NOTICE_WOULD_THROTTLE_OVER,
+	PILE_NOTICE_FORKS, /* at a limit of tasks: they fail early */
 	PILE_NOTICES,
 };
 

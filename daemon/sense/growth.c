@@ -202,7 +202,9 @@ static void worker_see(const struct pile_bpf_record *record, void *arg)
 		w->met = 0;
 		track_init(&w->track);
 	}
-	recent_note(g, w, rec->private_bytes);
+	/* what is swapped out is its own all the same: who comes back from there does not grow */
+	w->own_bytes = rec->private_bytes + rec->swapped_bytes;
+	recent_note(g, w, w->own_bytes);
 	w->walk = g->walk;
 	w->parent = rec->parent;
 	w->cgroup_id = rec->cgroup_id;
@@ -210,7 +212,7 @@ static void worker_see(const struct pile_bpf_record *record, void *arg)
 	w->private_bytes = rec->private_bytes;
 	w->resident_bytes = rec->resident_bytes;
 	memcpy(w->comm, rec->comm, sizeof(w->comm) - 1);
-	pile_growth_note(&w->track, rec->private_bytes);
+	pile_growth_note(&w->track, w->own_bytes);
 }
 
 /* Whom this walk has not met serves no more; and where there is no room for all, the others make some. */
@@ -336,12 +338,14 @@ void pile_growth_sample(struct pile_growth *g, struct pile_kernel *k,
 	followed = pile_kernel_unnamed_workers(k);
 	g->whole = pile_kernel_workers_walk(k, worker_see, g) == 0;
 	g->cost_ns = pile_clock_ns(CLOCK_MONOTONIC) - from_ns;
-	if (g->lost && !g->crowded_ns)
+	if (g->lost && !g->crowded_ns) {
 		g->crowded_ns = now_ns;
-	if (g->whole) {
-		forget(g);
-		pile_kernel_unnamed_workers_allow(k, followed, g->others);
+		g->hurry = true;
 	}
+	if (g->whole)
+		forget(g);
+	/* where nobody can tell how many there are, there is no bound but the table's */
+	pile_kernel_unnamed_workers_allow(k, followed, g->whole ? g->others : 0);
 	spans_turn(g, now_ns);
 	fill(g, ret);
 }

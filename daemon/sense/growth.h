@@ -34,6 +34,7 @@ struct pile_growth_worker {
 	uint32_t pid, group;
 	uint64_t start_ns; /* since boot */
 	uint64_t private_bytes, resident_bytes;
+	uint64_t own_bytes;   /* private, and what of it is swapped out: by this it grows */
 	uint64_t rate_bytes;  /* per second, over the last window; 0 = does not grow without end */
 	uint64_t grown_bytes; /* in that window */
 	struct pile_growth_track track;

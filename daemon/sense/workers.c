@@ -33,8 +33,8 @@ static void worker_fill(const struct pile_sense *s, const struct pile_growth_wor
 			w->parent_cgroup_id == group->cgroup_id,
 		.connecting = pile_dependencies_awaited(s, w->pid),
 	};
-	if (ret->rising_ns && w->private_bytes > w->risen_from)
-		ret->risen_bytes = w->private_bytes - w->risen_from;
+	if (ret->rising_ns && w->own_bytes > w->risen_from)
+		ret->risen_bytes = w->own_bytes - w->risen_from;
 	memcpy(ret->comm, w->comm, sizeof(ret->comm));
 	serving_fill(s, now_ns, ret);
 }

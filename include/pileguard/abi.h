@@ -169,7 +169,10 @@ struct pile_bpf_used {
 /** Forks of a group at a limit of tasks. */
 struct pile_bpf_forks {
 	pile_u64 refused;   /* before they copied anything */
-	pile_u64 passed_ns; /* the last one that was left to the kernel to refuse */
+	pile_u64 passed_ns; /* the last one that was left to the kernel to refuse; 0 = none yet */
+	pile_u64 full_ns;   /* since when each look found it full; 0 = the last one did not */
+	pile_u64 limit;	    /* that was found full last, and how many cgroups further up that is */
+	pile_u64 above;
 };
 
 /** ARRAY "totals" [0], mmapable. Kernel adds. */
@@ -402,7 +405,8 @@ struct pile_bpf_record_worker {
 	pile_u32 group;
 	pile_u32 parent;
 	pile_u64 start_ns;	 /* since boot: tells a pid that is used again */
-	pile_u64 private_bytes;	 /* anonymous */
+	pile_u64 private_bytes;	 /* anonymous, in memory */
+	pile_u64 swapped_bytes;	 /* ... and swapped out */
 	pile_u64 resident_bytes; /* ... with files and shared memory */
 	pile_u64 cgroup_id;	 /* v2 */
 	pile_u64 parent_cgroup_id;
@@ -426,7 +430,7 @@ _Static_assert(sizeof(struct pile_bpf_destination) == 24, "abi");
 _Static_assert(sizeof(struct pile_bpf_shard) % 64 == 0, "abi");
 _Static_assert(sizeof(struct pile_bpf_record_listener) == 192, "abi");
 _Static_assert(sizeof(struct pile_bpf_record_connect) == 88, "abi");
-_Static_assert(sizeof(struct pile_bpf_record_worker) == 72, "abi");
+_Static_assert(sizeof(struct pile_bpf_record_worker) == 80, "abi");
 _Static_assert(sizeof(struct pile_bpf_record_table) == 32, "abi");
 
 #endif

@@ -154,6 +154,8 @@ static inline void fixture_groups(struct pile_snapshot_half *half)
 	g->throttle_quota_us = 1500000;
 	g->throttle_explain_id = 20;
 	g->forks_refused = 4321;
+	g->forks_limit = 300;
+	g->forks_fail = true;
 	g->cpu_permille = 940;
 	fixture_placed(half);
 }

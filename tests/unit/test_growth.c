@@ -281,7 +281,7 @@ static void named_ones_come_first(void **state)
 static void an_unfinished_walk_forgets_nobody(void **state)
 {
 	(void)state;
-	worker(7, MIB);
+	worker(7, MIB)->group = OTHERS;
 	worker(8, MIB);
 	tick();
 	n_met = 1;
@@ -289,10 +289,33 @@ static void an_unfinished_walk_forgets_nobody(void **state)
 	for (int i = 0; i < 110; i++)
 		tick();
 	assert_non_null(pile_growth_find(&growth, 8));
+	assert_int_equal(others_met, 0); /* nobody knows how many there are: no bound for them */
 	walk_fails = 0;
 	for (int i = 0; i < 110; i++)
 		tick();
 	assert_null(pile_growth_find(&growth, 8));
+}
+
+/* Swapped out, and in again: its own all the while, and no growth. */
+static void swapped_out_and_in_again(void **state)
+{
+	(void)state;
+	growth.look = true;
+	worker(7, 300 * MIB);
+	for (int i = 0; i < 20; i++) {
+		met[0].private_bytes = (300 - 10 * (uint64_t)i) * MIB;
+		met[0].swapped_bytes = 10 * (uint64_t)i * MIB;
+		tick();
+		assert_int_equal(pile_growth_rising(&growth, &growth.workers[0]), 0);
+	}
+	assert_int_equal(growth.workers[0].private_bytes, 110 * MIB);
+	assert_int_equal(growth.workers[0].own_bytes, 300 * MIB);
+	for (int i = 19; i >= 0; i--) {
+		met[0].private_bytes = (300 - 10 * (uint64_t)i) * MIB;
+		met[0].swapped_bytes = 10 * (uint64_t)i * MIB;
+		tick();
+		assert_int_equal(pile_growth_rising(&growth, &growth.workers[0]), 0);
+	}
 }
 
 /* Somebody wants to see a worker that no walk has met: the next one comes within a second. */
@@ -440,6 +463,7 @@ int main(void)
 		cmocka_unit_test_setup(more_than_fit, fresh),
 		cmocka_unit_test_setup(named_ones_come_first, fresh),
 		cmocka_unit_test_setup(an_unfinished_walk_forgets_nobody, fresh),
+		cmocka_unit_test_setup(swapped_out_and_in_again, fresh),
 		cmocka_unit_test_setup(asked_for, fresh),
 		cmocka_unit_test_setup(another_policy, fresh),
 		cmocka_unit_test_setup(bad_records, fresh),
