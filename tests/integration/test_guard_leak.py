@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 """test_guard_leak.py: of twenty workers one grows without end: named, with the time that is left; who only warms up is not."""
+import concurrent.futures
 import os
 import subprocess
 import sys
@@ -27,7 +28,9 @@ class Leaks(unittest.TestCase):
         self.start(policy({"www": {"cgroup": self.world.cgroup_name("www"), "workers": "prefork"}}, mode="enforce"))
         self.load = Load(20, lambda n: (lambda: self.www.ask(op="breathe", bytes=(n % 7 + 1) * MIB), n))
         self.addCleanup(self.load.stop)
-        # a worker is known once it was seen serving
+        # a worker is known once it was seen serving: one request at a time might always go to the same few
+        with concurrent.futures.ThreadPoolExecutor(WORKERS) as pool:
+            list(pool.map(lambda _: self.www.ask(op="sleep", seconds=1), range(WORKERS)))
         until(lambda: len(self.workers()) > WORKERS / 2 and all(w["private_bytes"] for w in self.workers()), 30, "they are known")
 
     def start(self, text):
