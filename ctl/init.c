@@ -1,10 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * pileguardctl policy init: a first policy, from the services that the guard found listening. Nothing in it acts: each
- * group's enforce is a comment. What is printed has passed the loader.
+ * group's enforce is a comment. What is printed has passed the loader; with FILE it is written there, too, where no
+ * policy stands.
  */
+#include <errno.h>
+#include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "ctl.h"
 #include "http.h"
@@ -175,6 +181,68 @@ static bool any_configured(const json_t *groups)
 	return false;
 }
 
+/* What stands there may go: nothing, or a file without a group, such as the package's sample. */
+static bool may_go(const char *path)
+{
+	static struct pile_policy policy;
+	struct pile_error err = { 0 };
+	char text[1024];
+	struct stat st;
+	int r;
+
+	if (stat(path, &st) == 0 && st.st_size == 0)
+		return true;
+	r = pile_load_file(path, &policy, &err);
+	if (r == -ENOENT || (r == 0 && policy.n_groups == 0))
+		return true;
+	fprintf(stderr, "%s\n%s: nothing is written\n",
+		r < 0 ? pile_error_format(&err, text, sizeof(text)) : "there is a policy already",
+		path);
+	return false;
+}
+
+/* What was there, if anything: kept as FILE.old, and whose it is. */
+static int old_keep(const char *path, const char *old, FILE *out)
+{
+	struct stat st;
+
+	if (stat(path, &st) < 0)
+		return errno == ENOENT ? 0 : -errno;
+	if (unlink(old) < 0 && errno != ENOENT)
+		return -errno;
+	if (link(path, old) < 0 || fchown(fileno(out), st.st_uid, st.st_gid) < 0 ||
+	    fchmod(fileno(out), st.st_mode & 07777) < 0)
+		return -errno;
+	return 0;
+}
+
+/* All of it or nothing: beside it first, then in its place. */
+static int file_write(const char *path, const char *text)
+{
+	char fresh[PATH_MAX], old[PATH_MAX];
+	FILE *out;
+	int r;
+
+	if (!may_go(path))
+		return PILE_EXIT_FAILURE;
+	if ((size_t)snprintf(fresh, sizeof(fresh), "%s.new", path) >= sizeof(fresh) ||
+	    (size_t)snprintf(old, sizeof(old), "%s.old", path) >= sizeof(old))
+		return PILE_EXIT_USAGE;
+	out = fopen(fresh, "we");
+	r = out ? old_keep(path, old, out) : -errno;
+	if (out && (fputs(text, out) < 0 || fflush(out) != 0 || fsync(fileno(out)) < 0))
+		r = r ? r : -errno;
+	if (out && fclose(out) != 0)
+		r = r ? r : -errno;
+	if (r == 0 && rename(fresh, path) < 0)
+		r = -errno;
+	if (r == 0)
+		return PILE_EXIT_OK;
+	fprintf(stderr, "%s: %s: nothing is written\n", path, strerror(-r));
+	unlink(fresh);
+	return PILE_EXIT_FAILURE;
+}
+
 int pile_init_show(const struct pile_ctl *ctl)
 {
 	struct draft draft = { 0 };
@@ -192,9 +260,12 @@ int pile_init_show(const struct pile_ctl *ctl)
 	if (draft.out) {
 		draft_write(&draft, groups, !any_configured(groups));
 		fclose(draft.out);
-		fputs(draft.text, stdout);
+		if (ctl->n_args > 1)
+			r = file_write(ctl->args[1], draft.text);
+		if (r == PILE_EXIT_OK)
+			fputs(draft.text, stdout);
 	}
 	free(draft.text);
 	json_decref(groups);
-	return PILE_EXIT_OK;
+	return r;
 }

@@ -230,22 +230,24 @@ int pile_policy_command(const struct pile_ctl *ctl)
 	static const struct {
 		const char *name;
 		int n_args; /* at most, with the name */
+		bool with;  /* --with, where no FILE is given */
 		int (*run)(const struct pile_ctl *ctl);
 	} verbs[] = {
-		{ "show", 1, show },
-		{ "check", 2, check },
-		{ "diff", 2, diff },
-		{ "init", 1, pile_init_show },
+		{ "show", 1, false, show },
+		{ "check", 2, true, check },
+		{ "diff", 2, true, diff },
+		{ "init", 2, false, pile_init_show },
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(verbs); i++) {
-		bool usual = verbs[i].n_args > 1 && ctl->n_args == 1;
+		bool with = verbs[i].with && ctl->n_args == 1;
 
 		if (strcmp(ctl->args[0], verbs[i].name) == 0 && ctl->n_args <= verbs[i].n_args &&
-		    (!ctl->n_with || usual))
+		    (!ctl->n_with || with))
 			return verbs[i].run(ctl);
 	}
-	fprintf(stderr, "usage: pileguardctl policy show | init | check [FILE] | diff [FILE] | "
-			"check or diff --with NAME=FILE ...\n");
+	fprintf(stderr,
+		"usage: pileguardctl policy show | init [FILE] | check [FILE] | diff [FILE] | "
+		"check or diff --with NAME=FILE ...\n");
 	return PILE_EXIT_USAGE;
 }

@@ -353,6 +353,32 @@ class Init(unittest.TestCase):
     def test_without_the_daemon(self):
         self.assertEqual(ctl("policy", "init", socket="/nonexistent/stats.sock").returncode, 3)
 
+    def test_into_a_file(self):
+        """All of it or nothing; what has groups stays, and so does what is there when the guard does not answer."""
+        with tempfile.TemporaryDirectory() as folder:
+            file = pathlib.Path(folder) / "policy.yaml"
+
+            def init(socket=self.api.path):
+                return ctl("policy", "init", str(file), socket=socket)
+            run = init()
+            self.assertEqual((run.returncode, file.read_text()), (0, run.stdout), run.stderr)
+            for text in (run.stdout, "groups:\n  - name: [\n"):     # groups; not even YAML
+                file.write_text(text)
+                run = init()
+                self.assertEqual((run.returncode, run.stdout, file.read_text()), (1, "", text))
+                self.assertIn("nothing is written", run.stderr)
+            for text in ("mode: observe   # the package's sample\n", ""):
+                file.write_text(text)
+                self.assertEqual((init("/nonexistent/stats.sock").returncode, file.read_text()), (3, text))
+                run = init()
+                self.assertEqual((run.returncode, file.read_text()), (0, run.stdout), run.stderr)
+                self.assertEqual(pathlib.Path(f"{file}.old").read_text(), text)
+            file.unlink()
+            file.mkdir()
+            run = init()
+            self.assertEqual((run.returncode, run.stdout), (1, ""))
+            self.assertEqual(sorted(os.listdir(folder)), ["policy.yaml", "policy.yaml.old"])
+
 
 if __name__ == "__main__":
     if UPDATE:
