@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -213,18 +214,18 @@ class Machine:
 
 @contextlib.contextmanager
 def turn(alone):
-    """Holds this host's turn: a scenario runs alone, commands beside each other, neither beside the other."""
+    """Holds this host's turn: a scenario runs alone, commands beside each other, neither beside the other; who came first is first."""
     images.CACHE.mkdir(parents=True, exist_ok=True)
+    kind, taken = fcntl.LOCK_EX if alone else fcntl.LOCK_SH, threading.Event()
     with open(images.CACHE / "turn", "w") as lock:
-        def taken():
-            try:
-                fcntl.flock(lock, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
-                return True
-            except BlockingIOError:
-                return False
-        if not taken():
+        def take():
+            fcntl.flock(lock, kind)     # the kernel's queue: whoever asks now and then would wait behind all others
+            taken.set()
+        threading.Thread(target=take, daemon=True).start()
+        if not taken.wait(1):
             print("vm: waiting for another run on this host", file=sys.stderr, flush=True)
-            await_true(taken, TURN_S, "end of another run on this host", 1)
+            if not taken.wait(TURN_S):
+                raise MachineError(f"not within {TURN_S} s: end of another run on this host")
         yield
 
 
