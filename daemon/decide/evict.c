@@ -403,17 +403,23 @@ static bool evict(struct pile_evicts *evicts, const struct pile_rung_context *ct
 	struct pile_candidate *first = &evicts->candidates.list[0];
 	const char *name = ctx->view->groups[group].config.name;
 	enum pile_blocked blocked = pile_evict_blocked(ctx->view, group);
-	struct pile_evict_episode *e = episode_take(evicts);
-	struct pile_evict_episode *virtual = !e && blocked == PILE_BLOCKED_NO
-						     ? episode_virtual(evicts)
-						     : NULL;
+	struct pile_evict_episode *e = episode_take(evicts), *virtual;
 	uint64_t now_ns = ctx->sample->now_ns;
 	struct pile_intent *intent;
 
 	pile_candidates_kin(&evicts->candidates, ctx->sample, group);
-	if ((!e && !virtual) || !pile_candidate_may(first) ||
-	    under_way(evicts, group, first, blocked) ||
-	    !within_budget(evicts, name, c->sum.workers, blocked != PILE_BLOCKED_NO, now_ns))
+	if (under_way(evicts, group, first, blocked))
+		return false;
+	/* why nothing is done is told, too */
+	if (blocked == PILE_BLOCKED_NO && !pile_candidate_may(first))
+		blocked = PILE_BLOCKED_SPARED;
+	if (blocked == PILE_BLOCKED_NO &&
+	    !within_budget(evicts, name, c->sum.workers, false, now_ns))
+		blocked = PILE_BLOCKED_BUDGET;
+	virtual = !e && blocked == PILE_BLOCKED_NO ? episode_virtual(evicts) : NULL;
+	if ((!e && !virtual) || under_way(evicts, group, first, blocked) ||
+	    (blocked != PILE_BLOCKED_NO &&
+	     !within_budget(evicts, name, c->sum.workers, true, now_ns)))
 		return false;
 	if (virtual) {
 		episode_close(virtual, PILE_CLOSE_ROOM, NULL, now_ns, out);

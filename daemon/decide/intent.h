@@ -96,6 +96,7 @@ enum pile_blocked {
 	PILE_BLOCKED_UNFIT, /* stop: the unit could not be started again, or others would go down with it */
 	PILE_BLOCKED_PROTECTED, /* throttle: its cgroup holds one that is protected, or is in it */
 	PILE_BLOCKED_BUDGET,	/* as often as it may be was it done already */
+	PILE_BLOCKED_SPARED, /* evict: it waits on a dependency, or is not one of those that may be ended */
 };
 
 enum pile_stage {

@@ -85,6 +85,8 @@ const char *pile_explain_text_blocked(uint32_t blocked)
 		[PILE_BLOCKED_UNFIT] = "its unit cannot be stopped and started again",
 		[PILE_BLOCKED_PROTECTED] = "its cgroup holds one that is protected, or is in it",
 		[PILE_BLOCKED_BUDGET] = "it was done as often as it may be",
+		[PILE_BLOCKED_SPARED] =
+			"it waits on a dependency, or was not forked for one request at a time: never ended",
 	};
 
 	return blocked < ARRAY_LEN(texts) ? texts[blocked] : "an unknown switch";

@@ -15,6 +15,7 @@ from guardlib import BUILD, FIGURES, Load, World, figures_print, moment, policy,
 
 WORKERS = 10
 MIB = 1 << 20
+SPARED = "it waits on a dependency, or was not forked for one request at a time: never ended"
 BUDGET = 700 * MIB  # of www; ten workers of Python hold about 80 MiB
 RATE = 150 * MIB
 MOST = BUDGET + 300 * MIB     # where nobody is ended
@@ -158,7 +159,7 @@ class Evict(Fixture):
         until(lambda: len(self.pids()) >= WORKERS - 1 and all(w["private_bytes"] for w in self.workers()), 20, "they are known")
         self.hog()
         self.nobody([p for p in pids if p != first["evict"]["pid"]], "a second within 30 s")
-        self.assertEqual(self.evictions(), [])
+        self.assertEqual({(x["acted"], x["blocked"]) for x in self.evictions()}, {(False, "it was done as often as it may be")})
 
     def test_connecting(self):
         """A worker whose connect is pending may hold what the others wait for: its wait is to be ended, not it."""
@@ -172,7 +173,7 @@ class Evict(Fixture):
                 got.append(self.www.connect(peer.v4, port, seconds=35, grow=[RATE, 35, MOST]))
         threading.Thread(target=connect, daemon=True).start()
         self.nobody(pids, "it waits on a dependency")
-        self.assertEqual(self.evictions(), [])
+        self.assertEqual({(x["acted"], x["blocked"]) for x in self.evictions()}, {(False, SPARED)}, "and why is told")
         self.assertEqual(got, [], "its connect was pending all the while")
 
 
@@ -225,7 +226,7 @@ class Host(Fixture):
         pids = self.pids()
         self.hog(op="devour", bytes=self.FREE + 512 * MIB, seconds=5, move=self.world.cgroup("else"))
         self.nobody(pids, "another cgroup's", self.FREE)
-        self.assertEqual(self.evictions(), [])
+        self.assertLessEqual({(x["acted"], x["blocked"]) for x in self.evictions()}, {(False, SPARED)})
 
 
 class Observe(Fixture):
@@ -262,7 +263,7 @@ class Alone(Fixture):
         pids = self.pids()
         self.www.ask(op="leak", rate=RATE, seconds=60, most=MOST)
         self.nobody(pids, "the only worker")
-        self.assertEqual(self.evictions(), [])
+        self.assertLessEqual({(x["acted"], x["blocked"]) for x in self.evictions()}, {(False, SPARED)})
 
 
 if __name__ == "__main__":

@@ -92,13 +92,26 @@ static int fresh(void **state)
 	return 0;
 }
 
-/* Looks until somebody is to be ended; NULL: nobody within @limit. */
-static struct pile_intent *ended(struct fixture *f, int limit)
+/* Looks until it is told that somebody is ended, or why not; NULL: nothing within @limit. */
+static struct pile_intent *told(struct fixture *f, int limit)
 {
 	for (int i = 0; i < limit; i++) {
 		look(f);
 		if (said(f, PILE_INTENT_EVICT))
 			return said(f, PILE_INTENT_EVICT);
+	}
+	return NULL;
+}
+
+/* ... but for those who may not be, and what has been done often enough. */
+static struct pile_intent *ended(struct fixture *f, int limit)
+{
+	for (int i = 0; i < limit; i++) {
+		struct pile_intent *intent = told(f, 1);
+
+		if (intent && intent->blocked != PILE_BLOCKED_SPARED &&
+		    intent->blocked != PILE_BLOCKED_BUDGET)
+			return intent;
 	}
 	return NULL;
 }
@@ -272,6 +285,29 @@ static void test_never(void **state)
 	assert_non_null(ended(f, 15));
 }
 
+/* Told once that it is not, and why; ended as soon as it may be. */
+static void test_spared_is_told(void **state)
+{
+	struct fixture *f = *state;
+	struct pile_intent *intent;
+
+	rate[7] = 400 * MIB;
+	f->sample.workers[7].connecting = true;
+	intent = told(f, 40);
+	assert_non_null(intent);
+	assert_int_equal(intent->blocked, PILE_BLOCKED_SPARED);
+	assert_int_equal(intent->why.pid, FIRST + 7);
+	assert_int_equal(f->state.evicts.past_changes, 0);
+	available = 1000 * (int64_t)MIB;
+	assert_null(told(f, 15));
+	available = 1000 * (int64_t)MIB;
+	f->sample.workers[7].connecting = false;
+	intent = told(f, 15);
+	assert_non_null(intent);
+	assert_int_equal(intent->blocked, PILE_BLOCKED_NO);
+	assert_int_equal(f->state.evicts.past_changes, 1);
+}
+
 static void tell_gone(struct fixture *f, uint32_t id)
 {
 	f->sample.evicted[0] = (struct pile_sample_evicted){ .explain_id = id,
@@ -440,7 +476,10 @@ static void test_budgets(void **state)
 	pile_evicts_recall(&f->state.evicts, "www", 31 * NS_PER_SEC, now(f));
 	pile_evicts_recall(&f->state.evicts, "www", 0, now(f)); /* a clock that was wrong */
 	rate[9] = 300 * MIB;
-	assert_null(ended(f, 40));
+	intent = told(f, 40);
+	assert_non_null(intent);
+	assert_int_equal(intent->blocked, PILE_BLOCKED_BUDGET);
+	assert_null(told(f, 30));
 	/* 25 s ago are 30 by now */
 	held[9] = 400 * MIB;
 	assert_non_null(ended(f, 30));
@@ -634,13 +673,17 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 #define E(name) cmocka_unit_test_setup_teardown(name, fresh, teardown)
-		E(test_hog),	    E(test_slow_hog),	E(test_large_request),
-		E(test_even),	    E(test_few),	E(test_not_the_cause),
-		E(test_no_outlier), E(test_never),	E(test_one_process),
-		E(test_readers),    E(test_late),	E(test_pid_reuse),
-		E(test_switches),   E(test_virtual),	E(test_budgets),
-		E(test_leak),	    E(test_leak_busy),	E(test_leak_not),
-		E(test_level),	    E(test_given_back), E(test_words),
+		E(test_hog),	       E(test_slow_hog),
+		E(test_large_request), E(test_even),
+		E(test_few),	       E(test_not_the_cause),
+		E(test_no_outlier),    E(test_never),
+		E(test_one_process),   E(test_readers),
+		E(test_late),	       E(test_pid_reuse),
+		E(test_switches),      E(test_virtual),
+		E(test_budgets),       E(test_spared_is_told),
+		E(test_leak),	       E(test_leak_busy),
+		E(test_leak_not),      E(test_level),
+		E(test_given_back),    E(test_words),
 	};
 
 	return cmocka_run_group_tests_name("evict", tests, NULL, NULL);
