@@ -10,6 +10,7 @@
 
 #define JITTER_PERMILLE 200 /* hosts of a fleet let go at different moments */
 #define SETTLE_NS NS_PER_SEC
+#define TAKEN_SEEN_NS (1500 * NS_PER_MS)
 #define TASKS_SLACK 8		   /* threads that ended, and others that came, between two reads */
 #define APPLY_NS (15 * NS_PER_SEC) /* systemd answers within ten, or act tells that it did not */
 
@@ -222,11 +223,14 @@ static bool is_useless(struct pile_throttle *e, const struct pile_throttles *t,
 	if (e->judged || e->blocked || !e->on_ns || ctx->late)
 		return false;
 	if (e->knob == PILE_KNOB_TASKS) {
-		if (ctx->sample->now_ns < judge_ns)
+		bool more = ctx->sample->groups[e->group].tasks >
+			    MAX(e->value, e->tasks_on) + TASKS_SLACK;
+
+		/* more than it says: somebody else may have set it since, which is noticed within a second */
+		if (ctx->sample->now_ns < judge_ns + (more ? TAKEN_SEEN_NS : 0))
 			return false;
 		e->judged = true;
-		return ctx->sample->groups[e->group].tasks >
-		       MAX(e->value, e->tasks_on) + TASKS_SLACK;
+		return more;
 	}
 	if (w->to_ns < judge_ns || (e->knob == PILE_KNOB_WEIGHT &&
 				    pile_throttle_find(t, e->group, PILE_KNOB_QUOTA, false)))

@@ -436,6 +436,25 @@ static void test_storm_useless(void **state)
 	}
 }
 
+/* More than the cap says, since somebody else has set it: his, and not taken for a cap that is of no use. */
+static void test_taken_is_not_useless(void **state)
+{
+	struct fixture *f = *state;
+	struct pile_intent *intent;
+
+	forks = 400;
+	intent = throttled(f, 10 * SECOND);
+	assert_non_null(intent);
+	in_force(f, intent->explain_id);
+	assert_null(over(f, 9));
+	forks = 100;
+	assert_null(over(f, 3 * SECOND));
+	f->sample.throttled[0].taken = true; /* noticed within a second */
+	intent = over(f, 1);
+	assert_non_null(intent);
+	assert_int_equal(intent->close_reason, PILE_CLOSE_TAKEN);
+}
+
 /* Another hand: over, and not again for an hour, ... */
 static void test_taken(void **state)
 {
@@ -903,6 +922,7 @@ int main(void)
 		T(test_time),
 		T(test_switches),
 		T(test_taken),
+		T(test_taken_is_not_useless),
 		T(test_not_done),
 		T(test_blocked),
 		T(test_found),
