@@ -219,12 +219,14 @@ static int old_keep(const char *path, const char *old, FILE *out)
 /* All of it or nothing: beside it first, then in its place. */
 static int file_write(const char *path, const char *text)
 {
-	char fresh[PATH_MAX], old[PATH_MAX];
+	char fresh[PATH_MAX], old[PATH_MAX], real[PATH_MAX];
 	FILE *out;
 	int r;
 
 	if (!may_go(path))
 		return PILE_EXIT_FAILURE;
+	if (realpath(path, real)) /* a link stays one */
+		path = real;
 	if ((size_t)snprintf(fresh, sizeof(fresh), "%s.new", path) >= sizeof(fresh) ||
 	    (size_t)snprintf(old, sizeof(old), "%s.old", path) >= sizeof(old))
 		return PILE_EXIT_USAGE;

@@ -30,6 +30,7 @@ UNIT_put := daemon/act/put.c daemon/act/place.c daemon/act/placed.c daemon/group
 UNIT_doors := daemon/groups/doors.c daemon/util/endpoint.c
 UNIT_growth := daemon/sense/growth.c
 UNIT_shed := $(DECIDE_SRC) tests/unit/breaker_fixture.c
+UNIT_act_forks := daemon/act/forks.c
 UNIT_act_evict := daemon/act/evict.c
 UNIT_act_stop := daemon/act/stop.c
 UNIT_manager := daemon/act/manager.c daemon/act/bus.c daemon/act/bus_stop.c

@@ -122,10 +122,10 @@ struct pile_act {
 	uint64_t ended, out_of_reach;
 	uint64_t ends_failed;
 	int doors_error; /* of the last try to attach rung 2's programs */
-	int forks_error; /* negative errno, or 0 */
-	uint64_t forks_again_ns;
 	uint64_t doors_again_ns;
 	uint64_t doors_exempt_key; /* of what was told; 0 = nothing */
+	int forks_error;	   /* of the last try to attach rung 3's program */
+	uint64_t forks_again_ns;
 	uint64_t loop_taken; /* of the kernel's total of loop_opened: those taken over or told */
 };
 

@@ -461,3 +461,12 @@ def empty_cgroup(path):
             os.rmdir(path)
         return not os.path.isdir(path)
     until(gone, 10, f"{path} is gone")
+
+
+def missing_here():
+    """What the guard says that this kernel refuses it; "" = nothing."""
+    world = World()
+    try:
+        return world.guard(policy({"none": {"cgroup": "/nobody"}})).get("status")["missing"] or ""
+    finally:
+        world.close()

@@ -373,6 +373,12 @@ class Init(unittest.TestCase):
                 run = init()
                 self.assertEqual((run.returncode, file.read_text()), (0, run.stdout), run.stderr)
                 self.assertEqual(pathlib.Path(f"{file}.old").read_text(), text)
+            link = pathlib.Path(folder) / "link"
+            link.symlink_to(file)
+            file.write_text("")
+            self.assertEqual(ctl("policy", "init", str(link), socket=self.api.path).returncode, 0)
+            self.assertTrue(link.is_symlink() and file.read_text() == run.stdout)
+            link.unlink()
             file.unlink()
             file.mkdir()
             run = init()

@@ -81,6 +81,18 @@ static void in_force(struct fixture *f, uint32_t explain_id)
 						.on_ns = f->sample.now_ns + 1 };
 }
 
+/* A storm of 400 a second, and its cap is in force. */
+static struct pile_intent *capped(struct fixture *f)
+{
+	struct pile_intent *intent;
+
+	forks = 400;
+	intent = throttled(f, 10 * SECOND);
+	assert_non_null(intent);
+	in_force(f, intent->explain_id);
+	return intent;
+}
+
 static int begin(void **state)
 {
 	struct fixture *f;
@@ -306,10 +318,7 @@ static void test_pool_declared_later(void **state)
 	struct fixture *f = *state;
 	struct pile_intent *intent;
 
-	forks = 400;
-	intent = throttled(f, 10 * SECOND);
-	assert_non_null(intent);
-	in_force(f, intent->explain_id);
+	intent = capped(f);
 	forks = 0;
 	f->view.groups[0].config.workers_max = 1300;
 	intent = over(f, 1);
@@ -377,10 +386,7 @@ static void test_switches(void **state)
 	struct fixture *f = *state;
 	struct pile_intent *intent;
 
-	forks = 400;
-	intent = throttled(f, 10 * SECOND);
-	assert_non_null(intent);
-	in_force(f, intent->explain_id);
+	intent = capped(f);
 	forks = 0;
 	f->view.disarmed = true;
 	intent = over(f, 1);
@@ -442,10 +448,7 @@ static void test_taken_is_not_useless(void **state)
 	struct fixture *f = *state;
 	struct pile_intent *intent;
 
-	forks = 400;
-	intent = throttled(f, 10 * SECOND);
-	assert_non_null(intent);
-	in_force(f, intent->explain_id);
+	intent = capped(f);
 	assert_null(over(f, 9));
 	forks = 100;
 	assert_null(over(f, 3 * SECOND));
@@ -461,10 +464,7 @@ static void test_taken(void **state)
 	struct fixture *f = *state;
 	struct pile_intent *intent;
 
-	forks = 400;
-	intent = throttled(f, 10 * SECOND);
-	assert_non_null(intent);
-	in_force(f, intent->explain_id);
+	intent = capped(f);
 	f->sample.throttled[0].taken = true;
 	intent = over(f, 1);
 	assert_non_null(intent);
@@ -491,12 +491,8 @@ static void test_taken(void **state)
 static void test_taken_reload(void **state)
 {
 	struct fixture *f = *state;
-	struct pile_intent *intent;
 
-	forks = 400;
-	intent = throttled(f, 10 * SECOND);
-	assert_non_null(intent);
-	in_force(f, intent->explain_id);
+	capped(f);
 	f->sample.throttled[0].taken = true;
 	assert_non_null(over(f, 1));
 	f->sample.n_throttled = 0;
@@ -514,10 +510,7 @@ static void test_restarted(void **state)
 	struct fixture *f = *state;
 	struct pile_intent *intent;
 
-	forks = 400;
-	intent = throttled(f, 10 * SECOND);
-	assert_non_null(intent);
-	in_force(f, intent->explain_id);
+	intent = capped(f);
 	forks = 0;
 	tasks = 20;
 	f->view.groups[0].restarts++;
@@ -531,10 +524,7 @@ static void test_not_done(void **state)
 	struct fixture *f = *state;
 	struct pile_intent *intent;
 
-	forks = 400;
-	intent = throttled(f, 10 * SECOND);
-	assert_non_null(intent);
-	in_force(f, intent->explain_id);
+	intent = capped(f);
 	f->sample.throttled[0].on_ns = 0;
 	f->sample.throttled[0].error = EROFS;
 	intent = over(f, 1);
