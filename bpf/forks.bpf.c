@@ -15,8 +15,8 @@ char LICENSE[] SEC("license") = "GPL";
 #define CLONE_INTO_CGROUP \
 	0x200000000ULL /* uapi/linux/sched.h: the child's limits are another cgroup's */
 #define DEPTH_MAX 16
-#define PASS_EVERY_NS 60000000000ULL
-#define LASTING_NS 100000000ULL
+#define PASS_EVERY_NS 60000000000LL
+#define LASTING_NS 100000000LL
 
 /* The pids controller's state of the cgroup that this task is in, of v1 or v2. */
 static __always_inline struct cgroup_subsys_state *pids_of(struct task_struct *task)
@@ -58,9 +58,14 @@ static __always_inline bool is_full(struct cgroup_subsys_state *css, struct pile
  */
 static __always_inline bool is_lasting(struct pile_bpf_forks *forks, __u64 now_ns)
 {
-	if (!forks->full_ns)
+	/*
+	 * Looks that are far apart prove nothing of the time between, and whoever forks now and then is no storm.
+	 * Signed: another processor may have looked since we have asked what time it is.
+	 */
+	if (!forks->full_ns || (__s64)(now_ns - forks->looked_ns) > LASTING_NS)
 		forks->full_ns = now_ns;
-	return now_ns - forks->full_ns >= LASTING_NS;
+	forks->looked_ns = now_ns;
+	return (__s64)(now_ns - forks->full_ns) >= LASTING_NS;
 }
 
 /*
@@ -71,7 +76,7 @@ static __always_inline bool passes(struct pile_bpf_forks *forks, __u64 now_ns)
 {
 	__u64 before = forks->passed_ns;
 
-	return (!before || now_ns - before >= PASS_EVERY_NS) &&
+	return (!before || (__s64)(now_ns - before) >= PASS_EVERY_NS) &&
 	       __sync_val_compare_and_swap(&forks->passed_ns, before, now_ns) == before;
 }
 
@@ -93,7 +98,7 @@ int BPF_PROG(fork_refuse, struct task_struct *task, __u64 clone_flags, int ret)
 		return 0;
 	forks = &t->forks[home->group & (PILE_GROUPS_MAX - 1)];
 	now_ns = bpf_ktime_get_ns();
-	if (now_ns - ctl->tick_ns > PILE_LOOP_LEASE_NS)
+	if ((__s64)(now_ns - ctl->tick_ns) > (__s64)PILE_LOOP_LEASE_NS)
 		return 0;
 	if (!is_full(pids_of(bpf_get_current_task_btf()), forks)) {
 		forks->full_ns = 0;

@@ -138,11 +138,10 @@ static void group_forks(struct pile_guard *g, uint32_t slot, uint64_t now_ns)
 		return;
 	g->forks_said[slot].told_ns = now_ns;
 	if (!told_ns || now_ns - told_ns >= PILE_FORKS_AGAIN_NS)
-		pile_guard_say(
-			g, PILE_EVENT_FORKS, slot,
-			"%s: at a limit of %llu tasks (%s): forks fail before they copy memory, no longer after that",
-			g->groups.groups[slot].config.name, (unsigned long long)forks->limit,
-			forks->above ? "of a cgroup above its own" : "its own cgroup's");
+		pile_guard_say(g, PILE_EVENT_FORKS, slot,
+			       "%s: at a limit of %llu tasks (%s): its forks fail at once",
+			       g->groups.groups[slot].config.name, (unsigned long long)forks->limit,
+			       forks->above ? "of a cgroup above its own" : "its own cgroup's");
 }
 
 void pile_tell_forks(struct pile_guard *g, int error, uint64_t now_ns)

@@ -171,6 +171,7 @@ struct pile_bpf_forks {
 	pile_u64 refused;   /* before they copied anything */
 	pile_u64 passed_ns; /* the last one that was left to the kernel to refuse; 0 = none yet */
 	pile_u64 full_ns;   /* since when each look found it full; 0 = the last one did not */
+	pile_u64 looked_ns; /* when it was found full last */
 	pile_u64 limit;	    /* that was found full last, and how many cgroups further up that is */
 	pile_u64 above;
 };

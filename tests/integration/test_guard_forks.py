@@ -13,7 +13,7 @@ import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 # pylint: disable=wrong-import-position
-from guardlib import FIGURES, World, figures_print, policy, until
+from guardlib import FIGURES, World, figures_print, missing_here, policy, until
 from test_guard_throttle import Box, read, write
 
 LIMIT = 300
@@ -24,12 +24,7 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 
 def setUpModule():
     unittest.addModuleCleanup(figures_print)
-    world = World()
-    try:
-        missing = world.guard(policy({"none": {"cgroup": "/nobody"}})).get("status")["missing"] or ""
-    finally:
-        world.close()
-    if "forks beyond a limit of tasks are refused late" in missing:
+    if "forks beyond a limit of tasks are refused late" in missing_here():
         raise unittest.SkipTest("this kernel refuses fmod_ret")
 
 
@@ -95,8 +90,7 @@ class Early(Fixture):
         FIGURES[f"{LIMIT} processes of a bomb at its limit looked at, s, and the slowest of them"] = round(whole, 2), round(worst, 2)
         self.assertLessEqual(self.box.tasks(), LIMIT)
         said = until(lambda: self.guard.events("forks", "www"), 10, "told")
-        self.assertEqual(said[0]["text"], f"www: at a limit of {LIMIT} tasks (its own cgroup's): forks fail before they copy memory, "
-                                          "no longer after that")
+        self.assertEqual(said[0]["text"], f"www: at a limit of {LIMIT} tasks (its own cgroup's): its forks fail at once")
         self.assertTrue(self.guard.group("www")["forks"]["fail"])
 
     def test_the_neighbour_forks(self):
@@ -156,6 +150,12 @@ class Early(Fixture):
             os.kill(self.guard.p.pid, signal.SIGCONT)
         before = self.refused()
         until(lambda: self.refused() > before + 1000, 60, "early again")
+
+    def test_who_forks_now_and_then_is_left_to_the_kernel(self):
+        write(self.box.file("storm", "pids.max"), 1)
+        self.start("storm", "fork", 4, 100, 20)     # itself is the one
+        until(lambda: self.counted() >= 10, 30, "the kernel refuses them")
+        self.assertEqual(self.refused(), 0)
 
     def test_until_it_is_disarmed(self):
         self.bomb(seconds=90)
