@@ -411,8 +411,11 @@ static bool evict(struct pile_evicts *evicts, const struct pile_rung_context *ct
 	if (under_way(evicts, group, first, blocked))
 		return false;
 	/* why nothing is done is told, too */
-	if (blocked == PILE_BLOCKED_NO && !pile_candidate_may(first))
+	if (!pile_candidate_may(first)) {
+		if (blocked != PILE_BLOCKED_NO)
+			return false;
 		blocked = PILE_BLOCKED_SPARED;
+	}
 	if (blocked == PILE_BLOCKED_NO &&
 	    !within_budget(evicts, name, c->sum.workers, false, now_ns))
 		blocked = PILE_BLOCKED_BUDGET;

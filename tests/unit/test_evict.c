@@ -308,6 +308,20 @@ static void test_spared_is_told(void **state)
 	assert_int_equal(f->state.evicts.past_changes, 1);
 }
 
+/* Where another switch forbids it in any case, nothing would have been done: nothing is told. */
+static void test_spared_where_it_is_observed(void **state)
+{
+	struct fixture *f = *state;
+
+	f->view.mode = PILE_MODE_OBSERVE;
+	rate[7] = 400 * MIB;
+	f->sample.workers[7].connecting = true;
+	assert_null(told(f, 40));
+	available = 1000 * (int64_t)MIB;
+	f->sample.workers[7].connecting = false;
+	assert_non_null(told(f, 15));
+}
+
 static void tell_gone(struct fixture *f, uint32_t id)
 {
 	f->sample.evicted[0] = (struct pile_sample_evicted){ .explain_id = id,
@@ -673,17 +687,29 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 #define E(name) cmocka_unit_test_setup_teardown(name, fresh, teardown)
-		E(test_hog),	       E(test_slow_hog),
-		E(test_large_request), E(test_even),
-		E(test_few),	       E(test_not_the_cause),
-		E(test_no_outlier),    E(test_never),
-		E(test_one_process),   E(test_readers),
-		E(test_late),	       E(test_pid_reuse),
-		E(test_switches),      E(test_virtual),
-		E(test_budgets),       E(test_spared_is_told),
-		E(test_leak),	       E(test_leak_busy),
-		E(test_leak_not),      E(test_level),
-		E(test_given_back),    E(test_words),
+		E(test_hog),
+		E(test_slow_hog),
+		E(test_large_request),
+		E(test_even),
+		E(test_few),
+		E(test_not_the_cause),
+		E(test_no_outlier),
+		E(test_never),
+		E(test_one_process),
+		E(test_readers),
+		E(test_late),
+		E(test_pid_reuse),
+		E(test_switches),
+		E(test_virtual),
+		E(test_budgets),
+		E(test_spared_is_told),
+		E(test_spared_where_it_is_observed),
+		E(test_leak),
+		E(test_leak_busy),
+		E(test_leak_not),
+		E(test_level),
+		E(test_given_back),
+		E(test_words),
 	};
 
 	return cmocka_run_group_tests_name("evict", tests, NULL, NULL);
