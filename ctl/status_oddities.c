@@ -269,10 +269,11 @@ static void forks_show(const struct pile_ctl *ctl, const json_t *g)
 		return;
 	snprintf(
 		line, sizeof(line),
-		"! %s: its forks fail: it has as many tasks as it may (%.0f; TasksMax, pids.max). %.0f failed early so far",
+		"! %s: its forks fail: it has as many tasks as it may (%.0f; TasksMax, pids.max). %.0f failed early so far. pileguardctl explain %.0f",
 		pile_value_format_text(g, "name", name, sizeof(name)),
 		pile_value_number(g, "forks.limit"),
-		pile_value_number(g, "forks.refused_early_total"));
+		pile_value_number(g, "forks.refused_early_total"),
+		pile_value_number(g, "forks.explain"));
 	pile_table_loud(ctl, line);
 }
 

@@ -99,9 +99,6 @@ struct pile_selftesting {
 	uint64_t next_ns;
 };
 
-/** Forks of a group fail early: it is the same storm until none did for so long. */
-#define PILE_FORKS_AGAIN_NS (60 * NS_PER_SEC)
-
 struct pile_guard {
 	struct pile_options options;
 	sd_event *event;
@@ -147,9 +144,6 @@ struct pile_guard {
 	uint64_t posture_again_ns; /* some of it failed: tried again then; 0 = all is as wanted */
 	int posture_error_said, doors_error_said, forks_error_said,
 		attach_error_said[PILE_GROUPS_MAX];
-	struct {
-		uint64_t refused, told_ns;
-	} forks_said[PILE_GROUPS_MAX]; /* refused early, when that was told last */
 	uint64_t started_ns, started_realtime_ns;
 	uint64_t ticks, ticks_late, worst_gap_ns, tick_cost_ns, last_tick_ns;
 	uint64_t gaps[PILE_GAP_BUCKETS], gaps_sum_ns; /* by pile_snapshot_gap_ns */
@@ -197,7 +191,7 @@ bool pile_tell_attach_error(struct pile_guard *g, uint32_t slot);
 /** pile_tell_doors - before the view has it: where rung 2 can refuse from here on, or a negative errno. */
 void pile_tell_doors(struct pile_guard *g, int error, bool tcp, bool of_unix);
 /** pile_tell_forks - @error: negative errno of what cannot be attached. */
-void pile_tell_forks(struct pile_guard *g, int error, uint64_t now_ns);
+void pile_tell_forks(struct pile_guard *g, int error);
 void pile_tell_walk(struct pile_guard *g, uint64_t now_ns);
 /** pile_tell_tick - once a tick: what is lost, dropped, cannot be kept; what is followed, after the start. */
 void pile_tell_tick(struct pile_guard *g, uint64_t now_ns);

@@ -50,6 +50,7 @@ static const struct {
 	[PILE_NOTICE_WOULD_THROTTLE] = { "a5e0dea94e834eaf911ccca58acb0b93", LOG_WARNING },
 	[PILE_NOTICE_WOULD_THROTTLE_OVER] = { "7d94a21e29bf46f08119b29a74faa3d5", LOG_NOTICE },
 	[PILE_NOTICE_FORKS] = { "f971a12e25dc4af9b4191a3038cd0e1c", LOG_WARNING },
+	[PILE_NOTICE_FORKS_OVER] = { "d843cd5a678e4224b4577cf2b0dce936", LOG_NOTICE },
 };
 
 const char *pile_notice_undo(const struct pile_event *e, char *buf, size_t size)

@@ -121,10 +121,7 @@ static void throttle_fill(const struct pile_guard *g, uint32_t slot,
 		to->throttle_over |= e->over;
 		half->host.throttles++;
 	}
-	to->forks_refused = pile_kernel_forks(&g->kernel, slot)->refused;
-	to->forks_limit = pile_kernel_forks(&g->kernel, slot)->limit;
-	to->forks_fail = g->forks_said[slot].told_ns &&
-			 half->t_ns - g->forks_said[slot].told_ns < PILE_FORKS_AGAIN_NS;
+	to->forks_explain_id = g->decide.forks[slot].open ? g->decide.forks[slot].explain_id : 0;
 	to->cpu_permille = g->decide.throttles.starves.last.share_permille[slot];
 }
 

@@ -126,25 +126,7 @@ void pile_tell_doors(struct pile_guard *g, int error, bool tcp, bool of_unix)
 	g->doors_error_said = error;
 }
 
-/* At a limit of tasks, whoever has set it: once, and again when it was over for a minute. */
-static void group_forks(struct pile_guard *g, uint32_t slot, uint64_t now_ns)
-{
-	const struct pile_bpf_forks *forks = pile_kernel_forks(&g->kernel, slot);
-	uint64_t refused = forks->refused, before = g->forks_said[slot].refused,
-		 told_ns = g->forks_said[slot].told_ns;
-
-	g->forks_said[slot].refused = refused;
-	if (refused <= before)
-		return;
-	g->forks_said[slot].told_ns = now_ns;
-	if (!told_ns || now_ns - told_ns >= PILE_FORKS_AGAIN_NS)
-		pile_guard_say(g, PILE_EVENT_FORKS, slot,
-			       "%s: at a limit of %llu tasks (%s): its forks fail at once",
-			       g->groups.groups[slot].config.name, (unsigned long long)forks->limit,
-			       forks->above ? "of a cgroup above its own" : "its own cgroup's");
-}
-
-void pile_tell_forks(struct pile_guard *g, int error, uint64_t now_ns)
+void pile_tell_forks(struct pile_guard *g, int error)
 {
 	if (error && error != g->forks_error_said)
 		pile_guard_say(
@@ -152,9 +134,6 @@ void pile_tell_forks(struct pile_guard *g, int error, uint64_t now_ns)
 			"forks at a limit of tasks cannot be refused early (%s): the kernel refuses them late",
 			strerror(-error));
 	g->forks_error_said = error;
-	for (uint32_t i = 0; i < g->groups.n_groups && g->kernel.fork_link; i++)
-		if (g->groups.groups[i].used)
-			group_forks(g, i, now_ns);
 }
 
 /* What could not be followed or kept: told once each time there is more of it. */

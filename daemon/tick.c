@@ -63,7 +63,6 @@ void pile_tick_group(enum pile_groups_event event, uint32_t slot, void *arg)
 		pile_sense_group_reset(&g->sense, slot);
 		pile_act_group_reset(&g->act, slot);
 		memset(&g->sample.groups[slot], 0, sizeof(g->sample.groups[slot]));
-		memset(&g->forks_said[slot], 0, sizeof(g->forks_said[slot]));
 		learned_recall(g, slot);
 		break;
 	case PILE_GROUPS_APPEARED:
@@ -192,6 +191,13 @@ static void effects_update(struct pile_guard *g)
 		if (shed->open && !shed->blocked)
 			pile_record_effects(&g->record, shed->explain_id, &e);
 	}
+	for (uint32_t i = 0; i < PILE_GROUPS_MAX; i++) {
+		const struct pile_forks *forks = &g->decide.forks[i];
+		struct pile_record_effects e = { .refused = forks->refused - forks->refused_base };
+
+		if (forks->open)
+			pile_record_effects(&g->record, forks->explain_id, &e);
+	}
 }
 
 /* An episode of the loop in the kernel that is over: what it did is in this tick's sample and nowhere else. */
@@ -231,8 +237,7 @@ static void forks_take(struct pile_guard *g, uint64_t now_ns)
 {
 	bool enforce = g->view.mode == PILE_MODE_ENFORCE && !g->view.disarmed;
 
-	pile_tell_forks(g, pile_act_forks(&g->act, &g->kernel, &g->groups, enforce, now_ns),
-			now_ns);
+	pile_tell_forks(g, pile_act_forks(&g->act, &g->kernel, &g->groups, enforce, now_ns));
 }
 
 static void doors_write(struct pile_guard *g, uint64_t now_ns)

@@ -38,6 +38,9 @@ unsigned int pile_json_explain(const struct pile_snapshot_half *half,
 unsigned int pile_json_policy(const struct pile_snapshot_half *half, const struct pile_query *query,
 			      struct pile_text *ret);
 
+/** pile_json_group_value - all that is known of one group; a new reference. */
+json_t *pile_json_group_value(const struct pile_snapshot_half *half, uint32_t slot);
+
 /** pile_json_policy_value - where the policy in force came from, and how the files stand to it; a new reference. */
 json_t *pile_json_policy_value(const struct pile_snapshot_host *host);
 

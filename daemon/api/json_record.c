@@ -81,6 +81,7 @@ static const char *explain_kind_name(uint32_t kind)
 		[PILE_INTENT_EVICT] = "evict",
 		[PILE_INTENT_STOP] = "stop",
 		[PILE_INTENT_THROTTLE] = "throttle",
+		[PILE_INTENT_FORKS] = "forks",
 	};
 
 	return kind < ARRAY_LEN(names) && names[kind] ? names[kind] : "unknown";
@@ -128,16 +129,17 @@ static json_t *did_value(const struct pile_explain *x)
 {
 	bool effect = x->first_effect_ns > x->opened_ns;
 
-	bool shed = x->kind == PILE_INTENT_SHED_OPEN;
+	bool shed = x->kind == PILE_INTENT_SHED_OPEN, forks = x->kind == PILE_INTENT_FORKS;
 
-	return json_pack(
-		"{s:I,s:I,s:I,s:I,s:I,s:I,s:o,s:I,s:o}", "connects_refused",
-		BIG(shed ? 0 : x->refused), "connections_refused", BIG(shed ? x->refused : 0),
-		"waits_ended", BIG(x->ended), "probes", BIG(x->probes), "connects_admitted",
-		BIG(x->admitted), "relapses", BIG(x->flips), "saved_wait_seconds",
-		pile_json_value_seconds(x->saved_wait_ns), "saved_bytes", BIG(x->saved_bytes),
-		"first_effect_after_seconds",
-		effect ? pile_json_value_seconds(x->first_effect_ns - x->opened_ns) : json_null());
+	return json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:o,s:I,s:o}", "connects_refused",
+			 BIG(shed || forks ? 0 : x->refused), "connections_refused",
+			 BIG(shed ? x->refused : 0), "forks_refused", BIG(forks ? x->refused : 0),
+			 "waits_ended", BIG(x->ended), "probes", BIG(x->probes),
+			 "connects_admitted", BIG(x->admitted), "relapses", BIG(x->flips),
+			 "saved_wait_seconds", pile_json_value_seconds(x->saved_wait_ns),
+			 "saved_bytes", BIG(x->saved_bytes), "first_effect_after_seconds",
+			 effect ? pile_json_value_seconds(x->first_effect_ns - x->opened_ns)
+				: json_null());
 }
 
 /** Each sentence under its own key: the same words as in the journal and in `pileguardctl explain`.
@@ -324,14 +326,15 @@ static json_t *explain_value(const struct pile_explain *x, uint64_t now_ns)
 	bool breaker = x->kind == PILE_INTENT_BREAKER_OPEN || x->kind == PILE_INTENT_SHED_OPEN,
 	     evict = x->kind == PILE_INTENT_EVICT, stop = x->kind == PILE_INTENT_STOP,
 	     throttle = x->kind == PILE_INTENT_THROTTLE &&
-			(!x->why.throttle.error || x->why.throttle.on_ns);
+			(!x->why.throttle.error || x->why.throttle.on_ns),
+	     forks = x->kind == PILE_INTENT_FORKS;
 	json_t *value = json_pack(
 		"{s:I,s:s,s:o,s:o,s:o,s:s,s:b,s:o,s:o,s:o,s:o,s:o,s:o}", "id", BIG(x->id), "kind",
 		explain_kind_name(x->kind), "group", pile_json_value_text_or_null(x->group), "unit",
 		pile_json_value_text_or_null(x->unit), "endpoint",
 		breaker ? pile_json_value_endpoint(&x->endpoint) : json_null(), "state",
 		pile_explain_text_state(x), "acted",
-		(breaker || evict || stop || throttle) && !x->blocked, "blocked",
+		(breaker || evict || stop || throttle || forks) && !x->blocked, "blocked",
 		pile_json_value_text_or_null(blocked_text(x)), "opened_at",
 		pile_json_value_time(x->opened_realtime_ns), "half_open_at",
 		moment_value(x, x->half_open_ns), "closed_at", moment_value(x, x->closed_ns),
@@ -347,6 +350,11 @@ static json_t *explain_value(const struct pile_explain *x, uint64_t now_ns)
 		stop_set(value, x);
 	if (x->kind == PILE_INTENT_THROTTLE)
 		throttle_set(value, x);
+	if (forks)
+		json_object_set_new(value, "forks",
+				    json_pack("{s:I,s:I,s:o}", "limit", BIG(x->why.forks.limit),
+					      "cgroups_above", BIG(x->why.forks.above), "tasks",
+					      pile_json_value_known(x->why.forks.tasks)));
 	sentences_set(value, x);
 	return value;
 }

@@ -42,6 +42,11 @@ json_t *pile_json_value_seconds(uint64_t ns)
 	return json_real((double)(ns / NS_PER_US) / 1e6);
 }
 
+json_t *pile_json_value_left(uint64_t until_ns, uint64_t now_ns)
+{
+	return until_ns > now_ns ? pile_json_value_seconds(until_ns - now_ns) : json_null();
+}
+
 json_t *pile_json_value_seconds_or_null(uint64_t ns)
 {
 	return ns ? pile_json_value_seconds(ns) : json_null();

@@ -25,8 +25,15 @@ json_t *pile_json_value_endpoint(const struct pile_endpoint *endpoint);
 /** pile_json_value_seconds - ns as seconds with microseconds; UINT64_MAX becomes null */
 json_t *pile_json_value_seconds(uint64_t ns);
 
+/** pile_json_value_left - the monotonic time of an end that is still to come, as seconds left; else null */
+json_t *pile_json_value_left(uint64_t until_ns, uint64_t now_ns);
+
 /** pile_json_value_seconds_or_null - the same; 0 (not known) becomes null too */
 json_t *pile_json_value_seconds_or_null(uint64_t ns);
+
+/** A name from a table; what another process wrote may lie outside of it. */
+#define NAME_OF(table, index) \
+	((index) < ARRAY_LEN(table) && (table)[index] ? (table)[index] : "unknown")
 
 /** pile_json_value_milli - thousandths as a number */
 json_t *pile_json_value_milli(uint64_t milli);

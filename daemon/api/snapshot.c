@@ -125,7 +125,6 @@ static void group_sanitize(struct pile_snapshot_group *group)
 	bool_clamp(&group->stop_down);
 	bool_clamp(&group->stop_late);
 	bool_clamp(&group->throttle_over);
-	bool_clamp(&group->forks_fail);
 	bool_clamp(&group->sample.used);
 	bool_clamp(&group->sample.present);
 }

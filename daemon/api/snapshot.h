@@ -61,9 +61,7 @@ struct pile_snapshot_group {
 	/* rung 3, in force now: 0 = not set; explain: of the last of them */
 	uint64_t throttle_tasks, throttle_weight, throttle_quota_us;
 	uint32_t throttle_explain_id; /* 0: an earlier guard has set it */
-	uint64_t forks_refused;	      /* early, at a limit of tasks, since it is followed */
-	uint64_t forks_limit;	      /* ... that one */
-	bool forks_fail;	      /* some did within the last minute */
+	uint32_t forks_explain_id;    /* forks were refused early within the last minute; 0: none */
 	bool throttle_over;	      /* one of them is being set back */
 	uint32_t cpu_permille; /* of all processors' time, in the last second that was looked at */
 	struct pile_sample_group sample;

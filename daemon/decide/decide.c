@@ -40,6 +40,7 @@ static void forget_group(struct pile_decide *state, uint32_t group)
 	pile_proofs_forget(&state->breakers.proofs, group);
 	pile_mutes_forget(&state->breakers.mutes, group);
 	pile_hands_forget(&state->breakers.hands, group);
+	pile_forks_forget(&state->forks[group]);
 }
 
 void pile_decide_init(struct pile_decide *state, uint32_t first_explain_id)
@@ -257,6 +258,7 @@ static void update_rungs(struct pile_decide *state, const struct pile_decide_vie
 	};
 
 	pile_throttles_update(&state->throttles, &ctx, out);
+	pile_forks_update(state->forks, &ctx, out);
 	pile_evicts_update(&state->evicts, &ctx, out);
 	pile_stops_update(&state->stops, &ctx, out);
 }
@@ -348,5 +350,6 @@ void pile_decide_stop(struct pile_decide *state, struct pile_intent *ret, uint32
 	pile_breakers_close_all(&state->breakers, state->last_tick_ns, PILE_CLOSE_STOPPED, &out);
 	pile_sheds_close_all(&state->sheds, PILE_CLOSE_STOPPED, &out);
 	pile_throttles_close_all(&state->throttles, PILE_CLOSE_STOPPED, state->last_tick_ns, &out);
+	pile_forks_close_all(state->forks, PILE_CLOSE_STOPPED, state->last_tick_ns, &out);
 	*ret_n = out.n;
 }

@@ -6,13 +6,14 @@
  * (tests/unit/test_decide.c). Parts: baseline.c (what is normal), risk.c (time to exhaustion, risk
  * ratio), verdict.c (stages S1-S3, recorded only), proof.c (is it dead?), network.c (own network),
  * hand.c (hold, release), disarm.c (hands off), breaker.c (rung 1), shed.c (rung 2), leak.c (told only),
- * candidates.c, evict.c (rung 4), throttle.c (rung 3).
+ * candidates.c, evict.c (rung 4), throttle.c, forks.c (rung 3).
  */
 #pragma once
 
 #include "decide/baseline.h"
 #include "decide/breaker.h"
 #include "decide/evict.h"
+#include "decide/forks.h"
 #include "decide/intent.h"
 #include "decide/leak.h"
 #include "decide/network.h"
@@ -69,6 +70,7 @@ struct pile_decide {
 	struct pile_leak leak[PILE_GROUPS_MAX];
 	struct pile_sheds sheds;
 	struct pile_throttles throttles;
+	struct pile_forks forks[PILE_GROUPS_MAX];
 	struct pile_evicts evicts;
 	struct pile_stops stops;
 	/* starts at 1, or where the recorder left off; 0 is skipped when it wraps */

@@ -28,10 +28,11 @@
 /*
  * In one tick: close, open and renew or allow of every breaker, a stage and a leak of every group, the
  * network, probes and what they found, opening and close of what the loop in the kernel did, and of doors,
- * evictions and their ends, stops and what follows on each, knobs and their ends.
+ * evictions and their ends, stops and what follows on each, knobs and their ends, forks of every group that begin to
+ * fail or do no more.
  */
 #define PILE_INTENTS_MAX                                                                     \
-	(4 * PILE_BREAKERS_MAX + 2 * PILE_GROUPS_MAX + 2 + 2 * PILE_SCOUTS_MAX +             \
+	(4 * PILE_BREAKERS_MAX + 4 * PILE_GROUPS_MAX + 2 + 2 * PILE_SCOUTS_MAX +             \
 	 2 * PILE_LOOP_MAX + 2 * PILE_DOORS_MAX + 2 * PILE_EVICTS_MAX + 4 * PILE_STOPS_MAX + \
 	 4 * PILE_THROTTLES_MAX)
 
@@ -74,6 +75,8 @@ enum pile_intent_kind {
 	PILE_INTENT_STOP_START, /* start it now: what let the guard hold it down was switched off */
 	PILE_INTENT_STOP_LATE,	/* it should run again by now, and does not (record only) */
 	PILE_INTENT_STOP_OVER,	/* it runs again, or could not be stopped (record only) */
+	PILE_INTENT_FORKS, /* the kernel refuses forks early, at a limit of tasks; until OVER (record only) */
+	PILE_INTENT_FORKS_OVER,
 };
 
 /** Which switch kept an intent from being carried out. */
@@ -241,6 +244,13 @@ struct pile_why_throttle {
 	uint32_t back;		    /* enum pile_throttle_back */
 };
 
+/** Forks that were refused early. */
+struct pile_why_forks {
+	uint64_t limit; /* of tasks, that was full */
+	uint64_t above; /* 0: its own cgroup's; n: of one so many further up */
+	uint32_t tasks; /* of the group; 0 = not known */
+};
+
 /** All terms of a decision, frozen at the moment it was taken. */
 struct pile_why {
 	uint32_t connecting;	/* in SYN_SENT */
@@ -287,6 +297,7 @@ struct pile_why {
 	struct pile_why_evict evict;	   /* PILE_INTENT_EVICT */
 	struct pile_why_stop stop;	   /* PILE_INTENT_STOP */
 	struct pile_why_throttle throttle; /* PILE_INTENT_THROTTLE */
+	struct pile_why_forks forks;	   /* PILE_INTENT_FORKS */
 };
 
 /** What one door may do, each tick. */

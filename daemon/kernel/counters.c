@@ -151,3 +151,8 @@ int64_t pile_kernel_doors_settle(struct pile_kernel *k)
 						    __ATOMIC_SEQ_CST);
 	return left;
 }
+
+const struct pile_bpf_forks *pile_kernel_forks(const struct pile_kernel *k, uint32_t group)
+{
+	return &k->totals->forks[group];
+}

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* forks.c: forks at a limit of tasks: the program while it is wanted, and what it counts. */
+/* forks.c: forks at a limit of tasks: the program, once it is wanted. */
 #include <bpf/libbpf.h>
 #include <errno.h>
 
@@ -20,9 +20,4 @@ int pile_kernel_forks_set(struct pile_kernel *k, const uint32_t bits[PILE_GROUPS
 		return -ENOSYS;
 	k->fork_link = bpf_program__attach(k->fork_refuse);
 	return k->fork_link ? 0 : -errno;
-}
-
-const struct pile_bpf_forks *pile_kernel_forks(const struct pile_kernel *k, uint32_t group)
-{
-	return &k->totals->forks[group];
 }

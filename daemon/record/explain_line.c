@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* The one-line journal text of each kind of intent. */
 #include "record/explain_evict.h"
+#include "record/explain_forks.h"
 #include "record/explain_stop.h"
 #include "record/explain_pen.h"
+#include "record/explain_shed.h"
 #include "record/explain_throttle.h"
 
 /** What an intent's line needs to know. */
@@ -201,43 +203,14 @@ static void put_line_leak_over(struct pen *pen, const struct line *line)
 
 static void put_line_shed(struct pen *pen, const struct line *line)
 {
-	const struct pile_intent *intent = line->intent;
-
-	if (pile_explain_is_share(&intent->why))
-		put(pen, "%s: %u requests wait at %s, the oldest for %s: ", line->group,
-		    intent->why.waiting, endpoint_of(&intent->endpoint).text,
-		    duration(intent->why.oldest_ns).text);
-	else
-		put(pen, "%s: %s holds %u connections, its limit is %u: ", line->group,
-		    endpoint_of(&intent->endpoint).text, intent->why.held, intent->why.held_max);
-	put(pen, intent->blocked ? "would have refused " : "");
-	if (pile_explain_is_share(&intent->why))
-		put(pen, "%u.%u %% of new connections", intent->why.refuse_permille / 10,
-		    intent->why.refuse_permille % 10);
-	else
-		put(pen, "further ones");
-	if (intent->blocked)
-		put(pen, " (%s)", pile_explain_text_blocked(intent->blocked));
-	else
-		put(pen, " are refused");
-	put(pen, ". explain %u", intent->explain_id);
-	if (!intent->blocked)
+	pile_explain_shed_line(pen, line->intent, line->group);
+	if (!line->intent->blocked)
 		put_line_undo(pen, line);
 }
 
 static void put_line_shed_over(struct pen *pen, const struct line *line)
 {
-	const struct pile_intent *intent = line->intent;
-
-	put(pen, "%s: %s: %s after %s: ", line->group, endpoint_of(&intent->endpoint).text,
-	    close_reason_text(intent->close_reason), duration(intent->outage_ns).text);
-	if (intent->blocked) {
-		put(pen, "nothing was refused");
-	} else {
-		put(pen, "refused ");
-		put_count(pen, intent->why.refused, "connection");
-	}
-	put(pen, ". explain %u closed", intent->explain_id);
+	pile_explain_shed_line_over(pen, line->intent, line->group);
 }
 
 static void put_line_evict(struct pen *pen, const struct line *line)
@@ -268,6 +241,16 @@ static void put_line_throttle_over(struct pen *pen, const struct line *line)
 	pile_explain_throttle_line_over(pen, line->intent, line->group);
 }
 
+static void put_line_forks(struct pen *pen, const struct line *line)
+{
+	pile_explain_forks_line(pen, line->intent, line->group);
+}
+
+static void put_line_forks_over(struct pen *pen, const struct line *line)
+{
+	pile_explain_forks_line_over(pen, line->intent, line->group);
+}
+
 const char *pile_explain_text_intent(const struct pile_intent *intent, const char *group,
 				     const struct pile_explain *explain, char *buf, size_t size)
 {
@@ -293,6 +276,8 @@ const char *pile_explain_text_intent(const struct pile_intent *intent, const cha
 		[PILE_INTENT_STOP_START] = put_line_stop,
 		[PILE_INTENT_STOP_LATE] = put_line_stop,
 		[PILE_INTENT_STOP_OVER] = put_line_stop,
+		[PILE_INTENT_FORKS] = put_line_forks,
+		[PILE_INTENT_FORKS_OVER] = put_line_forks_over,
 	};
 	struct line line = { intent, group && group[0] ? group : "host", explain };
 	struct pen pen = pen_start(buf, size);

@@ -6,8 +6,10 @@
 #include <string.h>
 
 #include "record/explain_evict.h"
-#include "record/explain_stop.h"
+#include "record/explain_forks.h"
 #include "record/explain_pen.h"
+#include "record/explain_shed.h"
+#include "record/explain_stop.h"
 #include "record/explain_throttle.h"
 
 #define MINUTE_NS (60 * NS_PER_SEC)
@@ -112,6 +114,8 @@ const char *pile_explain_text_state(const struct pile_explain *explain)
 		return explain->blocked ? "would refuse" : "refusing";
 	if (explain->kind == PILE_INTENT_THROTTLE)
 		return explain->blocked ? "would throttle" : "throttling";
+	if (explain->kind == PILE_INTENT_FORKS)
+		return "refusing forks";
 	if (explain->kind != PILE_INTENT_BREAKER_OPEN)
 		return "going on";
 	if (explain->blocked)
@@ -208,42 +212,6 @@ static void put_why_stage(struct pen *pen, const struct pile_explain *explain)
 	put_risk(pen, why);
 }
 
-static void put_waits(struct pen *pen, const struct pile_why *why)
-{
-	if (!why->waits) {
-		put(pen,
-		    " none of its workers waits for a TCP connection of its own: a lock, or its own work.");
-		return;
-	}
-	put(pen, " ");
-	put_count(pen, why->waits, "connection");
-	put(pen, " of its workers wait%s for %s (%u connecting)%s.", why->waits > 1 ? "" : "s",
-	    endpoint_of(&why->waits_for).text, why->connecting,
-	    why->waits * 2 < why->waiting ? "; the others for a lock, or their own work" : "");
-}
-
-static void put_why_shed(struct pen *pen, const struct pile_explain *explain)
-{
-	const struct pile_why *why = &explain->why;
-
-	if (pile_explain_is_share(why)) {
-		put(pen,
-		    "requests pile up: %u of %s's wait, the oldest for %s, and more came than were answered; stage "
-		    "relieve (explain of the stage has its terms); %u connections open; refusing began with %u.%u %% of "
-		    "new ones.",
-		    why->waiting, explain->group, duration(why->oldest_ns).text, why->held,
-		    why->refuse_permille / 10, why->refuse_permille % 10);
-		put_waits(pen, why);
-		return;
-	}
-	put(pen,
-	    "full: %u connections open at once, %u are allowed (connections_max); %u of them not accepted yet; %u "
-	    "requests of %s's wait, the oldest for %s.",
-	    why->held, why->held_max, why->backlog, why->waiting, explain->group,
-	    duration(why->oldest_ns).text);
-	put_waits(pen, why);
-}
-
 static void put_why_network(struct pen *pen, const struct pile_explain *explain)
 {
 	put(pen,
@@ -286,19 +254,6 @@ static void put_did_breaker(struct pen *pen, const struct pile_explain *explain)
 		    duration(explain->first_effect_ns - explain->opened_ns).text);
 }
 
-static void put_did_shed(struct pen *pen, const struct pile_explain *explain)
-{
-	if (explain->blocked) {
-		put(pen, "nothing: would have refused connections to %s (%s)",
-		    endpoint_of(&explain->endpoint).text,
-		    pile_explain_text_blocked(explain->blocked));
-		return;
-	}
-	put(pen, "refused ");
-	put_count(pen, explain->refused, "connection");
-	put(pen, " at once%s", explain->endpoint.port ? ", with RST" : ", with ECONNREFUSED");
-}
-
 static void put_did_record(struct pen *pen, const struct pile_explain *explain)
 {
 	put(pen, "recorded it%s",
@@ -312,13 +267,6 @@ static void put_did_not_breaker(struct pen *pen, const struct pile_explain *expl
 		put(pen, "refuse connects or end waits (%s); ",
 		    pile_explain_text_blocked(explain->blocked));
 	put(pen, "refuse clients, kill workers or restart the service (fail_fast never does)");
-}
-
-static void put_did_not_shed(struct pen *pen, const struct pile_explain *explain)
-{
-	if (explain->blocked)
-		put(pen, "refuse connections (%s); ", pile_explain_text_blocked(explain->blocked));
-	put(pen, "end connections that are open, kill workers or restart the service");
 }
 
 static void put_did_not_stage(struct pen *pen, const struct pile_explain *explain)
@@ -351,16 +299,6 @@ static void put_cost_breaker(struct pen *pen, const struct pile_explain *explain
 	put(pen, " with ECONNABORTED, each sooner than its own time-out (taken to be 10 s)");
 }
 
-static void put_cost_shed(struct pen *pen, const struct pile_explain *explain)
-{
-	if (explain->blocked || !explain->refused) {
-		put(pen, "none: no client was refused");
-		return;
-	}
-	put(pen, "each of the %s clients got an error instead of a place in the queue",
-	    count_of(explain->refused).text);
-}
-
 static void put_cost_none(struct pen *pen, const struct pile_explain *explain)
 {
 	(void)explain;
@@ -374,24 +312,18 @@ static bool undoable(const struct pile_explain *explain)
 	       !explain->blocked && !explain->closed_ns;
 }
 
-static void put_undo(struct pen *pen, const struct pile_explain *explain)
+static void put_undo_none(struct pen *pen, const struct pile_explain *explain)
+{
+	(void)explain;
+	put(pen, "nothing to undo: nothing was changed");
+}
+
+/* Rungs 1 and 2. */
+static void put_undo_release(struct pen *pen, const struct pile_explain *explain)
 {
 	struct word command;
 
-	if (explain->kind == PILE_INTENT_EVICT) {
-		pile_explain_evict_undo(pen, explain);
-		return;
-	}
-	if (explain->kind == PILE_INTENT_STOP) {
-		pile_explain_stop_undo(pen, explain);
-		return;
-	}
-	if (explain->kind == PILE_INTENT_THROTTLE) {
-		pile_explain_throttle_undo(pen, explain);
-		return;
-	}
-	if (explain->closed_ns &&
-	    (explain->kind == PILE_INTENT_BREAKER_OPEN || explain->kind == PILE_INTENT_SHED_OPEN)) {
+	if (explain->closed_ns) {
 		put(pen, "nothing to undo: closed after %s (%s)",
 		    duration(explain->closed_ns > explain->opened_ns
 				     ? explain->closed_ns - explain->opened_ns
@@ -401,7 +333,7 @@ static void put_undo(struct pen *pen, const struct pile_explain *explain)
 		return;
 	}
 	if (!undoable(explain)) {
-		put(pen, "nothing to undo: nothing was changed");
+		put_undo_none(pen, explain);
 		return;
 	}
 	put(pen, "%s  now: sudo %s  everything: sudo pileguardctl disarm",
@@ -420,40 +352,38 @@ struct sentences {
 	void (*did)(struct pen *pen, const struct pile_explain *explain);
 	void (*did_not)(struct pen *pen, const struct pile_explain *explain);
 	void (*cost)(struct pen *pen, const struct pile_explain *explain);
+	void (*undo)(struct pen *pen, const struct pile_explain *explain);
 };
 
 static const struct sentences *sentences_of(uint32_t kind)
 {
-	static const struct sentences breaker = { put_why_breaker, put_did_breaker,
-						  put_did_not_breaker, put_cost_breaker };
-	static const struct sentences stage = { put_why_stage, put_did_record, put_did_not_stage,
-						put_cost_none };
-	static const struct sentences network = { put_why_network, put_did_record,
-						  put_did_not_network, put_cost_none };
-	static const struct sentences evict = { pile_explain_evict_why, pile_explain_evict_did,
-						pile_explain_evict_did_not,
-						pile_explain_evict_cost };
+	static const struct sentences all[] = {
+		[PILE_INTENT_BREAKER_OPEN] = { put_why_breaker, put_did_breaker,
+					       put_did_not_breaker, put_cost_breaker,
+					       put_undo_release },
+		[PILE_INTENT_STAGE] = { put_why_stage, put_did_record, put_did_not_stage,
+					put_cost_none, put_undo_none },
+		[PILE_INTENT_NETWORK] = { put_why_network, put_did_record, put_did_not_network,
+					  put_cost_none, put_undo_none },
+		[PILE_INTENT_SHED_OPEN] = { pile_explain_shed_why, pile_explain_shed_did,
+					    pile_explain_shed_did_not, pile_explain_shed_cost,
+					    put_undo_release },
+		[PILE_INTENT_THROTTLE] = { pile_explain_throttle_why, pile_explain_throttle_did,
+					   pile_explain_throttle_did_not,
+					   pile_explain_throttle_cost, pile_explain_throttle_undo },
+		[PILE_INTENT_FORKS] = { pile_explain_forks_why, pile_explain_forks_did,
+					pile_explain_forks_did_not, pile_explain_forks_cost,
+					pile_explain_forks_undo },
+		[PILE_INTENT_EVICT] = { pile_explain_evict_why, pile_explain_evict_did,
+					pile_explain_evict_did_not, pile_explain_evict_cost,
+					pile_explain_evict_undo },
+		[PILE_INTENT_STOP] = { pile_explain_stop_why, pile_explain_stop_did,
+				       pile_explain_stop_did_not, pile_explain_stop_cost,
+				       pile_explain_stop_undo },
+	};
 
-	static const struct sentences stop = { pile_explain_stop_why, pile_explain_stop_did,
-					       pile_explain_stop_did_not, pile_explain_stop_cost };
-	static const struct sentences throttle = { pile_explain_throttle_why,
-						   pile_explain_throttle_did,
-						   pile_explain_throttle_did_not,
-						   pile_explain_throttle_cost };
-	static const struct sentences shed = { put_why_shed, put_did_shed, put_did_not_shed,
-					       put_cost_shed };
-
-	if (kind == PILE_INTENT_SHED_OPEN)
-		return &shed;
-	if (kind == PILE_INTENT_EVICT)
-		return &evict;
-	if (kind == PILE_INTENT_STOP)
-		return &stop;
-	if (kind == PILE_INTENT_THROTTLE)
-		return &throttle;
-	if (kind == PILE_INTENT_STAGE)
-		return &stage;
-	return kind == PILE_INTENT_NETWORK ? &network : &breaker;
+	/* what another process wrote may be of no kind */
+	return &all[kind < ARRAY_LEN(all) && all[kind].why ? kind : PILE_INTENT_BREAKER_OPEN];
 }
 
 const char *pile_explain_text_why(const struct pile_explain *explain, char *buf, size_t size)
@@ -492,7 +422,7 @@ const char *pile_explain_text_undo(const struct pile_explain *explain, char *buf
 {
 	struct pen pen = pen_start(buf, size);
 
-	put_undo(&pen, explain);
+	sentences_of(explain->kind)->undo(&pen, explain);
 	return buf;
 }
 
@@ -514,6 +444,8 @@ const char *pile_explain_text_command(const struct pile_explain *explain, char *
 		    endpoint_of(&explain->endpoint).text);
 	else if (explain->kind == PILE_INTENT_THROTTLE && !explain->blocked &&
 		 !explain->closed_ns && !explain->why.throttle.error)
+		put(&pen, "pileguardctl disarm");
+	else if (explain->kind == PILE_INTENT_FORKS && !explain->closed_ns)
 		put(&pen, "pileguardctl disarm");
 	return buf;
 }

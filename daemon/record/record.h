@@ -34,7 +34,7 @@ enum pile_event_kind {
 	PILE_EVENT_THROTTLE, /* rung 3: a knob is turned, or would be; turned back */
 	PILE_EVENT_EVICT,    /* rung 4: a worker is ended, or would be; it is gone */
 	PILE_EVENT_STOPPED,  /* rung 5: a service is stopped, or would be; it is down, runs again */
-	PILE_EVENT_FORKS,    /* a group is at a limit of tasks, and its forks fail early */
+	PILE_EVENT_FORKS, /* a group is at a limit of tasks, and its forks fail early, or no more */
 };
 
 /** What the event means, for the journal's message catalog; the ids are in daemon/notice.c. */
@@ -77,6 +77,7 @@ enum pile_notice {
 	PILE_NOTICE_WOULD_THROTTLE,
 	PILE_NOTICE_WOULD_THROTTLE_OVER,
 	PILE_NOTICE_FORKS, /* at a limit of tasks: they fail early */
+	PILE_NOTICE_FORKS_OVER,
 	PILE_NOTICES,
 };
 
@@ -96,7 +97,7 @@ struct pile_event {
 /** One episode of rung 1 (or a stage, or own network): the answer to `pileguardctl explain ID`. */
 struct pile_explain {
 	uint32_t id;
-	/* enum pile_intent_kind that opened it: BREAKER_OPEN, SHED_OPEN, STAGE, NETWORK, EVICT, STOP, THROTTLE */
+	/* enum pile_intent_kind that opened it: BREAKER_OPEN, SHED_OPEN, STAGE, NETWORK, EVICT, STOP, THROTTLE, FORKS */
 	uint32_t kind;
 	char group[PILE_NAME_MAX];
 	char unit[PILE_UNIT_MAX];
@@ -107,7 +108,7 @@ struct pile_explain {
 	uint64_t half_open_ns; /* 0 = not yet */
 	uint64_t closed_ns;    /* 0 = still going on */
 	uint32_t close_reason; /* enum pile_close_reason */
-	uint64_t refused;      /* connects refused */
+	uint64_t refused;      /* connects, connections or forks refused */
 	uint64_t ended;	       /* waits ended */
 	uint64_t probes;       /* the guard's own connects */
 	uint64_t admitted;     /* connects let through while half open */

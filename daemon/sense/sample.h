@@ -50,9 +50,11 @@ struct pile_sample_group {
 	uint64_t memory_limit_bytes; /* lowest memory.max on the way up; 0 = none */
 	uint32_t pressure_permille;  /* memory pressure "some" avg10, 0..1000 */
 	/* rung 3, of groups that the policy names, as of pile_sample.load_ns; 0 = not known */
-	uint32_t tasks;		/* processes and threads in the cgroup, and below it */
-	uint32_t tasks_limit;	/* lowest pids.max on the way up; 0 = none */
-	uint64_t cpu_ns;	/* processor time, total */
+	uint32_t tasks;	      /* processes and threads in the cgroup, and below it */
+	uint32_t tasks_limit; /* lowest pids.max on the way up; 0 = none */
+	uint64_t cpu_ns;      /* processor time, total */
+	/* forks that were refused early, total; which limit was full then, and of which cgroup (struct pile_bpf_forks) */
+	uint64_t forks_refused, forks_limit, forks_above;
 	uint32_t growing;	/* workers whose memory grows without end */
 	uint64_t growing_bytes; /* ... by so much a second, all of them */
 };

@@ -110,6 +110,19 @@ static void truth_step(struct pile_sense *s, struct pile_kernel *k, struct pile_
 	}
 }
 
+/* What bpf/forks has refused; the kernel writes meanwhile. */
+static void forks_sample(const struct pile_kernel *k, const struct pile_groups *g,
+			 struct pile_sample *ret)
+{
+	for (uint32_t i = 0; i < g->n_groups; i++) {
+		const struct pile_bpf_forks *from = pile_kernel_forks(k, i);
+
+		ret->groups[i].forks_refused = from->refused;
+		ret->groups[i].forks_limit = from->limit;
+		ret->groups[i].forks_above = from->above;
+	}
+}
+
 void pile_sense_tick(struct pile_sense *s, struct pile_kernel *k, struct pile_groups *g,
 		     uint64_t now_ns, struct pile_sample *ret)
 {
@@ -127,6 +140,7 @@ void pile_sense_tick(struct pile_sense *s, struct pile_kernel *k, struct pile_gr
 	s->growth.hurry |= s->look.blind;
 	pile_growth_sample(&s->growth, k, s->named, now_ns, ret);
 	pile_load_sample(&s->load, g, now_ns, ret);
+	forks_sample(k, g, ret);
 	if (!s->settled_ns)
 		s->settled_ns = now_ns;
 	pile_doors_sample(s, k, g, ret);

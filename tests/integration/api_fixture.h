@@ -153,9 +153,9 @@ static inline void fixture_groups(struct pile_snapshot_half *half)
 	g->throttle_weight = 10;
 	g->throttle_quota_us = 1500000;
 	g->throttle_explain_id = 20;
-	g->forks_refused = 4321;
-	g->forks_limit = 300;
-	g->forks_fail = true;
+	g->sample.forks_refused = 4321;
+	g->sample.forks_limit = 300;
+	g->forks_explain_id = 17;
 	g->cpu_permille = 940;
 	fixture_placed(half);
 }

@@ -90,7 +90,13 @@ class Early(Fixture):
         FIGURES[f"{LIMIT} processes of a bomb at its limit looked at, s, and the slowest of them"] = round(whole, 2), round(worst, 2)
         self.assertLessEqual(self.box.tasks(), LIMIT)
         said = until(lambda: self.guard.events("forks", "www"), 10, "told")
-        self.assertEqual(said[0]["text"], f"www: at a limit of {LIMIT} tasks (its own cgroup's): its forks fail at once")
+        number = said[0]["explain"]
+        self.assertEqual(said[0]["text"],
+                         f"www: at a limit of {LIMIT} tasks (its own cgroup's): its forks fail at once. explain {number}")
+        told = self.guard.get(f"explain/{number}")
+        self.assertEqual((told["kind"], told["state"], told["acted"], told["forks"]["limit"]), ("forks", "refusing forks", True, LIMIT))
+        self.assertGreater(told["did"]["forks_refused"], 1000)
+        self.assertEqual(self.guard.group("www")["forks"]["explain"], number)
         self.assertTrue(self.guard.group("www")["forks"]["fail"])
 
     def test_the_neighbour_forks(self):
@@ -168,6 +174,9 @@ class Early(Fixture):
         self.assertEqual(self.refused(), before)
         worst = self.guard.get("status")["guard"]["worst_gap_seconds"]
         self.assertLess(worst, 2, "nobody waits for a program to be taken off")
+        said = until(lambda: [e for e in self.guard.events("forks", "www") if "any more" in e["text"]], 10, "told")
+        self.assertIn("disarmed by hand", said[0]["text"])
+        self.assertEqual(self.guard.get(f"explain/{said[0]['explain']}")["state"], "closed")
 
 
 class Observed(Fixture):
