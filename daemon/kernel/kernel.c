@@ -5,7 +5,6 @@
 #include <bpf/btf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
-#include <stdarg.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <time.h>
@@ -27,6 +26,8 @@
 #include "sweep_all.skel.h"
 #include "tables.skel.h"
 
+#include "kernel/object.h"
+
 enum object_id {
 	MAPS,
 	SENSOR,
@@ -44,22 +45,16 @@ enum object_id {
 	FORKS
 };
 
+_Static_assert(MAPS == PILE_OBJECT_MAPS, "the first");
 _Static_assert(FORKS + 1 == PILE_KERNEL_OBJECTS, "one slot an object");
 
-struct object_def {
-	const char *name;
-	const void *(*bytes)(size_t *size);
-	const char *without; /* what is lost when the kernel refuses it */
-	bool required;
-};
+static const struct pile_object_def sensor_a = { "requests", requests_bpf__elf_bytes, "", false };
+static const struct pile_object_def sensor_b = { "requests_fentry", requests_fentry_bpf__elf_bytes,
+						 "", false };
+static const struct pile_object_def sweep_own = { "sweep", sweep_bpf__elf_bytes, "", false };
+static const struct pile_object_def sweep_all = { "sweep_all", sweep_all_bpf__elf_bytes, "", true };
 
-static const struct object_def sensor_a = { "requests", requests_bpf__elf_bytes, "", false };
-static const struct object_def sensor_b = { "requests_fentry", requests_fentry_bpf__elf_bytes, "",
-					    false };
-static const struct object_def sweep_own = { "sweep", sweep_bpf__elf_bytes, "", false };
-static const struct object_def sweep_all = { "sweep_all", sweep_all_bpf__elf_bytes, "", true };
-
-static const struct object_def object_defs[PILE_KERNEL_OBJECTS] = {
+static const struct pile_object_def object_defs[PILE_KERNEL_OBJECTS] = {
 	[MAPS] = { "maps", maps_bpf__elf_bytes, "", true },
 	[UNIX] = { "requests_unix", requests_unix_bpf__elf_bytes,
 		   "closes of unix connections are found by the sweep, up to 1.2 s late, and of 100,000 unix "
@@ -88,18 +83,6 @@ static const struct object_def object_defs[PILE_KERNEL_OBJECTS] = {
 		    false },
 };
 
-/* What libbpf said last: the cause of a failure is in its log, not in its error code. */
-static __thread char libbpf_said[256];
-
-static int libbpf_print(enum libbpf_print_level level, const char *fmt, va_list ap)
-{
-	if (level != LIBBPF_WARN)
-		return 0;
-	vsnprintf(libbpf_said, sizeof(libbpf_said), fmt, ap);
-	libbpf_said[strcspn(libbpf_said, "\n")] = '\0';
-	return 0;
-}
-
 static void missing_add(struct pile_kernel *k, const char *what)
 {
 	size_t len = strlen(k->missing);
@@ -118,117 +101,15 @@ const char *pile_kernel_tier_name(enum pile_tier tier)
 	return names[tier];
 }
 
-/*
- * All objects use the maps of the first: by name. Internal maps (.rodata and such) stay their own.
- */
-static int maps_share(struct bpf_object *maps, struct bpf_object *obj)
-{
-	struct bpf_map *map, *shared;
-	int r;
-
-	bpf_object__for_each_map(map, obj) {
-		if (bpf_map__is_internal(map))
-			continue;
-		shared = bpf_object__find_map_by_name(maps, bpf_map__name(map));
-		if (!shared)
-			continue;
-		r = bpf_map__reuse_fd(map, bpf_map__fd(shared));
-		if (r < 0)
-			return r;
-	}
-	return 0;
-}
-
-/* A function that this kernel does not have takes its program out, not the whole object. */
-static void programs_select(struct bpf_object *obj, const struct btf *vmlinux)
-{
-	struct bpf_program *prog;
-	const char *section, *name;
-
-	bpf_object__for_each_program(prog, obj) {
-		section = bpf_program__section_name(prog);
-		name = strchr(section, '/');
-		if (!name ||
-		    (strncmp(section, "fentry/", 7) != 0 && strncmp(section, "fexit/", 6) != 0))
-			continue;
-		if (btf__find_by_name_kind(vmlinux, name + 1, BTF_KIND_FUNC) < 0)
-			bpf_program__set_autoload(prog, false);
-	}
-}
-
-static int object_load(struct pile_kernel *k, const struct btf *vmlinux,
-		       const struct object_def *def, struct bpf_object **ret)
-{
-	LIBBPF_OPTS(bpf_object_open_opts, opts, .object_name = def->name);
-	struct bpf_object *obj;
-	struct bpf_map *map;
-	const void *bytes;
-	size_t size;
-	int r;
-
-	libbpf_said[0] = '\0'; /* of another object */
-	bytes = def->bytes(&size);
-	obj = bpf_object__open_mem(bytes, size, &opts);
-	if (!obj)
-		return -errno;
-	programs_select(obj, vmlinux);
-	if (k->objects[MAPS]) {
-		r = maps_share(k->objects[MAPS], obj);
-	} else {
-		map = bpf_object__find_map_by_name(obj, "shards");
-		r = map ? bpf_map__set_max_entries(map, PILE_GROUPS_MAX * k->n_shards) : -ENOENT;
-	}
-	if (r == 0)
-		r = bpf_object__load(obj);
-	if (r < 0) {
-		bpf_object__close(obj);
-		return r;
-	}
-	*ret = obj;
-	return 0;
-}
-
-static int link_keep(struct pile_kernel *k, struct bpf_link *link)
-{
-	if (!link)
-		return -errno;
-	if (k->n_links == PILE_KERNEL_LINKS_MAX) {
-		bpf_link__destroy(link);
-		return -ENOSPC;
-	}
-	k->links[k->n_links++] = link;
-	return 0;
-}
-
-/* Attach every sensor program of an object; all or none of them. */
-static int object_attach(struct pile_kernel *k, struct bpf_object *obj)
-{
-	unsigned int before = k->n_links;
-	struct bpf_program *prog;
-	int r;
-
-	bpf_object__for_each_program(prog, obj) {
-		if (!bpf_program__autoload(prog))
-			continue;
-		r = link_keep(k, bpf_program__attach(prog));
-		if (r < 0) {
-			while (k->n_links > before)
-				bpf_link__destroy(k->links[--k->n_links]);
-			return r;
-		}
-	}
-	return 0;
-}
-
 static int sensor_try(struct pile_kernel *k, const struct btf *vmlinux,
-		      const struct object_def *def, enum object_id id)
+		      const struct pile_object_def *def, enum object_id id)
 {
 	int r;
 
-	r = object_load(k, vmlinux, def, &k->objects[id]);
+	r = pile_object_load(k, vmlinux, def, &k->objects[id]);
 	if (r < 0)
 		return r;
-	r = object_attach(k, k->objects[id]);
+	r = pile_object_attach(k, k->objects[id]);
 	if (r < 0) {
 		bpf_object__close(k->objects[id]);
 		k->objects[id] = NULL;
@@ -250,23 +131,6 @@ static void sensor_choose(struct pile_kernel *k, const struct btf *vmlinux)
 			"allows fentry; only connects, memory and queues are seen");
 }
 
-static struct bpf_link *iter_attach(struct bpf_object *obj, const char *prog_name, int map_fd)
-{
-	struct bpf_program *prog = bpf_object__find_program_by_name(obj, prog_name);
-	union bpf_iter_link_info info = {};
-	struct bpf_iter_attach_opts opts;
-
-	if (!prog)
-		return NULL;
-	/* memset: libbpf refuses non-zero padding, and LIBBPF_OPTS leaves it undefined */
-	memset(&opts, 0, sizeof(opts));
-	opts.sz = sizeof(opts);
-	opts.link_info = &info;
-	opts.link_info_len = sizeof(info);
-	info.map.map_fd = (uint32_t)map_fd;
-	return bpf_program__attach_iter(prog, map_fd >= 0 ? &opts : NULL);
-}
-
 static void sweep_detach(struct pile_kernel *k)
 {
 	for (int i = 0; i < PILE_KERNEL_WALKS_MAX; i++) {
@@ -283,16 +147,16 @@ static void sweep_detach(struct pile_kernel *k)
 /* Over our own storage: exact, and costs what is ours. */
 static int sweep_own_open(struct pile_kernel *k, const struct btf *vmlinux)
 {
-	int r = object_load(k, vmlinux, &sweep_own, &k->objects[SWEEP]);
+	int r = pile_object_load(k, vmlinux, &sweep_own, &k->objects[SWEEP]);
 
 	if (r < 0)
 		return r;
 	k->sweep_sockets[0] =
-		iter_attach(k->objects[SWEEP], "sweep_sockets",
-			    bpf_object__find_map_fd_by_name(k->objects[MAPS], "sockets"));
+		pile_object_iter(k->objects[SWEEP], "sweep_sockets",
+				 bpf_object__find_map_fd_by_name(k->objects[MAPS], "sockets"));
 	k->sweep_connects[0] =
-		iter_attach(k->objects[SWEEP], "sweep_connects",
-			    bpf_object__find_map_fd_by_name(k->objects[MAPS], "connects"));
+		pile_object_iter(k->objects[SWEEP], "sweep_connects",
+				 bpf_object__find_map_fd_by_name(k->objects[MAPS], "connects"));
 	return k->sweep_sockets[0] && k->sweep_connects[0] ? 0 : -ENOSYS;
 }
 
@@ -304,7 +168,7 @@ static int files_attach(struct pile_kernel_descriptors *f, struct bpf_object *ob
 
 	if (!prog)
 		return -ENOSYS;
-	pile_descriptors_init(f, iter_attach(obj, prog_name, -1), bpf_program__fd(prog));
+	pile_descriptors_init(f, pile_object_iter(obj, prog_name, -1), bpf_program__fd(prog));
 	return f->link ? 0 : -ENOSYS;
 }
 
@@ -312,16 +176,16 @@ static int files_attach(struct pile_kernel_descriptors *f, struct bpf_object *ob
 static int sweep_all_open(struct pile_kernel *k, const struct btf *vmlinux)
 {
 	static const char *const of_sockets[] = { "sweep_tcp_sockets", "sweep_unix_sockets" };
-	int r = object_load(k, vmlinux, &sweep_all, &k->objects[SWEEP]);
+	int r = pile_object_load(k, vmlinux, &sweep_all, &k->objects[SWEEP]);
 
 	if (r < 0)
 		return r;
 	for (size_t i = 0; i < ARRAY_LEN(of_sockets); i++) {
-		k->sweep_sockets[i] = iter_attach(k->objects[SWEEP], of_sockets[i], -1);
+		k->sweep_sockets[i] = pile_object_iter(k->objects[SWEEP], of_sockets[i], -1);
 		if (!k->sweep_sockets[i])
 			return -ENOSYS;
 	}
-	k->sweep_connects[0] = iter_attach(k->objects[SWEEP], "sweep_tcp_connects", -1);
+	k->sweep_connects[0] = pile_object_iter(k->objects[SWEEP], "sweep_tcp_connects", -1);
 	if (!k->sweep_connects[0])
 		return -ENOSYS;
 	r = files_attach(&k->sweep_files_sockets, k->objects[SWEEP], "sweep_file_sockets");
@@ -350,7 +214,7 @@ static int discover_attach(struct pile_kernel *k)
 {
 	int r = files_attach(&k->discover, k->objects[DISCOVER], "discover");
 
-	k->iter_hidden = iter_attach(k->objects[DISCOVER], "discover_hidden", -1);
+	k->iter_hidden = pile_object_iter(k->objects[DISCOVER], "discover_hidden", -1);
 	if (r == 0 && !k->iter_hidden)
 		missing_add(k, "requests to listeners of MPTCP are not seen");
 	return r;
@@ -360,7 +224,7 @@ static void memory_attach(struct pile_kernel *k)
 {
 	if (!k->objects[MEMORY])
 		return;
-	k->iter_workers = iter_attach(k->objects[MEMORY], "walk_workers", -1);
+	k->iter_workers = pile_object_iter(k->objects[MEMORY], "walk_workers", -1);
 	if (!k->iter_workers)
 		missing_add(k, object_defs[MEMORY].without);
 }
@@ -369,7 +233,7 @@ static void tables_attach(struct pile_kernel *k)
 {
 	if (!k->objects[TABLES])
 		return;
-	k->iter_tables = iter_attach(k->objects[TABLES], "walk_tables", -1);
+	k->iter_tables = pile_object_iter(k->objects[TABLES], "walk_tables", -1);
 	if (!k->iter_tables)
 		missing_add(k, object_defs[TABLES].without);
 }
@@ -416,16 +280,11 @@ static void hz_learn(struct pile_kernel *k)
 	k->control->hz = best;
 }
 
-static const struct bpf_program *program_of(const struct bpf_object *obj, const char *name)
-{
-	return obj ? bpf_object__find_program_by_name(obj, name) : NULL;
-}
-
 /* Arms the timer. It ends with the last descriptor of its map: with this process. */
 static void loop_start(struct pile_kernel *k)
 {
 	LIBBPF_OPTS(bpf_test_run_opts, opts);
-	const struct bpf_program *prog = program_of(k->objects[LOOP], "loop_start");
+	const struct bpf_program *prog = pile_object_program(k->objects[LOOP], "loop_start");
 
 	if (!prog)
 		return;
@@ -434,19 +293,9 @@ static void loop_start(struct pile_kernel *k)
 		missing_add(k, object_defs[LOOP].without);
 }
 
-static const char *why_not(int r)
-{
-	if (r == -EPERM)
-		return "no privilege to load BPF programs: run as root with CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN "
-		       "(or the kernel is locked down)";
-	if (r == -ENOSYS || r == -EINVAL)
-		return "this kernel does not take the programs: Linux 6.1 or later with CONFIG_BPF_SYSCALL is needed";
-	return libbpf_said[0] ? libbpf_said : strerror(-r);
-}
-
 static int objects_load(struct pile_kernel *k, const struct btf *vmlinux, struct pile_error *err)
 {
-	const struct object_def *def;
+	const struct pile_object_def *def;
 	bool attach;
 	int r;
 
@@ -460,26 +309,19 @@ static int objects_load(struct pile_kernel *k, const struct btf *vmlinux, struct
 			r = sweep_choose(k, vmlinux);
 			if (r < 0)
 				return pile_error_set(err, r, "cannot walk the host's sockets: %s",
-						      why_not(r));
+						      pile_object_why_not(r));
 			continue;
 		}
 		attach = id == DEPENDENCIES || id == UNIX;
 		r = attach ? sensor_try(k, vmlinux, def, (enum object_id)id)
-			   : object_load(k, vmlinux, def, &k->objects[id]);
+			   : pile_object_load(k, vmlinux, def, &k->objects[id]);
 		if (r < 0 && def->required)
-			return pile_error_set(err, r, "cannot load %s: %s", def->name, why_not(r));
+			return pile_error_set(err, r, "cannot load %s: %s", def->name,
+					      pile_object_why_not(r));
 		if (r < 0)
 			missing_add(k, def->without);
 	}
 	return 0;
-}
-
-/* A function that this kernel does not have took its program out (programs_select). */
-static bool is_attached(const struct bpf_object *obj, const char *name)
-{
-	const struct bpf_program *prog = program_of(obj, name);
-
-	return prog && bpf_program__autoload(prog);
 }
 
 int pile_kernel_open(struct pile_kernel *k, struct pile_error *err)
@@ -488,7 +330,7 @@ int pile_kernel_open(struct pile_kernel *k, struct pile_error *err)
 	int cpus, r;
 
 	memset(k, 0, sizeof(*k));
-	libbpf_set_print(libbpf_print);
+	libbpf_set_print(pile_object_log);
 	libbpf_set_strict_mode(LIBBPF_STRICT_ALL);
 	cpus = libbpf_num_possible_cpus();
 	k->n_shards = (uint32_t)CLAMP(cpus, 1, PILE_SHARDS_MAX);
@@ -507,23 +349,24 @@ int pile_kernel_open(struct pile_kernel *k, struct pile_error *err)
 		pile_error_set(err, r, "cannot map the counters: %s", strerror(-r));
 		goto fail;
 	}
-	k->control->unix_sends = is_attached(k->objects[UNIX], "answer_unix");
+	k->control->unix_sends = pile_object_has(k->objects[UNIX], "answer_unix");
 	memory_attach(k);
 	tables_attach(k);
 	r = discover_attach(k);
 	if (r < 0) {
-		pile_error_set(err, r, "cannot walk the host's descriptors: %s", why_not(r));
+		pile_error_set(err, r, "cannot walk the host's descriptors: %s",
+			       pile_object_why_not(r));
 		goto fail;
 	}
-	k->connect_v4 = program_of(k->objects[BREAKER], "connect_v4");
-	k->connect_v6 = program_of(k->objects[BREAKER], "connect_v6");
-	k->deadline = program_of(k->objects[DEADLINE], "connect_deadline");
-	k->end_waits = program_of(k->objects[LOOP], "loop_syn_timeout");
-	k->door_tcp = program_of(k->objects[DOOR], "door_tcp");
-	k->door_tcp_gone = program_of(k->objects[DOOR], "door_tcp_gone");
-	k->door_unix = program_of(k->objects[DOOR_UNIX], "door_unix");
-	k->door_unix_enter = program_of(k->objects[DOOR_UNIX], "door_unix_enter");
-	k->fork_refuse = program_of(k->objects[FORKS], "fork_refuse");
+	k->connect_v4 = pile_object_program(k->objects[BREAKER], "connect_v4");
+	k->connect_v6 = pile_object_program(k->objects[BREAKER], "connect_v6");
+	k->deadline = pile_object_program(k->objects[DEADLINE], "connect_deadline");
+	k->end_waits = pile_object_program(k->objects[LOOP], "loop_syn_timeout");
+	k->door_tcp = pile_object_program(k->objects[DOOR], "door_tcp");
+	k->door_tcp_gone = pile_object_program(k->objects[DOOR], "door_tcp_gone");
+	k->door_unix = pile_object_program(k->objects[DOOR_UNIX], "door_unix");
+	k->door_unix_enter = pile_object_program(k->objects[DOOR_UNIX], "door_unix_enter");
+	k->fork_refuse = pile_object_program(k->objects[FORKS], "fork_refuse");
 	k->buffer = malloc(PILE_KERNEL_READ_BYTES);
 	if (!k->buffer) {
 		r = pile_error_set(err, -ENOMEM, "out of memory");

@@ -6,196 +6,14 @@
 
 #include "policy/format.h"
 #include "policy/hint.h"
-#include "util/quantity.h"
-
-#define COUNT_MAX 1000000u /* workers, waiting requests: ten times what any host of ours holds */
-
-#define WRITE_DURATION "write 2s, 500ms or 1min"
-#define WRITE_SIZE "write 512MiB, 1.5GiB or 64KiB"
-#define WRITE_BUDGET "write 60%, 512MiB or host"
-#define WRITE_DEADLINE "write 1s, or none"
-#define WRITE_PERCENT "write 60% or 2.5%, at most 100%"
-
-/* target: inside struct pile_policy_group, at the key's offset */
-typedef int (*converter)(const char *key, const char *text, void *target, struct pile_error *err);
+#include "policy/scalar.h"
 
 struct text_key {
 	const char *key;
 	size_t from; /* char * in struct pile_schema_group */
 	size_t to;   /* in struct pile_policy_group */
-	converter convert;
+	pile_scalar_fn *convert;
 };
-
-static int fail_quantity(const char *key, const char *text, int r, const char *what,
-			 const char *advice, struct pile_error *err)
-{
-	if (r == -EDOM)
-		return pile_error_set(err, EINVAL, "%s: '%.64s' has no unit: %s", key, text,
-				      advice);
-	if (r == -ERANGE)
-		return pile_error_set(err, EINVAL, "%s: '%.64s' is too much: %s", key, text,
-				      advice);
-	return pile_error_set(err, EINVAL, "%s: '%.64s' is not %s: %s", key, text, what, advice);
-}
-
-static int convert_duration(const char *key, const char *text, void *target, struct pile_error *err)
-{
-	int r = pile_quantity_parse_duration(text, target);
-
-	return r < 0 ? fail_quantity(key, text, r, "a duration", WRITE_DURATION, err) : 0;
-}
-
-/* 0 stands for "none" in the struct, so a duration of 0 must not slip into it. */
-static int convert_deadline(const char *key, const char *text, void *target, struct pile_error *err)
-{
-	uint64_t ns = 0;
-	int r;
-
-	if (!strcmp(text, "none"))
-		return 0;
-	r = pile_quantity_parse_duration(text, &ns);
-	if (r < 0)
-		return fail_quantity(key, text, r, "a duration", WRITE_DEADLINE, err);
-	if (!ns)
-		return pile_error_set(err, EINVAL, "%s: '%.64s' would end every connect: %s", key,
-				      text, WRITE_DEADLINE);
-	*(uint64_t *)target = ns;
-	return 0;
-}
-
-/* "none": a restart empties nothing. */
-static int convert_life(const char *key, const char *text, void *target, struct pile_error *err)
-{
-	if (strcmp(text, "none"))
-		return convert_duration(key, text, target, err);
-	*(uint64_t *)target = 0;
-	return 0;
-}
-
-static int convert_bytes(const char *key, const char *text, const char *advice, uint64_t *target,
-			 struct pile_error *err)
-{
-	uint64_t bytes = 0;
-	int r = pile_quantity_parse_size(text, &bytes);
-
-	if (r < 0)
-		return fail_quantity(key, text, r, "a size", advice, err);
-	if (!bytes)
-		return pile_error_set(err, EINVAL, "%s: '%.64s' is nothing: %s", key, text, advice);
-	*target = bytes;
-	return 0;
-}
-
-static int convert_size(const char *key, const char *text, void *target, struct pile_error *err)
-{
-	return convert_bytes(key, text, WRITE_SIZE, target, err);
-}
-
-static int convert_permille(const char *key, const char *text, void *target, struct pile_error *err)
-{
-	uint32_t permille = 0;
-	int r = pile_quantity_parse_percent(text, &permille);
-
-	if (r < 0)
-		return fail_quantity(key, text, r, "a share", WRITE_PERCENT, err);
-	if (!permille)
-		return pile_error_set(err, EINVAL, "%s: '%.64s' is nothing: %s", key, text,
-				      WRITE_PERCENT);
-	*(uint32_t *)target = permille;
-	return 0;
-}
-
-/* Both forms of one key; the target is the whole group. */
-static int convert_budget(const char *key, const char *text, void *target, struct pile_error *err)
-{
-	struct pile_policy_group *group = target;
-
-	if (!strcmp(text, "host"))
-		return 0;
-	if (strchr(text, '%'))
-		return convert_permille(key, text, &group->memory_budget_permille, err);
-	return convert_bytes(key, text, WRITE_BUDGET, &group->memory_budget_bytes, err);
-}
-
-static int convert_count(const char *key, const char *text, const char *none, uint32_t *target,
-			 struct pile_error *err)
-{
-	size_t n = strlen(text);
-	unsigned long count;
-
-	if (!strcmp(text, none))
-		return 0;
-	if (strspn(text, "0123456789") != n)
-		return pile_error_set(err, EINVAL,
-				      "%s: '%.64s' is not a whole number: write 100, or %s", key,
-				      text, none);
-	count = n < 10 ? strtoul(text, NULL, 10) : COUNT_MAX + 1ul;
-	if (!count || count > COUNT_MAX)
-		return pile_error_set(err, EINVAL,
-				      "%s: '%.64s' is out of range: write 1 to %u, or %s", key,
-				      text, COUNT_MAX, none);
-	*target = (uint32_t)count;
-	return 0;
-}
-
-static int convert_workers_max(const char *key, const char *text, void *target,
-			       struct pile_error *err)
-{
-	return convert_count(key, text, "unknown", target, err);
-}
-
-static int convert_connections_max(const char *key, const char *text, void *target,
-				   struct pile_error *err)
-{
-	return convert_count(key, text, "none", target, err);
-}
-
-static int convert_shed_share(const char *key, const char *text, void *target,
-			      struct pile_error *err)
-{
-	return strcmp(text, "none") ? convert_permille(key, text, target, err) : 0;
-}
-
-static int convert_baseline(const char *key, const char *text, void *target, struct pile_error *err)
-{
-	return convert_count(key, text, "learn", target, err);
-}
-
-static int convert_listen(const char *key, const char *text, void *target, struct pile_error *err)
-{
-	if (!strcmp(text, "all") || pile_endpoint_parse(text, false, target) == 0)
-		return 0;
-	return pile_error_set(
-		err, EINVAL,
-		"%s: '%.128s' is not an address with a port: write /run/app.sock, \"@name\", "
-		":9000, 127.0.0.1:9000 or \"[::1]:9000\", or all",
-		key, text);
-}
-
-static int copy_text(const char *key, const char *text, char *target, size_t size,
-		     struct pile_error *err)
-{
-	if (strlen(text) >= size)
-		return pile_error_set(err, EINVAL, "%s: is %zu characters long: write at most %zu",
-				      key, strlen(text), size - 1);
-	snprintf(target, size, "%s", text);
-	return 0;
-}
-
-static int convert_name(const char *key, const char *text, void *target, struct pile_error *err)
-{
-	return copy_text(key, text, target, PILE_NAME_MAX, err);
-}
-
-static int convert_unit(const char *key, const char *text, void *target, struct pile_error *err)
-{
-	return copy_text(key, text, target, PILE_UNIT_MAX, err);
-}
-
-static int convert_cgroup(const char *key, const char *text, void *target, struct pile_error *err)
-{
-	return copy_text(key, text, target, PILE_CGROUP_MAX, err);
-}
 
 #define KEY(key, field, convert)                                           \
 	{                                                                  \
@@ -204,44 +22,22 @@ static int convert_cgroup(const char *key, const char *text, void *target, struc
 	}
 
 static const struct text_key text_keys[] = {
-	KEY(name, name, convert_name),
-	KEY(unit, unit, convert_unit),
-	KEY(cgroup, cgroup, convert_cgroup),
-	KEY(listen, listen, convert_listen),
-	KEY(workers_max, workers_max, convert_workers_max),
-	{ "memory_budget", offsetof(struct pile_schema_group, memory_budget), 0, convert_budget },
-	KEY(dead_after, dead_after_ns, convert_duration),
-	KEY(probe_every, probe_every_ns, convert_duration),
-	KEY(connect_deadline, connect_deadline_ns, convert_deadline),
-	KEY(baseline_waiting, baseline_waiting, convert_baseline),
-	KEY(connections_max, connections_max, convert_connections_max),
-	KEY(shed_share, shed_share_permille, convert_shed_share),
-	KEY(stop_hold, stop_hold_ns, convert_duration),
-	KEY(cache_life, cache_life_ns, convert_life),
+	KEY(name, name, pile_scalar_name),
+	KEY(unit, unit, pile_scalar_unit),
+	KEY(cgroup, cgroup, pile_scalar_cgroup),
+	KEY(listen, listen, pile_scalar_listen),
+	KEY(workers_max, workers_max, pile_scalar_workers_max),
+	{ "memory_budget", offsetof(struct pile_schema_group, memory_budget), 0,
+	  pile_scalar_budget },
+	KEY(dead_after, dead_after_ns, pile_scalar_duration),
+	KEY(probe_every, probe_every_ns, pile_scalar_duration),
+	KEY(connect_deadline, connect_deadline_ns, pile_scalar_deadline),
+	KEY(baseline_waiting, baseline_waiting, pile_scalar_baseline),
+	KEY(connections_max, connections_max, pile_scalar_connections_max),
+	KEY(shed_share, shed_share_permille, pile_scalar_shed_share),
+	KEY(stop_hold, stop_hold_ns, pile_scalar_duration),
+	KEY(cache_life, cache_life_ns, pile_scalar_life),
 };
-
-static int convert_exe(const char *key, const char *text, void *target, struct pile_error *err)
-{
-	return copy_text(key, text, target, PILE_MATCH_EXE_MAX, err);
-}
-
-static int convert_user(const char *key, const char *text, void *target, struct pile_error *err)
-{
-	return copy_text(key, text, target, PILE_MATCH_USER_MAX, err);
-}
-
-static int convert_port(const char *key, const char *text, void *target, struct pile_error *err)
-{
-	size_t n = strlen(text);
-	unsigned long port = n < 6 ? strtoul(text, NULL, 10) : 0;
-
-	if (strspn(text, "0123456789") != n || !port || port > UINT16_MAX)
-		return pile_error_set(err, EINVAL,
-				      "%s: '%.64s' is not a port: write a number from 1 to 65535",
-				      key, text);
-	*(uint16_t *)target = (uint16_t)port;
-	return 0;
-}
 
 #define MATCH_KEY(key, convert)                                          \
 	{                                                                \
@@ -250,10 +46,10 @@ static int convert_port(const char *key, const char *text, void *target, struct 
 	}
 
 static const struct text_key match_keys[] = {
-	MATCH_KEY(exe, convert_exe),
-	MATCH_KEY(user, convert_user),
-	MATCH_KEY(cgroup, convert_cgroup),
-	MATCH_KEY(port, convert_port),
+	MATCH_KEY(exe, pile_scalar_exe),
+	MATCH_KEY(user, pile_scalar_user),
+	MATCH_KEY(cgroup, pile_scalar_cgroup),
+	MATCH_KEY(port, pile_scalar_port),
 };
 
 static const char *next_rung(const void *words, size_t i)
@@ -404,30 +200,9 @@ static int convert_group(const struct pile_schema_group *from, struct pile_polic
 struct root_key {
 	const char *key;
 	size_t from; /* char * in struct pile_schema_root */
-	converter convert;
+	pile_scalar_fn *convert;
 	size_t to; /* in struct pile_policy */
 };
-
-static int convert_revision(const char *key, const char *text, void *target, struct pile_error *err)
-{
-	return copy_text(key, text, target, PILE_REVISION_MAX, err);
-}
-
-static int convert_reserve(const char *key, const char *text, void *target, struct pile_error *err)
-{
-	if (strcmp(text, "auto"))
-		return convert_size(key, text, target, err);
-	*(uint64_t *)target = 0;
-	return 0;
-}
-
-static int convert_notice(const char *key, const char *text, void *target, struct pile_error *err)
-{
-	if (strcmp(text, "none"))
-		return convert_duration(key, text, target, err);
-	*(uint64_t *)target = 0;
-	return 0;
-}
 
 #define ROOT_KEY(key, field, convert)                                  \
 	{                                                              \
@@ -436,10 +211,10 @@ static int convert_notice(const char *key, const char *text, void *target, struc
 	}
 
 static const struct root_key root_keys[] = {
-	ROOT_KEY(revision, revision, convert_revision),
-	ROOT_KEY(enforce_share, enforce_share_permille, convert_permille),
-	ROOT_KEY(memory_reserve, memory_reserve_bytes, convert_reserve),
-	ROOT_KEY(leak_notice, leak_notice_ns, convert_notice),
+	ROOT_KEY(revision, revision, pile_scalar_revision),
+	ROOT_KEY(enforce_share, enforce_share_permille, pile_scalar_permille),
+	ROOT_KEY(memory_reserve, memory_reserve_bytes, pile_scalar_reserve),
+	ROOT_KEY(leak_notice, leak_notice_ns, pile_scalar_notice),
 };
 
 static int convert_root_texts(const struct pile_schema_root *root, struct pile_policy *policy,
@@ -470,9 +245,8 @@ static int convert_fingerprints(const struct pile_schema_root *root, struct pile
 				err, EINVAL,
 				"fingerprints: more than %u in all files: leave some out",
 				PILE_FINGERPRINTS_MAX);
-		r = copy_text("fingerprints", root->fingerprints[i],
-			      policy->fingerprints[policy->n_fingerprints],
-			      PILE_FINGERPRINT_PATH_MAX, err);
+		r = pile_scalar_path("fingerprints", root->fingerprints[i],
+				     policy->fingerprints[policy->n_fingerprints], err);
 		if (r < 0)
 			return r;
 		policy->n_fingerprints++;
@@ -490,8 +264,8 @@ static int convert_protect(const struct pile_schema_root *root, struct pile_poli
 		int r;
 
 		snprintf(ret_path, size, "protect[%u]", i);
-		r = copy_text("protect", root->protect[i], policy->protect[policy->n_protect],
-			      PILE_UNIT_MAX, err);
+		r = pile_scalar_unit("protect", root->protect[i],
+				     policy->protect[policy->n_protect], err);
 		if (r < 0)
 			return r;
 		policy->n_protect++;
