@@ -105,6 +105,7 @@ static json_t *why_value(const struct pile_why *w)
 				 "pool_limit", pile_json_value_known(w->pool_limit), "risk_memory",
 				 w->risk_memory, "risk_pool", w->risk_pool, "always", w->always,
 				 "by_hand", w->by_hand));
+	json_object_set_new(value, "behind", json_integer(BIG(w->behind)));
 	json_object_set_new(value, "own_probe", json_boolean(w->own_probe));
 	json_object_set_new(value, "in_kernel", json_boolean(w->in_kernel));
 	json_object_update_new(value, json_pack("{s:b,s:I,s:I,s:I}", "mute", w->mute, "ungreeted",

@@ -130,6 +130,7 @@ static void explain_proof(const struct pile_proof *p, const struct pile_breaker_
 		.share_permille = p->share_permille,
 		.always = context->view->groups[p->group].config.fail_fast == PILE_FAIL_FAST_ALWAYS,
 		.own_probe = p->own_probe,
+		.behind = p->behind,
 	};
 	pile_risk_explain(&context->risk[p->group], context->sample->groups[p->group].waiting, why);
 }

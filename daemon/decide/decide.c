@@ -283,7 +283,7 @@ void pile_decide_tick(struct pile_decide *state, const struct pile_decide_view *
 	const struct pile_policy_group *config[PILE_GROUPS_MAX] = { NULL };
 	struct pile_intents out = { .list = ret };
 	uint64_t reserve_bytes = reserve_of(view, sample), gap_ns, dead_after_ns, lost_ns;
-	bool late;
+	bool piles_up[PILE_GROUPS_MAX] = { false }, late;
 
 	*ret_n = 0;
 	if (state->last_tick_ns && sample->now_ns <= state->last_tick_ns) {
@@ -299,9 +299,11 @@ void pile_decide_tick(struct pile_decide *state, const struct pile_decide_view *
 	state->ticks_dropped += late;
 
 	dead_after_ns = list_groups(view, sample, config);
+	for (uint32_t i = 0; i < view->n_groups; i++)
+		piles_up[i] = state->verdict[i].stage != PILE_STAGE_CALM;
 	update_risks(state, view->n_groups, config, reserve_bytes, sample, late);
 	lost_ns = late && gap_ns > PILE_TICK_NS ? gap_ns - PILE_TICK_NS : 0;
-	pile_proofs_update(&state->breakers.proofs, config, state->risk, sample, lost_ns);
+	pile_proofs_update(&state->breakers.proofs, config, state->risk, piles_up, sample, lost_ns);
 	pile_mutes_update(&state->breakers.mutes, config, sample, lost_ns);
 	if (!late)
 		update_network(state, view, sample, dead_after_ns, &out);

@@ -272,6 +272,7 @@ struct pile_why {
 	bool by_hand;		/* the operator's hold */
 	bool own_probe;		/* the guard's own connect was not answered either */
 	bool in_kernel;		/* decided by the loop in the kernel: the guard did not run */
+	uint32_t behind; /* requests that wait for whoever connects; 0: they wait by themselves */
 	/*
 	 * established, not greeted, though its server speaks first: then the clock is oldest_ns, and no_success_ns the
 	 * time since anything was heard of it

@@ -14,6 +14,7 @@
 #define PENDING_SLACK_NS (50 * NS_PER_MS) /* "the oldest" is as old as the sweep that saw it */
 #define QUIET_NS NS_PER_SEC		  /* nothing pending for so long: the clock stops */
 #define FORGET_NS (5 * NS_PER_SEC)
+#define OLDER_SHARE 4 /* of the requests that wait: whose cause is an earlier one */
 
 /*
  * When Linux sends a SYN again, in seconds after connect(): the initial RTO of 1 s doubles each time
@@ -22,6 +23,14 @@
  */
 static const uint8_t syn_schedule_s[][2] = { { 1, 1 },	 { 3, 3 },   { 7, 7 },
 					     { 11, 15 }, { 19, 31 }, { 35, 63 } };
+
+/* What one tick of one destination needs to see. */
+struct look {
+	const struct pile_policy_group *config; /* of its group */
+	const struct pile_sample *sample;
+	uint32_t waits; /* of the group, for anything by TCP */
+	bool hurry, piles_up;
+};
 
 static uint32_t hash_bytes(uint32_t hash, const void *data, size_t size)
 {
@@ -249,25 +258,6 @@ static void follow_probe(struct pile_proof *p, const struct pile_sample *sample)
 		p->alive_ns = sample->now_ns;
 }
 
-static void judge(struct pile_proof *p, const struct pile_policy_group *config, bool hurry,
-		  uint64_t edge, uint64_t now_ns)
-{
-	uint64_t need_ns =
-		hurry ? DEAD_AFTER_MIN_NS : MAX(config->dead_after_ns, DEAD_AFTER_MIN_NS);
-	uint32_t stuck_min = config->fail_fast == PILE_FAIL_FAST_ALWAYS ? 1 : PILE_PROOF_STUCK_MIN;
-	bool late_syn;
-
-	if (p->share_permille < PILE_PROOF_SHARE_PERMILLE)
-		return;
-	p->suspect = p->stuck >= PILE_PROOF_STUCK_MIN && p->elapsed_ns >= SUSPECT_NS;
-	if (p->stuck < stuck_min || p->attempts < PILE_PROOF_ATTEMPTS_MIN)
-		return;
-	late_syn = hurry || unanswered(p, edge, now_ns);
-	p->lacks_syn = !late_syn && now_ns >= edge;
-	p->own_probe = !late_syn && p->probe_ns >= edge && p->probe_ns + UNANSWERED_NS <= now_ns;
-	p->dead = p->elapsed_ns >= need_ns && (late_syn || p->own_probe);
-}
-
 /*
  * Requests that somebody works on. Those in the accept queue wait for a worker, not for a
  * destination: behind a full pool of 10 there may be 2,000 of them, and the 10 would be nothing.
@@ -293,10 +283,70 @@ uint32_t pile_proof_share(uint32_t waits, const struct pile_sample_group *g,
 	return share_of(waits, worked_on(g, config));
 }
 
-static void follow(struct pile_proofs *proofs, struct pile_proof *p,
-		   const struct pile_sample_dependency *dep, const struct pile_policy_group *config,
-		   const struct pile_sample *sample, bool hurry)
+static uint32_t waits_of(const struct pile_sample_dependency *dep)
 {
+	return dep->connecting + dep->ungreeted + MAX(dep->silent, dep->unacked);
+}
+
+static uint32_t older_than(const struct pile_sample_group *g, uint64_t age_ns)
+{
+	uint32_t n = 0;
+
+	/* one slot further: the wheel's edges are coarse */
+	for (uint64_t i = age_ns / PILE_WHEEL_SLOT_NS + 2; i < ARRAY_LEN(g->age); i++)
+		n += g->age[i];
+	return n;
+}
+
+/*
+ * All others wait for whoever connects here: those that have asked before, and wait for nothing else that can be seen,
+ * came to wait since. How many; 0 = it is not so.
+ */
+static uint32_t behind(const struct pile_proof *p, const struct pile_sample_dependency *dep,
+		       const struct look *look)
+{
+	const struct pile_sample_group *g = &look->sample->groups[dep->group];
+	uint32_t requests = worked_on(g, look->config);
+
+	if (!look->piles_up || !p->stuck || !dep->established || look->waits > waits_of(dep) ||
+	    requests < p->connecting + PILE_PROOF_STUCK_MIN ||
+	    (look->config->workers != PILE_WORKERS_PREFORK &&
+	     look->config->workers != PILE_WORKERS_THREADS) ||
+	    older_than(g, look->sample->now_ns - p->onset_ns) > g->waiting / OLDER_SHARE)
+		return 0;
+	return requests - p->connecting;
+}
+
+static void judge(struct pile_proof *p, const struct pile_sample_dependency *dep,
+		  const struct look *look, uint64_t edge)
+{
+	uint64_t now_ns = look->sample->now_ns;
+	bool always = look->config->fail_fast == PILE_FAIL_FAST_ALWAYS, hurry = look->hurry,
+	     late_syn;
+	uint64_t need_ns = MAX(look->config->dead_after_ns, DEAD_AFTER_MIN_NS);
+
+	p->suspect = p->share_permille >= PILE_PROOF_SHARE_PERMILLE &&
+		     p->stuck >= PILE_PROOF_STUCK_MIN && p->elapsed_ns >= SUSPECT_NS;
+	if (p->share_permille < PILE_PROOF_SHARE_PERMILLE ||
+	    p->stuck < (always ? 1 : PILE_PROOF_STUCK_MIN) ||
+	    p->attempts < PILE_PROOF_ATTEMPTS_MIN) {
+		p->behind = behind(p, dep, look);
+		if (!p->behind)
+			return;
+		hurry = false;
+	}
+	late_syn = hurry || unanswered(p, edge, now_ns);
+	p->lacks_syn = !late_syn && now_ns >= edge;
+	p->own_probe = !late_syn && p->probe_ns >= edge && p->probe_ns + UNANSWERED_NS <= now_ns;
+	p->dead = p->elapsed_ns >= (hurry ? DEAD_AFTER_MIN_NS : need_ns) &&
+		  (late_syn || p->own_probe);
+}
+
+static void follow(struct pile_proofs *proofs, struct pile_proof *p,
+		   const struct pile_sample_dependency *dep, const struct look *look)
+{
+	const struct pile_policy_group *config = look->config;
+	const struct pile_sample *sample = look->sample;
 	uint64_t now_ns = sample->now_ns, edge, lost_ns;
 
 	p->sampled = true;
@@ -322,7 +372,7 @@ static void follow(struct pile_proofs *proofs, struct pile_proof *p,
 	if (p->first_ns ==
 	    p->onset_ns) /* all that is pending began since; the guard may have come later */
 		p->attempts = MAX(p->attempts, p->connecting);
-	judge(p, config, hurry, edge, now_ns);
+	judge(p, dep, look, edge);
 }
 
 static void begin_tick(struct pile_proofs *proofs,
@@ -346,7 +396,7 @@ static void begin_tick(struct pile_proofs *proofs,
 
 		if (!p->used)
 			continue;
-		p->connecting = p->stuck = p->share_permille = 0;
+		p->connecting = p->stuck = p->share_permille = p->behind = 0;
 		p->oldest_ns = p->elapsed_ns = p->attempts = 0;
 		p->suspect = p->dead = p->lacks_syn = p->own_probe = p->sampled = false;
 		if (lost_ns) /* these were marked against an edge that has moved */
@@ -358,24 +408,31 @@ static void begin_tick(struct pile_proofs *proofs,
 
 void pile_proofs_update(struct pile_proofs *proofs,
 			const struct pile_policy_group *config[PILE_GROUPS_MAX],
-			const struct pile_risk *risk, const struct pile_sample *sample,
-			uint64_t lost_ns)
+			const struct pile_risk *risk, const bool piles_up[PILE_GROUPS_MAX],
+			const struct pile_sample *sample, uint64_t lost_ns)
 {
+	uint32_t waits[PILE_GROUPS_MAX] = { 0 };
 	uint32_t n = MIN(sample->n_dependencies, PILE_SAMPLE_DEPENDENCIES_MAX), n_fresh = 0;
 	uint32_t keys[PILE_SAMPLE_DEPENDENCIES_MAX];
 	uint16_t fresh[PILE_SAMPLE_DEPENDENCIES_MAX];
 
 	begin_tick(proofs, config, sample, lost_ns);
+	for (uint32_t i = 0; i < n; i++)
+		if (sample->dependencies[i].group < PILE_GROUPS_MAX)
+			waits[sample->dependencies[i].group] += waits_of(&sample->dependencies[i]);
 	for (uint32_t i = 0; i < n; i++) {
 		const struct pile_sample_dependency *dep = &sample->dependencies[i];
 		struct pile_proof *p;
+		struct look look;
 
 		if (dep->group >= PILE_GROUPS_MAX || !config[dep->group])
 			continue;
 		keys[i] = pile_proof_key(dep->group, &dep->endpoint);
 		p = find(proofs, keys[i], dep->group, &dep->endpoint);
+		look = (struct look){ config[dep->group], sample, waits[dep->group],
+				      risk[dep->group].hurry, piles_up[dep->group] };
 		if (p)
-			follow(proofs, p, dep, config[dep->group], sample, risk[dep->group].hurry);
+			follow(proofs, p, dep, &look);
 		else if (dep->connecting)
 			fresh[n_fresh++] = (uint16_t)i;
 	}
@@ -385,7 +442,9 @@ void pile_proofs_update(struct pile_proofs *proofs,
 		struct pile_proof *p = add(proofs, keys[fresh[j]], dep);
 
 		if (p)
-			follow(proofs, p, dep, config[dep->group], sample, risk[dep->group].hurry);
+			follow(proofs, p, dep,
+			       &(struct look){ config[dep->group], sample, waits[dep->group],
+					       risk[dep->group].hurry, piles_up[dep->group] });
 	}
 	/*
 	 * at the end: after a pause of the guard every entry looks forgotten until this tick has

@@ -20,6 +20,10 @@
  *      death until its retransmission at 3 s. Where the pool sends none, a connect of the guard's
  *      own, begun at that time, is such a SYN; its answer is a sign of life.
  *   With `hurry` (memory gone within 1.5 s) the clock need show 1 s only.
+ * In place of 1 and 2, where all others wait for whoever connects (a lock that it holds; `behind`): one stuck connect
+ *   will do where the group's requests pile up (stage suspect), no worker of it waits for anything else by TCP, three
+ *   quarters of the requests came after the clock had started, the destination has answered the group before, and its
+ *   workers are processes or threads that wait for one thing at a time. 3 and 4 hold as ever, without hurry.
  */
 #pragma once
 
@@ -63,6 +67,8 @@ struct pile_proof {
 	uint64_t elapsed_ns; /* on the clock */
 	uint64_t attempts;   /* connects since the onset */
 	bool suspect; /* 3 stuck, >= 10 %, the clock shows 1 s: not dead yet, nothing is learned */
+	uint32_t
+		behind; /* requests that wait for no connection, but for whoever has this one; 0 = not known to */
 	bool dead;
 	bool lacks_syn; /* all but clause 4 will hold: a SYN sent now would tell */
 	bool own_probe; /* clause 4 holds by the guard's own connect alone */
@@ -101,12 +107,13 @@ uint32_t pile_proof_key(uint32_t group, const struct pile_endpoint *endpoint);
 /**
  * pile_proofs_update - one tick: follow every destination with pending connects, judge it
  * @config: per group, NULL for a slot that is not used. @risk: per group (hurry).
+ * @piles_up: per group: its stage is suspect at least.
  * @lost_ns: time since the last tick in which nobody looked; 0 = on time.
  */
 void pile_proofs_update(struct pile_proofs *proofs,
 			const struct pile_policy_group *config[PILE_GROUPS_MAX],
-			const struct pile_risk *risk, const struct pile_sample *sample,
-			uint64_t lost_ns);
+			const struct pile_risk *risk, const bool piles_up[PILE_GROUPS_MAX],
+			const struct pile_sample *sample, uint64_t lost_ns);
 
 /** pile_proofs_find - borrowed, or NULL. */
 struct pile_proof *pile_proofs_find(struct pile_proofs *proofs, uint32_t group,

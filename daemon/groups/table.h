@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * table.h: slots of the group table, shared by groups.c and listeners.c; nobody else includes it.
+ * table.h: slots of the group table, shared by groups.c, files.c and listeners.c; nobody else includes it.
  * Control loop only; no allocation; never logs.
  */
 #pragma once
@@ -9,6 +9,13 @@
 
 /** Descriptors of a slot are -1 until its cgroup is there. */
 void pile_table_files_clear(struct pile_group *group);
+
+/** Close what is open of them. */
+void pile_table_files_close(struct pile_group *group);
+
+/** The path of a cgroup's file; of the cgroup itself where @file is "". At most @size bytes. */
+void pile_table_path(const struct pile_groups *g, const char *cgroup, const char *file, char *ret,
+		     size_t size);
 
 /** A free slot, zeroed, marked used; PILE_NO_GROUP when all are taken. */
 uint32_t pile_table_slot_take(struct pile_groups *g, struct pile_kernel *k, uint64_t now_ns);

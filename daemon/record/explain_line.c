@@ -68,6 +68,8 @@ static void put_line_open(struct pen *pen, const struct line *line)
 		put(pen, "%s: %s is dead (%u connecting, oldest %s, no success for %s", line->group,
 		    endpoint_of(&intent->endpoint).text, why->connecting,
 		    duration(why->oldest_ns).text, duration(why->no_success_ns).text);
+		if (why->behind)
+			put(pen, ", %u requests wait behind it", why->behind);
 		put_line_risk(pen, why);
 		put(pen, ")");
 	}

@@ -199,6 +199,10 @@ static void put_why_breaker(struct pen *pen, const struct pile_explain *explain)
 		    why->own_probe ? ", the guard's own connect not answered either" : "",
 		    why->share_permille / 10, why->share_permille % 10, explain->group,
 		    why->waiting);
+	if (why->behind)
+		put(pen,
+		    " %u more wait for no connection at all, and came after it: for a lock that whoever connects holds.",
+		    why->behind);
 	put_risk(pen, why);
 }
 

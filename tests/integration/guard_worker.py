@@ -8,6 +8,7 @@ Nothing is printed but "ready". Runs until it is killed; its workers die with it
 """
 import ctypes
 import errno
+import fcntl
 import json
 import mmap
 import os
@@ -120,6 +121,14 @@ def leak(rate, seconds, most=1 << 40):
 
 def answer(line):
     q = json.loads(line)
+    if "lock" not in q:
+        return do(q)
+    with open(q["lock"], "w", encoding="ascii") as f:   # one of all workers at a time, as under a cache's lock
+        fcntl.flock(f, fcntl.LOCK_EX)
+        return do(q)
+
+
+def do(q):
     if "deaf" in q:                 # to SIGTERM, from now on
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if "move" in q:                 # to another cgroup

@@ -246,6 +246,67 @@ class StuckPool(unittest.TestCase):
         self.assertEqual({r[0] for r in results}, {"EAGAIN"})
 
 
+class Behind(Stage, unittest.TestCase):
+    """One worker connects under a lock, all others wait for the lock: no connect of theirs tells."""
+    WORKERS, RATE = 80, 24
+
+    def outage(self, mode, **keys):
+        """(the guard, when the host was lost, what became of requests: those under the lock, those that need nothing)."""
+        guard = self.world.guard(policy({"www": {"cgroup": self.world.cgroup_name("www"), "workers_max": self.WORKERS,
+                                                 "baseline_waiting": 3, "enforce": "[fail_fast]", **keys}}, mode))
+        until(lambda: guard.group("www")["present"], 5, "www is followed")
+        lock = f"{self.world.dir}/lock"
+        self.assertIsNone(self.www.connect(self.peer.v4, self.port, lock=lock)[0])
+        until(lambda: guard.dependency("www", self.endpoint), 5, "it is known")
+        self.peer.drop(self.port, True)
+        lost = time.time()
+
+        def request(n):
+            if n % 6 == 0:
+                return lambda: self.www.ask(op="nothing", within=20), "free"
+            return lambda: self.www.connect(self.peer.v4, self.port, lock=lock, seconds=10), "locked"
+        load = Load(self.RATE, request)
+        self.addCleanup(load.stop)
+        return guard, lost, load
+
+    def test_the_one_wait_is_ended(self):
+        guard, lost, load = self.outage("enforce", workers="prefork")
+        x = until(lambda: guard.episode("www", self.endpoint), 10, "an episode")
+        opened = moment(x["opened_at"])
+        FIGURES["behind one connect: opened after the loss, s; requests behind it"] = round(opened - lost, 2), x["why"]["behind"]
+        self.assertTrue(x["acted"])
+        self.assertEqual((x["why"]["connecting"], x["why"]["own_probe"]), (1, True))
+        self.assertGreater(x["why"]["behind"], 20)
+        self.assertIn("for a lock that whoever connects holds", x["why_text"])
+        self.assertGreaterEqual(opened - lost, 2.35)
+        self.assertLess(opened - lost, 3.2 * SLOW)
+        until(lambda: guard.group("www")["requests"]["waiting"] <= 3, 10 * SLOW, "nobody waits any more")
+        at = time.time()
+        until(lambda: sum(r[0] > at for r in load.results) > 2 * self.RATE, 10 * SLOW, "two seconds more")
+        slow = [r for r in load.results if r[0] > at and r[3] > 1 * SLOW]
+        self.assertEqual(slow, [], "refused at once, lock or no lock")
+        self.assertEqual([r for r in load.results if r[1] == "free" and r[3] > 1 * SLOW], [], "and who needs nothing never waited")
+        self.assertEqual({r[2][0] for r in load.results if r[1] == "locked"}, {"ECONNABORTED", "ECONNREFUSED"})
+        self.peer.drop(self.port, False)
+        until(lambda: any(r[1] == "locked" and r[2][0] is None for r in load.results[-5:]), 10 * SLOW, "it is back")
+
+    def test_red_all_wait(self):
+        """Nobody is told, as without a guard: after 6 s the first holder waits still, and all others for him."""
+        guard, _, load = self.outage("observe", workers="prefork")
+        until(lambda: guard.episode("www", self.endpoint), 10, "what would have been done")
+        until(lambda: guard.group("www")["requests"]["oldest_seconds"] > 6, 10 * SLOW, "the first waits for 6 s")
+        self.assertEqual([r for r in load.results if r[1] == "locked"], [])
+        self.peer.drop(self.port, False)
+
+    def test_not_where_nobody_says_what_its_workers_are(self):
+        """An event loop waits for many things at once: one stuck connect keeps nobody."""
+        guard, _, load = self.outage("enforce")
+        until(lambda: guard.group("www")["requests"]["oldest_seconds"] > 5, 10 * SLOW, "the first waits for 5 s")
+        self.assertIsNone(guard.episode("www", self.endpoint))
+        self.assertEqual([r for r in load.results if r[1] == "locked"], [])
+        self.peer.drop(self.port, False)
+
+
 class Stuck(Stage):
     """All workers will wait for a host that is gone; each has so much WORK, in seconds, when its wait is over."""
 
