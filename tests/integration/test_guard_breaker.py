@@ -294,14 +294,14 @@ class Behind(Stage, unittest.TestCase):
         """Nobody is told, as without a guard: after 6 s the first holder waits still, and all others for him."""
         guard, _, load = self.outage("observe", workers="prefork")
         until(lambda: guard.episode("www", self.endpoint), 10, "what would have been done")
-        until(lambda: guard.group("www")["requests"]["oldest_seconds"] > 6, 10 * SLOW, "the first waits for 6 s")
+        until(lambda: (guard.group("www")["requests"]["oldest_seconds"] or 0) > 6, 10 * SLOW, "the first waits for 6 s")
         self.assertEqual([r for r in load.results if r[1] == "locked"], [])
         self.peer.drop(self.port, False)
 
     def test_not_where_nobody_says_what_its_workers_are(self):
         """An event loop waits for many things at once: one stuck connect keeps nobody."""
         guard, _, load = self.outage("enforce")
-        until(lambda: guard.group("www")["requests"]["oldest_seconds"] > 5, 10 * SLOW, "the first waits for 5 s")
+        until(lambda: (guard.group("www")["requests"]["oldest_seconds"] or 0) > 5, 10 * SLOW, "the first waits for 5 s")
         self.assertIsNone(guard.episode("www", self.endpoint))
         self.assertEqual([r for r in load.results if r[1] == "locked"], [])
         self.peer.drop(self.port, False)
