@@ -266,13 +266,13 @@ struct pile_why {
 	uint64_t free_bytes;	/* what is left of the budget */
 	uint64_t exhaustion_ns; /* time to exhaustion; UINT64_MAX = not growing */
 	uint32_t pool_limit;	/* the pool's cap, 0 = not known */
-	bool risk_memory;	/* exhaustion < 15 s */
-	bool risk_pool;		/* waiting > half of the pool's cap */
-	bool always;		/* fail_fast: always */
-	bool by_hand;		/* the operator's hold */
-	bool own_probe;		/* the guard's own connect was not answered either */
-	bool in_kernel;		/* decided by the loop in the kernel: the guard did not run */
-	uint32_t behind; /* requests that wait for whoever connects; 0: they wait by themselves */
+	uint32_t behind;  /* requests that wait for whoever connects; 0: they wait by themselves */
+	bool risk_memory; /* exhaustion < 15 s */
+	bool risk_pool;	  /* waiting > half of the pool's cap */
+	bool always;	  /* fail_fast: always */
+	bool by_hand;	  /* the operator's hold */
+	bool own_probe;	  /* the guard's own connect was not answered either */
+	bool in_kernel;	  /* decided by the loop in the kernel: the guard did not run */
 	/*
 	 * established, not greeted, though its server speaks first: then the clock is oldest_ns, and no_success_ns the
 	 * time since anything was heard of it
