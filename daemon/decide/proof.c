@@ -24,12 +24,13 @@
 static const uint8_t syn_schedule_s[][2] = { { 1, 1 },	 { 3, 3 },   { 7, 7 },
 					     { 11, 15 }, { 19, 31 }, { 35, 63 } };
 
-/* What one tick of one destination needs to see. */
+/* What all destinations are judged by in one tick; per group but for the sample. */
 struct look {
-	const struct pile_policy_group *config; /* of its group */
+	const struct pile_policy_group **config;
+	const struct pile_risk *risk;
+	const bool *piles_up;
 	const struct pile_sample *sample;
-	uint32_t waits; /* of the group, for anything by TCP */
-	bool hurry, piles_up;
+	uint32_t waits[PILE_GROUPS_MAX]; /* for anything, by TCP */
 };
 
 static uint32_t hash_bytes(uint32_t hash, const void *data, size_t size)
@@ -306,12 +307,13 @@ static uint32_t behind(const struct pile_proof *p, const struct pile_sample_depe
 		       const struct look *look)
 {
 	const struct pile_sample_group *g = &look->sample->groups[dep->group];
-	uint32_t requests = worked_on(g, look->config);
+	const struct pile_policy_group *config = look->config[dep->group];
+	uint32_t requests = worked_on(g, config);
 
-	if (!look->piles_up || !p->stuck || !dep->established || look->waits > waits_of(dep) ||
+	if (!look->piles_up[dep->group] || !p->stuck || !dep->established ||
+	    look->waits[dep->group] > waits_of(dep) ||
 	    requests < p->connecting + PILE_PROOF_STUCK_MIN ||
-	    (look->config->workers != PILE_WORKERS_PREFORK &&
-	     look->config->workers != PILE_WORKERS_THREADS) ||
+	    (config->workers != PILE_WORKERS_PREFORK && config->workers != PILE_WORKERS_THREADS) ||
 	    older_than(g, look->sample->now_ns - p->onset_ns) > g->waiting / OLDER_SHARE)
 		return 0;
 	return requests - p->connecting;
@@ -320,10 +322,11 @@ static uint32_t behind(const struct pile_proof *p, const struct pile_sample_depe
 static void judge(struct pile_proof *p, const struct pile_sample_dependency *dep,
 		  const struct look *look, uint64_t edge)
 {
+	const struct pile_policy_group *config = look->config[dep->group];
 	uint64_t now_ns = look->sample->now_ns;
-	bool always = look->config->fail_fast == PILE_FAIL_FAST_ALWAYS, hurry = look->hurry,
-	     late_syn;
-	uint64_t need_ns = MAX(look->config->dead_after_ns, DEAD_AFTER_MIN_NS);
+	bool always = config->fail_fast == PILE_FAIL_FAST_ALWAYS;
+	bool hurry = look->risk[dep->group].hurry, late_syn;
+	uint64_t need_ns = MAX(config->dead_after_ns, DEAD_AFTER_MIN_NS);
 
 	p->suspect = p->share_permille >= PILE_PROOF_SHARE_PERMILLE &&
 		     p->stuck >= PILE_PROOF_STUCK_MIN && p->elapsed_ns >= SUSPECT_NS;
@@ -345,7 +348,7 @@ static void judge(struct pile_proof *p, const struct pile_sample_dependency *dep
 static void follow(struct pile_proofs *proofs, struct pile_proof *p,
 		   const struct pile_sample_dependency *dep, const struct look *look)
 {
-	const struct pile_policy_group *config = look->config;
+	const struct pile_policy_group *config = look->config[dep->group];
 	const struct pile_sample *sample = look->sample;
 	uint64_t now_ns = sample->now_ns, edge, lost_ns;
 
@@ -411,7 +414,9 @@ void pile_proofs_update(struct pile_proofs *proofs,
 			const struct pile_risk *risk, const bool piles_up[PILE_GROUPS_MAX],
 			const struct pile_sample *sample, uint64_t lost_ns)
 {
-	uint32_t waits[PILE_GROUPS_MAX] = { 0 };
+	struct look look = {
+		.config = config, .risk = risk, .piles_up = piles_up, .sample = sample
+	};
 	uint32_t n = MIN(sample->n_dependencies, PILE_SAMPLE_DEPENDENCIES_MAX), n_fresh = 0;
 	uint32_t keys[PILE_SAMPLE_DEPENDENCIES_MAX];
 	uint16_t fresh[PILE_SAMPLE_DEPENDENCIES_MAX];
@@ -419,18 +424,16 @@ void pile_proofs_update(struct pile_proofs *proofs,
 	begin_tick(proofs, config, sample, lost_ns);
 	for (uint32_t i = 0; i < n; i++)
 		if (sample->dependencies[i].group < PILE_GROUPS_MAX)
-			waits[sample->dependencies[i].group] += waits_of(&sample->dependencies[i]);
+			look.waits[sample->dependencies[i].group] +=
+				waits_of(&sample->dependencies[i]);
 	for (uint32_t i = 0; i < n; i++) {
 		const struct pile_sample_dependency *dep = &sample->dependencies[i];
 		struct pile_proof *p;
-		struct look look;
 
 		if (dep->group >= PILE_GROUPS_MAX || !config[dep->group])
 			continue;
 		keys[i] = pile_proof_key(dep->group, &dep->endpoint);
 		p = find(proofs, keys[i], dep->group, &dep->endpoint);
-		look = (struct look){ config[dep->group], sample, waits[dep->group],
-				      risk[dep->group].hurry, piles_up[dep->group] };
 		if (p)
 			follow(proofs, p, dep, &look);
 		else if (dep->connecting)
@@ -442,9 +445,7 @@ void pile_proofs_update(struct pile_proofs *proofs,
 		struct pile_proof *p = add(proofs, keys[fresh[j]], dep);
 
 		if (p)
-			follow(proofs, p, dep,
-			       &(struct look){ config[dep->group], sample, waits[dep->group],
-					       risk[dep->group].hurry, piles_up[dep->group] });
+			follow(proofs, p, dep, &look);
 	}
 	/*
 	 * at the end: after a pause of the guard every entry looks forgotten until this tick has

@@ -201,7 +201,8 @@ static void put_why_breaker(struct pen *pen, const struct pile_explain *explain)
 		    why->waiting);
 	if (why->behind)
 		put(pen,
-		    " %u more wait for no connection at all, and came after it: for a lock that whoever connects holds.",
+		    " %u more wait for no connection at all, and came after it: most likely for a lock that whoever connects "
+		    "holds.",
 		    why->behind);
 	put_risk(pen, why);
 }

@@ -198,8 +198,9 @@ static void the_guard_is_answered(void **state)
 	struct fixture *f = *state;
 
 	lock(f);
-	while (!said(f, PILE_INTENT_PROBE))
+	for (int i = 0; i < 40 && !said(f, PILE_INTENT_PROBE); i++)
 		pass(f, PER_TICK, 0);
+	assert_non_null(said(f, PILE_INTENT_PROBE));
 	asked_ns = 0;
 	add_probe(f, true, 0);
 	pass(f, PER_TICK, 0);
