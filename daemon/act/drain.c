@@ -62,20 +62,23 @@ static void answers_collect(struct pile_act *a)
  * list is as old as the sweep: where the destination has answered somebody since then, nobody is ended before the
  * next sweep.
  */
+static void gate_ask(struct pile_act_gate *gate, struct pile_kernel *k,
+		     const struct pile_sense *sense)
+{
+	struct pile_bpf_destination_counts counts;
+
+	gate->answered = gate->heard = false;
+	if (pile_kernel_destination_get(k, &gate->key, &counts) < 0)
+		return;
+	gate->answered = counts.last_established_ns >= sense->connects_swept_ns;
+	gate->heard = counts.last_heard_ns >= sense->connects_swept_ns;
+}
+
 static void gates_ask(struct pile_act *a, struct pile_kernel *k, const struct pile_sense *sense)
 {
-	for (uint32_t i = 0; i < a->n_gates; i++) {
-		struct pile_act_gate *gate = &a->gates[i];
-		struct pile_bpf_destination_counts counts;
-
-		if (!gate->used)
-			continue;
-		gate->answered = gate->heard = false;
-		if (pile_kernel_destination_get(k, &gate->key, &counts) < 0)
-			continue;
-		gate->answered = counts.last_established_ns >= sense->connects_swept_ns;
-		gate->heard = counts.last_heard_ns >= sense->connects_swept_ns;
-	}
+	for (uint32_t i = 0; i < a->n_gates; i++)
+		if (a->gates[i].used)
+			gate_ask(&a->gates[i], k, sense);
 }
 
 /*
@@ -127,6 +130,17 @@ static struct pile_act_gate *gate_of(struct pile_act *a, const struct pile_sense
 				       : NULL;
 	}
 	return NULL;
+}
+
+/*
+ * Asked before each: all who began to wait in one moment send their SYNs again in one moment, and while a pass ends
+ * the first of them the others may be answered. What is left is the moment between this and SOCK_DESTROY.
+ */
+static bool is_still_to_end(struct pile_act *a, struct pile_kernel *k,
+			    const struct pile_sense *sense, uint32_t i, uint64_t now_ns)
+{
+	gate_ask(a->drain_gate[i], k, sense);
+	return gate_of(a, &sense->pending[i], now_ns) == a->drain_gate[i];
 }
 
 /* Returns 0, or negative errno: no more in this pass. */
@@ -194,7 +208,7 @@ static uint32_t oldest_find(const struct pile_act *a, const struct pile_sense *s
 /* @budget: what may be ended in this pass yet. Returns how many are left. */
 static uint32_t group_drain(struct pile_act *a, struct pile_kernel *k,
 			    const struct pile_sense *sense, uint32_t group, uint32_t left,
-			    bool tick, uint32_t *budget)
+			    bool tick, uint64_t now_ns, uint32_t *budget)
 {
 	struct pile_act_drain *drain = &a->drains[group];
 	uint64_t opened, answered;
@@ -208,15 +222,20 @@ static uint32_t group_drain(struct pile_act *a, struct pile_kernel *k,
 	if (opened && answered >= drain->answered_base)
 		quota = pile_drain_quota(answered - drain->answered_base, drain->woken, left,
 					 drain->most, sense->n_cpus, tick);
-	for (quota = MIN(quota, *budget); quota; quota--, left--, (*budget)--) {
+	for (quota = MIN(quota, *budget); quota && left; left--) {
 		uint32_t i = oldest_find(a, sense, group);
 
-		if (i == sense->n_pending || !a->drain_gate[i] ||
-		    wait_end(a, a->drain_gate[i], &sense->pending[i]) < 0)
+		if (i == sense->n_pending || !a->drain_gate[i])
 			break;
-		a->drain_asked[i] = true;
+		if (is_still_to_end(a, k, sense, i, now_ns)) {
+			if (wait_end(a, a->drain_gate[i], &sense->pending[i]) < 0)
+				break;
+			a->drain_asked[i] = true;
+			drain->woken++;
+			quota--;
+			(*budget)--;
+		}
 		a->drain_gate[i] = NULL;
-		drain->woken++;
 	}
 	return left;
 }
@@ -234,7 +253,8 @@ static bool drain(struct pile_act *a, struct pile_kernel *k, const struct pile_s
 	waits_mark(a, sense, own_netns, now_ns, left);
 	for (uint32_t group = 0; group < PILE_GROUPS_MAX; group++) {
 		if (left[group])
-			more |= group_drain(a, k, sense, group, left[group], tick, &budget) > 0;
+			more |= group_drain(a, k, sense, group, left[group], tick, now_ns,
+					    &budget) > 0;
 		else if (tick && a->drains[group].draining)
 			a->drains[group].draining = false;
 	}

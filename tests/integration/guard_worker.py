@@ -53,8 +53,11 @@ def connect_measured(q):
         s.setblocking(True)
     if error is None and q.get("read"):
         s.settimeout(q["timeout"])
-        if not s.recv(100):
-            error = "EOF"
+        try:
+            if not s.recv(100):
+                error = "broken: EOF"
+        except OSError as e:        # a connection that stood
+            error = "broken: " + errno.errorcode.get(e.errno, str(e))
         took = time.perf_counter() - start
     s.close()
     return [error, began, took]

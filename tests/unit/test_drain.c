@@ -27,6 +27,7 @@ static struct pile_sense sense;
 static struct pile_kernel kernel;
 static struct pile_bpf_shard shards[PILE_GROUPS_MAX];
 static struct pile_bpf_destination_counts destination;
+static unsigned int answers_after; /* so many questions it answers somebody; 0: never */
 static int netlink = -1;
 
 int pile_kernel_destination_get(struct pile_kernel *k, const struct pile_bpf_destination *key,
@@ -34,6 +35,8 @@ int pile_kernel_destination_get(struct pile_kernel *k, const struct pile_bpf_des
 {
 	(void)k;
 	(void)key;
+	if (answers_after && --answers_after == 0)
+		destination.last_established_ns = SWEPT_NS + 1;
 	*ret = destination;
 	return 0;
 }
@@ -66,6 +69,7 @@ static int fresh(void **state)
 	sense.n_cpus = 2;
 	sense.connects_swept_ns = SWEPT_NS;
 	still_waits = true;
+	answers_after = 0;
 	gate->used = true;
 	act.n_gates = 6;
 	gate->group = GROUP;
@@ -182,6 +186,24 @@ static void nobody_whose_destination_has_answered(void **state)
 	destination.last_established_ns = SWEPT_NS - 1;
 	tick();
 	assert_int_equal(asked(), 1);
+}
+
+/* All began in one moment, so all their SYNs go out again in one moment: that of the pass that ends them. */
+static void nobody_more_once_it_answers_in_mid_pass(void **state)
+{
+	(void)state;
+	for (uint16_t i = 1; i <= 6; i++)
+		waits(i, 3 * NS_PER_SEC);
+	answers_after = 4; /* one question of the pass, and one before each wait */
+	tick();
+	assert_int_equal(asked(), 1);
+	assert_int_equal(asked(), 2);
+	assert_int_equal(asked_in_all(), 0);
+	assert_false(pass(NOW_NS + PILE_ACT_DRAIN_PASS_NS));
+	assert_int_equal(asked_in_all(), 0);
+	sense.connects_swept_ns = SWEPT_NS + 2; /* and it is gone again: the next sweep's list */
+	tick();
+	assert_int_equal(asked_in_all(), 6);
 }
 
 static void nobody_by_an_old_sweep(void **state)
@@ -355,6 +377,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_group_without_requests_has_no_pace, fresh, over),
 		cmocka_unit_test_setup_teardown(nobody_without_a_lease, fresh, over),
 		cmocka_unit_test_setup_teardown(nobody_whose_destination_has_answered, fresh, over),
+		cmocka_unit_test_setup_teardown(nobody_more_once_it_answers_in_mid_pass, fresh,
+						over),
 		cmocka_unit_test_setup_teardown(nobody_by_an_old_sweep, fresh, over),
 		cmocka_unit_test_setup_teardown(half_open_only_what_came_since, fresh, over),
 		cmocka_unit_test_setup_teardown(established_where_the_server_is_mute, fresh, over),

@@ -103,7 +103,7 @@ class Machine:
             for guest, ports in ((22, self.state["ssh_ports"]), (80, self.web_ports)) for port in ports)
         # a little before the host's other work: the guest's clock runs on, whoever has the cores
         return ["nice", "-n", "-5", "qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", image.cpu, "-smp", str(cpus),
-                "-m", str(memory_mb), "-nodefaults", "-display", "none", "-no-reboot",
+                "-m", str(memory_mb), "-name", "pileguard,debug-threads=on", "-nodefaults", "-display", "none", "-no-reboot",
                 "-kernel", str(image.vmlinuz), "-initrd", str(image.initrd), "-append", f"{COMMAND_LINE} {append}",
                 "-drive", f"file={self.folder}/overlay.qcow2,if=virtio,format=qcow2,cache={cache}",
                 "-netdev", forwards, "-device", "virtio-net-pci,netdev=net,romfile=",
