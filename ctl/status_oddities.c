@@ -70,9 +70,10 @@ static void gate_show(const struct pile_ctl *ctl, const json_t *gate)
 			pile_value_format_seconds(gate, "released_for_seconds", text, sizeof(text)),
 			pile_value_is(gate, "dead") ? ", and it is dead" : "");
 	else if (strcmp(pile_value_text(gate, "gate"), "closed") == 0)
-		snprintf(line, sizeof(line),
-			 "! %s: %s is dead (%.0f connecting); not refused: %s is not at risk",
-			 group, endpoint, pile_value_number(gate, "connecting"), group);
+		snprintf(
+			line, sizeof(line),
+			"! %s: %s is dead (%.0f connecting); not refused: %s is not at risk (fail_fast: always would)",
+			group, endpoint, pile_value_number(gate, "connecting"), group);
 	else if (pile_value_known(gate, "blocked"))
 		snprintf(line, sizeof(line),
 			 "! %s: %s is %s: would refuse connects (%s). pileguardctl explain %.0f",

@@ -73,6 +73,8 @@ ROWS = {
     "timeout1": Row("connect timeout 1 s", "the application waits 1 s for its database, not 10",
                     lambda vm: edit(vm, "/srv/app/index.php", "DATABASE_WAIT_S = 10", "DATABASE_WAIT_S = 1")),
     "fail_fast": Row("pileguard, fail_fast", "rung 1 alone", unit=PILEGUARD, policy=guard.POLICY),
+    "always": Row("pileguard, fail_fast: always", "rung 1 alone; dead is enough, whether anything is at risk is not asked",
+                  unit=PILEGUARD, policy=guard.POLICY.replace("workers: prefork\n", "workers: prefork\n    fail_fast: always\n")),
     "shed": Row("pileguard, shed", "rung 2 alone, connections_max: 60", unit=PILEGUARD, policy=guard.SHED_POLICY),
     "throttle": Row("pileguard, throttle", "rung 3 alone, protect: [ssh.service, user.slice]", unit=PILEGUARD,
                     policy=guard.THROTTLE_POLICY),
