@@ -143,13 +143,28 @@ static bool bit_get(const uint32_t *bits, uint32_t group)
 	return group < PILE_GROUPS_MAX && bits[group / 32] >> (group % 32) & 1;
 }
 
+static void unix_forget(struct pile_kernel *k, const uint32_t *bits)
+{
+	struct pile_bpf_unix_address value;
+	uint64_t address, next;
+	bool more = bpf_map_get_next_key(k->map_unix_addresses, NULL, &next) == 0;
+
+	/* the one after it is asked for first: an entry that is gone leads back to the beginning */
+	for (int i = 0; more && i < 2 * PILE_LISTENERS_MAX; i++) {
+		address = next;
+		more = bpf_map_get_next_key(k->map_unix_addresses, &address, &next) == 0;
+		if (bpf_map_lookup_elem(k->map_unix_addresses, &address, &value) == 0 &&
+		    bit_get(bits, value.group))
+			bpf_map_delete_elem(k->map_unix_addresses, &address);
+	}
+}
+
 static void workers_forget(struct pile_kernel *k, const uint32_t *bits)
 {
 	struct pile_bpf_worker worker;
 	uint32_t next, pid;
 	bool more = pile_kernel_worker_next(k, NULL, &next) == 0;
 
-	/* the one after it is asked for first: an entry that is gone leads back to the beginning */
 	for (int i = 0; more && i < 2 * PILE_WORKERS_MAX; i++) {
 		pid = next;
 		more = pile_kernel_worker_next(k, &pid, &next) == 0;
@@ -174,8 +189,13 @@ static void destinations_forget(struct pile_kernel *k, const uint32_t *bits)
 void pile_kernel_groups_retire(struct pile_kernel *k, const uint32_t bits[PILE_GROUPS_MAX / 32])
 {
 	memcpy(k->control->retired, bits, sizeof(k->control->retired));
-	workers_forget(k, bits); /* first: they are what gives new connects their group */
+	/*
+	 * In the order in which one gives the next its group: listeners their connections, these who serves them, and he
+	 * what he connects to.
+	 */
+	unix_forget(k, bits);
 	pile_kernel_sweep_sockets(k, record_ignore, NULL);
+	workers_forget(k, bits);
 	pile_kernel_sweep_connects(k, record_ignore, NULL);
 	destinations_forget(k, bits);
 	memset(k->control->retired, 0, sizeof(k->control->retired));

@@ -137,6 +137,31 @@ class Listeners(Fixture):
         self.assertNotIn("not written", guard.said())
         self.assertIsNone(re.search(r"(?m)^g\d+: followed", guard.said()))
 
+    def test_a_slot_that_is_given_away(self):
+        """Who served a group that the policy names no more is no worker of the group that has its place."""
+        self.database()
+        www = self.world.service("www", 4, port=free_port())
+
+        def ask(n):
+            for i in range(n):
+                self.assertIsNone(www.connect(self.peer.v4, self.port, tcp=i % 2 == 1)[0])
+        named = {name: policy({name: {"cgroup": self.world.cgroup_name(name)}}) for name in ("www", "other")}
+        self.world.service("other", 1)
+        guard = self.world.guard(named["www"])
+        until(lambda: guard.group("www")["present"], 5, "www is followed")
+        ask(20)
+        until(lambda: guard.dependency("www", self.endpoint), 5, "where it connects to")
+        guard.write(named["other"])
+        self.assertEqual(guard.post("reload")[0], 200)
+        until(lambda: (guard.group("other") or {}).get("present"), 2, "other is followed")
+        ask(20)
+        name = self.world.cgroup_name("www")[1:]
+        until(lambda: guard.group(name), 10, "www is found again, by itself")
+        ask(20)
+        until(lambda: guard.dependency(name, self.endpoint), 5, "it is seen where www's workers connect to")
+        self.assertIsNone(guard.dependency("other", self.endpoint))
+        self.assertEqual([w["pid"] for w in guard.get("workers?group=other")], [])
+
     def test_found_without_policy(self):
         port = free_port()
         www = self.world.service("www", 3, port=port)
