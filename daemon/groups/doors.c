@@ -51,10 +51,11 @@ static void door_leave(struct pile_groups *g, uint32_t index)
 
 	d->gone = true;
 	d->gone_sweeps = g->doors_sweeps;
+	d->gone_epoch = g->epoch;
 	g->doors_gone |= 1ULL << index;
 }
 
-/* A free place. Where there is none, one whose listener is gone leaves: its place is free after two sweeps. */
+/* A free place. Where there is none, one whose listener is gone leaves: its place is free after two sweeps and a walk. */
 static uint32_t door_take(struct pile_groups *g, struct pile_kernel *k,
 			  const struct pile_listener *l)
 {
@@ -229,12 +230,18 @@ static void ports_tell(struct pile_groups *g, struct pile_kernel *k)
 	g->door_ports_told = next;
 }
 
+/* After two sweeps no connection has its index any more; after a walk that began since no unix listener's address has. */
+static bool is_free(const struct pile_groups *g, const struct pile_door *d)
+{
+	return d->gone && g->doors_sweeps >= d->gone_sweeps + 2 && g->walked > d->gone_epoch;
+}
+
 static void doors_free(struct pile_groups *g, struct pile_kernel *k)
 {
 	for (uint32_t i = 1; i < PILE_DOORS_MAX; i++) {
 		struct pile_door *d = &g->doors[i];
 
-		if (!d->gone || g->doors_sweeps < d->gone_sweeps + 2)
+		if (!is_free(g, d))
 			continue;
 		pile_kernel_door_clear(k, i);
 		*d = (struct pile_door){ 0 };

@@ -76,6 +76,7 @@ struct pile_door {
 	uint32_t group, netns, n_listeners;
 	struct pile_endpoint endpoint;
 	uint64_t gone_sweeps; /* sweeps when it went */
+	uint32_t gone_epoch;  /* the walk that was the last, or under way, then */
 };
 
 /** Which door the connections to an address have; 0 = none, but one that is less special would catch them. */
@@ -101,6 +102,7 @@ struct pile_groups {
 	uint32_t own_netns;
 	uint64_t own_cookie; /* the guard's own stats socket: not watched; 0 = not known */
 	uint32_t epoch;
+	uint32_t walked; /* the epoch of the last walk that came to its end */
 	uint32_t n_groups;    /* slots in use: highest used + 1 */
 	uint32_t n_listeners; /* places in use: highest used + 1, or more until the next walk */
 	uint32_t check_next;  /* where the next pile_groups_check begins */

@@ -436,6 +436,7 @@ static void discovered(struct walk *w)
 {
 	struct pile_groups *g = w->g;
 
+	g->walked = g->epoch;
 	if (g->walk_mptcp)
 		pile_kernel_discover_hidden(w->k);
 	g->listeners_lost = MAX(g->listeners_lost, g->walk_lost);
