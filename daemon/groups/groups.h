@@ -102,7 +102,7 @@ struct pile_groups {
 	uint32_t own_netns;
 	uint64_t own_cookie; /* the guard's own stats socket: not watched; 0 = not known */
 	uint32_t epoch;
-	uint32_t walked; /* the epoch of the last walk that came to its end */
+	uint32_t walked;      /* the epoch of the last walk that came to its end */
 	uint32_t n_groups;    /* slots in use: highest used + 1 */
 	uint32_t n_listeners; /* places in use: highest used + 1, or more until the next walk */
 	uint32_t check_next;  /* where the next pile_groups_check begins */
