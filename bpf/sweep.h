@@ -26,7 +26,6 @@ static __always_inline void request_rebin(struct pile_bpf_socket *st,
 					  const struct pile_bpf_control *ctl, __u64 now)
 {
 	__u64 old = st->open, word, age;
-	struct pile_bpf_shard *shard;
 
 	if (!old)
 		return;
@@ -38,13 +37,8 @@ static __always_inline void request_rebin(struct pile_bpf_socket *st,
 		word |= slot_of(word);
 	if (ctl->generation)
 		word |= PILE_OPEN_GENERATION;
-	if (word == old || __sync_val_compare_and_swap(&st->open, old, word) != old)
-		return;
-	shard = shard_get(st->group, ctl);
-	if (!shard)
-		return;
-	wheel_add(shard, old, -1);
-	wheel_add(shard, word, 1);
+	if (word != old)
+		request_move(st, old, word, ctl);
 }
 
 static __always_inline bool is_retired(const struct pile_bpf_control *ctl, __u32 group)

@@ -121,18 +121,12 @@ static __always_inline void request_open(struct pile_bpf_socket *st, __u32 sent)
 	wheel_add(shard, word, 1);
 }
 
-/* Another chunk of an upload: the clock starts again (once a slot is fine enough). */
-static __always_inline void request_touch(struct pile_bpf_socket *st, __u64 old)
+/* From one word to another, and from one place of a wheel to another with it; not where somebody else was first. */
+static __always_inline void request_move(struct pile_bpf_socket *st, __u64 old, __u64 word,
+					 const struct pile_bpf_control *ctl)
 {
-	struct pile_bpf_control *ctl = control_get();
 	struct pile_bpf_shard *shard;
-	__u64 word;
 
-	if (!ctl)
-		return;
-	word = word_make(bpf_ktime_get_ns(), ctl);
-	if ((word >> PILE_WHEEL_SLOT_SHIFT) == (old >> PILE_WHEEL_SLOT_SHIFT))
-		return;
 	if (__sync_val_compare_and_swap(&st->open, old, word) != old)
 		return;
 	shard = shard_get(st->group, ctl);
@@ -140,6 +134,19 @@ static __always_inline void request_touch(struct pile_bpf_socket *st, __u64 old)
 		return;
 	wheel_add(shard, old, -1);
 	wheel_add(shard, word, 1);
+}
+
+/* Another chunk of an upload: the clock starts again (once a slot is fine enough). */
+static __always_inline void request_touch(struct pile_bpf_socket *st, __u64 old)
+{
+	struct pile_bpf_control *ctl = control_get();
+	__u64 word;
+
+	if (!ctl)
+		return;
+	word = word_make(bpf_ktime_get_ns(), ctl);
+	if ((word >> PILE_WHEEL_SLOT_SHIFT) != (old >> PILE_WHEEL_SLOT_SHIFT))
+		request_move(st, old, word, ctl);
 }
 
 static __always_inline void request_end(struct pile_bpf_socket *st, bool answered)

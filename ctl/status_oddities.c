@@ -72,7 +72,7 @@ static void gate_show(const struct pile_ctl *ctl, const json_t *gate)
 	else if (strcmp(pile_value_text(gate, "gate"), "closed") == 0)
 		snprintf(
 			line, sizeof(line),
-			"! %s: %s is dead (%.0f connecting); not refused: %s is not at risk (fail_fast: always would)",
+			"! %s: %s is dead (%.0f connecting); not refused: %s is not at risk (fail_fast: at_risk)",
 			group, endpoint, pile_value_number(gate, "connecting"), group);
 	else if (pile_value_known(gate, "blocked"))
 		snprintf(line, sizeof(line),

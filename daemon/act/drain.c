@@ -222,7 +222,7 @@ static uint32_t group_drain(struct pile_act *a, struct pile_kernel *k,
 	if (opened && answered >= drain->answered_base)
 		quota = pile_drain_quota(answered - drain->answered_base, drain->woken, left,
 					 drain->most, sense->n_cpus, tick);
-	for (quota = MIN(quota, *budget); quota && left; left--) {
+	for (quota = MIN(quota, *budget); quota; quota--, left--, (*budget)--) {
 		uint32_t i = oldest_find(a, sense, group);
 
 		if (i == sense->n_pending || !a->drain_gate[i])
@@ -232,8 +232,6 @@ static uint32_t group_drain(struct pile_act *a, struct pile_kernel *k,
 				break;
 			a->drain_asked[i] = true;
 			drain->woken++;
-			quota--;
-			(*budget)--;
 		}
 		a->drain_gate[i] = NULL;
 	}

@@ -192,7 +192,7 @@ void pile_groups_files_again(struct pile_groups *g, uint32_t slot);
 
 /**
  * pile_groups_doors - every tick: doors for the listeners of groups with connections_max, told to the kernel
- * What two sweeps have passed since it went (doors_sweeps, kept by the caller) is forgotten.
+ * What two sweeps (doors_sweeps, kept by the caller) and a walk have passed since it went is forgotten.
  */
 void pile_groups_doors(struct pile_groups *g, struct pile_kernel *k);
 

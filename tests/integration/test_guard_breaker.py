@@ -3,6 +3,7 @@
 """test_guard_breaker.py: rung 1 on this kernel: a database's host vanishes (its SYNs are dropped), and comes back."""
 import os
 import signal
+import subprocess
 import sys
 import time
 import unittest
@@ -10,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 # pylint: disable=wrong-import-position
-from guardlib import FIGURES, Load, Stage, World, figures_print, moment, policy, quantile, until
+from guardlib import BUILD, FIGURES, Load, Stage, World, figures_print, moment, policy, quantile, until
 
 WORKERS = 48
 SLOW = float(os.environ.get("PILE_SLOW", "1"))      # emulated processors: what is promised natively, so many times slower
@@ -296,6 +297,27 @@ class Behind(Stage, unittest.TestCase):
         until(lambda: guard.episode("www", self.endpoint), 10, "what would have been done")
         until(lambda: (guard.group("www")["requests"]["oldest_seconds"] or 0) > 6, 10 * SLOW, "the first waits for 6 s")
         self.assertEqual([r for r in load.results if r[1] == "locked"], [])
+        self.peer.drop(self.port, False)
+
+    def test_where_nothing_is_at_risk(self):
+        """Of a pool of 1,000 these are few, and who waits for a lock holds nothing: named, and nobody is told."""
+        guard, _, load = self.outage("enforce", workers="prefork", workers_max=1000)
+        line = f"! www: {self.endpoint} is dead (1 connecting); not refused: www is not at risk (fail_fast: at_risk)"
+
+        def status():
+            return subprocess.run([f"{BUILD}/pileguardctl", "--socket", guard.socket, "status"], capture_output=True, text=True, check=True).stdout
+        until(lambda: line in status(), 10 * SLOW, "status names it")
+        self.assertIsNone(guard.episode("www", self.endpoint))
+        self.assertEqual([r for r in load.results if r[1] == "locked"], [])
+        self.peer.drop(self.port, False)
+
+    def test_always_does_not_ask_for_a_risk(self):
+        guard, lost, load = self.outage("enforce", workers="prefork", workers_max=1000, fail_fast="always")
+        x = until(lambda: guard.episode("www", self.endpoint), 10, "an episode")
+        self.assertTrue(x["acted"])
+        self.assertGreater(x["why"]["behind"], 20)
+        self.assertLess(moment(x["opened_at"]) - lost, 3.2 * SLOW)
+        until(lambda: any(r[1] == "locked" and r[2][0] == "ECONNREFUSED" for r in load.results), 10 * SLOW, "they are told")
         self.peer.drop(self.port, False)
 
     def test_not_where_nobody_says_what_its_workers_are(self):
