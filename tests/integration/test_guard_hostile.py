@@ -99,7 +99,10 @@ class Descriptors(Fixture):
         FIGURES[f"a new service is found after, s, with {self.FILES * self.PROCESSES} descriptors"] = round(time.monotonic() - start, 1)
         # all of that was walked over meanwhile, and more than once
         FIGURES["... longest time between two ticks since the start, s"] = self.guard.get("status")["guard"]["worst_gap_seconds"]
-        FIGURES["... ticks later than 0.15 s: while the tables were filled, and then"] = (filled, self.late(0.15) - filled)
+        then = self.late(0.15) - filled
+        FIGURES["... ticks later than 0.15 s: while the tables were filled, and then"] = (filled, then)
+        if SLOW == 1:
+            self.assertLessEqual(then, 6, "red, with a walk whose reads are not bounded: 13 and 14, where 1 or 2 are usual")
         self.assertEqual(self.late(most), late, f"no tick came more than {most} s after the one before")
 
 
