@@ -305,7 +305,8 @@ class Behind(Stage, unittest.TestCase):
         line = f"! www: {self.endpoint} is dead (1 connecting); not refused: www is not at risk (fail_fast: at_risk)"
 
         def status():
-            return subprocess.run([f"{BUILD}/pileguardctl", "--socket", guard.socket, "status"], capture_output=True, text=True, check=True).stdout
+            return subprocess.run([f"{BUILD}/pileguardctl", "--socket", guard.socket, "status"], capture_output=True, text=True,
+                                  check=True).stdout
         until(lambda: line in status(), 10 * SLOW, "status names it")
         self.assertIsNone(guard.episode("www", self.endpoint))
         self.assertEqual([r for r in load.results if r[1] == "locked"], [])
